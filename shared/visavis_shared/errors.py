@@ -1,0 +1,49 @@
+"""Errors of the wire protocol.
+
+VisavisError
+└── ProtocolError            a message that breaks the protocol
+    ├── LocalProtocolError   … which this program was about to send
+    └── RemoteProtocolError  … which the other end sent
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """The codes of an ERROR message."""
+
+    INVALID_MESSAGE = "INVALID_MESSAGE"
+    ROOM_NOT_FOUND = "ROOM_NOT_FOUND"
+    PEER_NOT_FOUND = "PEER_NOT_FOUND"
+    NOT_IN_ROOM = "NOT_IN_ROOM"
+    ALREADY_IN_ROOM = "ALREADY_IN_ROOM"
+    ROOM_FULL = "ROOM_FULL"
+    UNAUTHORIZED = "UNAUTHORIZED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class VisavisError(Exception):
+    """Root of every error that visavis raises on purpose."""
+
+
+class ProtocolError(VisavisError):
+    """A message that breaks the protocol.
+
+    `code` and `message` are what an ERROR message carries; `details` names the field, or is empty.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, details: str = "") -> None:
+        super().__init__(f"{code}: {message}" + (f" ({details})" if details else ""))
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class LocalProtocolError(ProtocolError):
+    """An invalid message that this program was about to send: a bug on this side."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """An invalid message that the other end sent: its fault, answered with a code and never with a traceback."""

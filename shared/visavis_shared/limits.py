@@ -1,0 +1,33 @@
+"""The bounds of the wire protocol, each with its unit and its reason."""
+
+from typing import Final
+
+MESSAGE_SIZE: Final = 32_768
+"""Bytes of one WebSocket message, as in the original server: an OFFER with a full candidate list is below 6 KiB."""
+
+ROOM_ID_LENGTH: Final = 128
+"""Characters of a room id: fits a UUID, a host name or a hash, and a log line."""
+
+DISPLAY_NAME_LENGTH: Final = 64
+"""Characters of a display name: fits one line of a terminal."""
+
+REQUEST_ID_LENGTH: Final = 128
+"""Characters of a request_id, which the server echoes and must not grow its answers."""
+
+SESSION_ID_LENGTH: Final = 128
+"""Characters of a session_id: the seed's example uses a UUID (36)."""
+
+PEER_ID_LENGTH: Final = 128
+"""Characters of a peer id that a client may name; ours have 16."""
+
+CANDIDATE_LENGTH: Final = 512
+"""Characters of one candidate line (RFC 8839 section 5.1); a full IPv6 one has about 150."""
+
+CANDIDATE_COUNT: Final = 32
+"""Candidates of one side (RFC 8445 section 19.5.1 lets an agent bound them): 32 x 3 bases stay below its 100 checks."""
+
+NESTING_DEPTH: Final = 64
+"""Levels of nested JSON in a payload: the protocol needs no more than 5, and a receiver's parser must survive it."""
+
+TIMESTAMP_MAX: Final = 2**63 - 1
+"""Milliseconds since the epoch, as the original's int64."""

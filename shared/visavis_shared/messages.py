@@ -1,0 +1,383 @@
+"""Every message of the signaling protocol as a typed model; docs/protocol.md is their prose.
+
+Names are exact, unknown members are ignored, every string is bounded and every type strict. The models are what a
+client builds and reads; the server's routing reads only the `envelope` and never rebuilds an opaque payload.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from visavis_shared import limits
+from visavis_shared.errors import ErrorCode, RemoteProtocolError
+from visavis_shared.nat import NatReport
+
+
+class MessageType(StrEnum):
+    """The `type` of a message."""
+
+    JOIN = "JOIN"
+    LEAVE = "LEAVE"
+    DISCOVER = "DISCOVER"
+    OFFER = "OFFER"
+    ANSWER = "ANSWER"
+    CANDIDATE = "CANDIDATE"
+    KEEP_ALIVE = "KEEP_ALIVE"
+    PEER_JOINED = "PEER_JOINED"
+    PEER_LEFT = "PEER_LEFT"
+    PEER_LIST = "PEER_LIST"
+    ERROR = "ERROR"
+    ACK = "ACK"
+
+
+def _single_line(text: str) -> str:
+    if text != text.strip():
+        raise ValueError("must not begin or end with white space")
+    # C0, DEL, C1 and the line separators: nothing that moves a cursor or breaks a log line
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029" for c in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _ip_address(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("must be an IPv4 or IPv6 address") from None
+    if "%" in text:
+        raise ValueError("must not carry a zone")
+    return text
+
+
+RoomId = Annotated[str, Field(min_length=1, max_length=limits.ROOM_ID_LENGTH), AfterValidator(_single_line)]
+"""1 to 128 characters, no control characters, no white space at the ends; case-sensitive."""
+DisplayName = Annotated[str, Field(max_length=limits.DISPLAY_NAME_LENGTH), AfterValidator(_single_line)]
+"""Up to 64 characters, no control characters, no white space at the ends."""
+PeerId = Annotated[str, Field(min_length=1, max_length=limits.PEER_ID_LENGTH)]
+SessionId = Annotated[str, Field(min_length=1, max_length=limits.SESSION_ID_LENGTH), AfterValidator(_single_line)]
+RequestId = Annotated[str, Field(max_length=limits.REQUEST_ID_LENGTH)]
+IpAddress = Annotated[str, Field(max_length=45), AfterValidator(_ip_address)]
+Timestamp = Annotated[int, Field(ge=-limits.TIMESTAMP_MAX - 1, le=limits.TIMESTAMP_MAX)]
+"""Milliseconds since the epoch."""
+
+
+class Model(BaseModel):
+    """Shape shared by all models: frozen, strict, unknown members ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Endpoint(Model):
+    """A UDP transport address as a peer or a STUN server sees it."""
+
+    ip: IpAddress
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
+# --- payloads ---------------------------------------------------------------------------------------------------------
+
+
+class JoinPayload(Model):
+    """What a peer tells its room about itself."""
+
+    display_name: DisplayName | None = None
+    endpoint: Endpoint | None = None
+
+
+class PeerInfo(Model):
+    """A member of a room, as PEER_LIST, PEER_JOINED and the ACK of JOIN show it."""
+
+    peer_id: PeerId
+    display_name: DisplayName | None = None
+    endpoint: Endpoint | None = None
+    joined_at: Timestamp
+    """When the peer joined this room."""
+
+
+class IceCredentials(Model):
+    """User name fragment and password of an ICE agent (RFC 8445 section 5.3)."""
+
+    ufrag: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{4,256}$")]
+    pwd: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{22,256}$")]
+
+
+CandidateLine = Annotated[str, Field(min_length=1, max_length=limits.CANDIDATE_LENGTH)]
+"""A candidate in SDP form without `candidate:` (RFC 8839 section 5.1)."""
+Candidates = Annotated[tuple[CandidateLine, ...], Field(max_length=limits.CANDIDATE_COUNT, strict=False)]
+
+
+class IceDescription(Model):
+    """What one side of a session tells the other about its ICE agent: our extension of OFFER and ANSWER."""
+
+    ice: IceCredentials | None = None
+    candidates: Candidates = ()
+    """Those known when the message was written; later ones follow as CANDIDATE messages."""
+    end_of_candidates: bool = False
+    nat: NatReport | None = None
+    instance: Annotated[str, Field(max_length=limits.SESSION_ID_LENGTH)] | None = None
+    """Random id of the sending agent's process: tells a peer that came back from a new one."""
+
+
+class OfferPayload(IceDescription):
+    """OFFER: asks the target for a link."""
+
+    endpoint: Endpoint | None = None
+    session_id: SessionId
+    initiator_id: PeerId | None = None
+
+
+class AnswerPayload(IceDescription):
+    """ANSWER: accepts or refuses an OFFER."""
+
+    endpoint: Endpoint | None = None
+    session_id: SessionId
+    accepted: bool
+    ready: bool = False
+    """Openers towards the offered candidates have been sent: checks may start."""
+    reason: Annotated[str, Field(max_length=200)] | None = None
+    """Why not, when `accepted` is false."""
+
+
+class CandidatePayload(Model):
+    """CANDIDATE: one more candidate, the end of candidates, or readiness for the checks."""
+
+    session_id: SessionId
+    candidate: CandidateLine | None = None
+    end_of_candidates: bool = False
+    ready: bool = False
+    """Openers have been sent towards every candidate received so far: checks may start."""
+
+
+class MembersPayload(Model):
+    """PEER_LIST and the ACK of JOIN: the members of a room in the order in which they joined, the asker included."""
+
+    room_id: RoomId
+    peers: Annotated[tuple[PeerInfo, ...], Field(strict=False)]
+
+
+class StunServer(Model):
+    """A STUN server that the signaling server offers."""
+
+    host: Annotated[str, Field(max_length=253)] | None = None
+    """Host name or address; absent: the host of the signaling server itself."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
+class ServerLimits(Model):
+    """The bounds that a client of this server meets."""
+
+    message_size: int
+    room_id_length: int
+    display_name_length: int
+    room_capacity: int
+    """Peers per room; 0 is unlimited."""
+    stale_timeout: float
+    """Seconds without any traffic after which the server closes a connection."""
+
+
+class WelcomePayload(Model):
+    """The first ACK, sent by the server when a connection opens."""
+
+    message: Literal["connected"]
+    server: Annotated[str, Field(max_length=128)] | None = None
+    """Name and version, for example `visavis/0.1.0`."""
+    observed: Endpoint | None = None
+    """The client's TCP address as the server sees it."""
+    ping_interval: float | None = None
+    """Seconds between the server's WebSocket pings."""
+    limits: ServerLimits | None = None
+    stun: Annotated[tuple[StunServer, ...], Field(max_length=16, strict=False)] = ()
+
+
+class ErrorPayload(Model):
+    """ERROR."""
+
+    code: Annotated[ErrorCode, Field(strict=False)]
+    message: str
+    details: str | None = None
+    """The field or the value at fault."""
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+class _Message(Model):
+    timestamp: Timestamp | None = None
+    request_id: RequestId | None = None
+
+
+class _ClientMessage(_Message):
+    """The server overwrites a client's `peer_id` and `timestamp`."""
+
+    peer_id: str | None = None
+
+
+class Join(_ClientMessage):
+    """Join a room, leaving the one before."""
+
+    type: Literal["JOIN"] = "JOIN"
+    room_id: RoomId
+    payload: JoinPayload | None = None
+
+
+class Leave(_ClientMessage):
+    """Leave the current room."""
+
+    type: Literal["LEAVE"] = "LEAVE"
+
+
+class Discover(_ClientMessage):
+    """List the members of a room, by default the current one."""
+
+    type: Literal["DISCOVER"] = "DISCOVER"
+    room_id: RoomId | None = None
+
+
+class KeepAlive(_ClientMessage):
+    """Show that the connection lives."""
+
+    type: Literal["KEEP_ALIVE"] = "KEEP_ALIVE"
+
+
+class _Directed(_ClientMessage):
+    target_id: PeerId
+
+
+class Offer(_Directed):
+    """Sent to a peer of the same room; forwarded with the sender as `peer_id`."""
+
+    type: Literal["OFFER"] = "OFFER"
+    payload: OfferPayload
+
+
+class Answer(_Directed):
+    """Answers an OFFER."""
+
+    type: Literal["ANSWER"] = "ANSWER"
+    payload: AnswerPayload
+
+
+class CandidateMessage(_Directed):
+    """Carries a candidate of a session."""
+
+    type: Literal["CANDIDATE"] = "CANDIDATE"
+    payload: CandidatePayload
+
+
+class PeerJoined(_Message):
+    """A peer has joined the room."""
+
+    type: Literal["PEER_JOINED"] = "PEER_JOINED"
+    peer_id: PeerId
+    room_id: RoomId
+    payload: PeerInfo
+    seq: int | None = None
+    """Number of this event in the room, one more than the event before it."""
+
+
+class PeerLeft(_Message):
+    """A peer has left the room or lost its connection."""
+
+    type: Literal["PEER_LEFT"] = "PEER_LEFT"
+    peer_id: PeerId
+    room_id: RoomId
+    seq: int | None = None
+
+
+class PeerList(_Message):
+    """Answers DISCOVER."""
+
+    type: Literal["PEER_LIST"] = "PEER_LIST"
+    peer_id: PeerId
+    room_id: RoomId
+    payload: MembersPayload
+    seq: int | None = None
+    """Number of the last event of the room that this list includes."""
+
+
+class Ack(_Message):
+    """Answers JOIN (payload: members), LEAVE, KEEP_ALIVE (no payload), and welcomes a new connection."""
+
+    type: Literal["ACK"] = "ACK"
+    peer_id: PeerId
+    room_id: RoomId | None = None
+    payload: dict[str, Any] | None = None
+    seq: int | None = None
+    """With the ACK of JOIN: number of the last event of the room that its list includes."""
+
+
+class ErrorMessage(_Message):
+    """A request was refused; the connection stays."""
+
+    type: Literal["ERROR"] = "ERROR"
+    payload: ErrorPayload
+
+
+ClientMessage = Annotated[
+    Join | Leave | Discover | KeepAlive | Offer | Answer | CandidateMessage, Field(discriminator="type")
+]
+"""What a client sends."""
+Directed = Offer | Answer | CandidateMessage
+"""What the server forwards from one peer to another."""
+ServerMessage = Annotated[
+    PeerJoined | PeerLeft | PeerList | Ack | ErrorMessage | Offer | Answer | CandidateMessage,
+    Field(discriminator="type"),
+]
+"""What a client receives."""
+
+CLIENT_MESSAGE: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage)
+SERVER_MESSAGE: Final[TypeAdapter[ServerMessage]] = TypeAdapter(ServerMessage)
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def encode(message: Model) -> bytes:
+    """Return `message` as one line of JSON in UTF-8, members that are `None` left out."""
+    return message.model_dump_json(exclude_none=True).encode()
+
+
+def decode_client_message(data: bytes | str) -> ClientMessage:
+    """Read a message of a client.
+
+    Raises RemoteProtocolError (INVALID_MESSAGE, the field in `details`).
+    """
+    return _validate(CLIENT_MESSAGE, data)
+
+
+def decode_server_message(data: bytes | str) -> ServerMessage:
+    """Read a message of the server.
+
+    Raises RemoteProtocolError (INVALID_MESSAGE, the field in `details`).
+    """
+    return _validate(SERVER_MESSAGE, data)
+
+
+def decode_payload(model: type[_M], data: bytes) -> _M:
+    """Read the payload `data` (JSON) as `model`.
+
+    Raises RemoteProtocolError (INVALID_MESSAGE, the field in `details` as `payload.…`).
+    """
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise _refusal(error, prefix=("payload",)) from None
+
+
+def _validate(adapter: TypeAdapter[_M], data: bytes | str) -> _M:
+    try:
+        return adapter.validate_json(data)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError, prefix: tuple[str, ...] = ()) -> RemoteProtocolError:
+    """Name the first field at fault and the reason, without echoing the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    location = ".".join(str(part) for part in (*prefix, *first["loc"]) if part not in MessageType.__members__)
+    reason = first["msg"].removeprefix("Value error, ")
+    message = "invalid JSON" if first["type"] == "json_invalid" else "invalid message"
+    return RemoteProtocolError(ErrorCode.INVALID_MESSAGE, message, f"{location or 'message'}: {reason}")
