@@ -128,6 +128,8 @@ class OfferPayload(IceDescription):
     endpoint: Endpoint | None = None
     session_id: SessionId
     initiator_id: PeerId | None = None
+    round: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Failed rounds of checks before this one: both sides vary what they do by it."""
 
 
 class AnswerPayload(IceDescription):
@@ -150,6 +152,8 @@ class CandidatePayload(Model):
     end_of_candidates: bool = False
     ready: bool = False
     """Openers have been sent towards every candidate received so far: checks may start."""
+    nat: NatReport | None = None
+    """What the sender has learnt of its NAT since its OFFER or ANSWER."""
 
 
 class MembersPayload(Model):

@@ -1,0 +1,1 @@
+"""The commands of `visavis`, one module each."""

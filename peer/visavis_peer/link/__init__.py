@@ -1,0 +1,1 @@
+"""What an application holds: a link to one peer, whatever path carries it."""

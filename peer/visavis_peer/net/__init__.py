@@ -1,0 +1,1 @@
+"""Adapters to the network, one third-party library each."""

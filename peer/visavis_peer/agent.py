@@ -1,0 +1,249 @@
+"""The agent: stays in a room and keeps a link to every peer in it.
+
+    async with Agent(AgentSettings(server="https://host.example", room="r")) as agent:
+        async for link in agent.links():
+            link.send_datagram(b"hello")
+
+It connects, discovers, joins, and connects again; `Peering` keeps the links, which outlive a lost server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final, Self
+
+from visavis_peer.broadcast import Broadcast
+from visavis_peer.core.backoff import signaling_delay
+from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Ready
+from visavis_peer.core.mesh import PEER_COUNT
+from visavis_peer.discovery import NatStudy
+from visavis_peer.errors import AgentError, ServerBusy, SignalingUnreachable, from_server
+from visavis_peer.link.link import Link
+from visavis_peer.net.ice import IceSession
+from visavis_peer.net.names import resolve
+from visavis_peer.net.signaling import SignalingClient, offered_stun, websocket_url
+from visavis_peer.peering import Peering
+from visavis_peer.pool import SessionPool
+from visavis_peer.settings import AgentSettings
+from visavis_shared.endpoints import parse_host_port
+from visavis_shared.ids import printable
+from visavis_shared.messages import (
+    Ack,
+    Answer,
+    CandidateMessage,
+    ClientMessage,
+    ErrorMessage,
+    Join,
+    JoinPayload,
+    Leave,
+    MembersPayload,
+    Offer,
+    PeerInfo,
+    PeerJoined,
+    PeerLeft,
+    ServerMessage,
+)
+from visavis_shared.nat import NatReport
+
+logger = logging.getLogger(__name__)
+
+EVENT_COUNT: Final = 4096
+"""Events kept for a subscriber that is busy; one that is slower than that gets ItemsLost."""
+OUTBOX_SIZE: Final = 1024
+"""Signaling messages awaiting the connection: offers to 64 peers with 16 messages each."""
+STUN_PORT: Final = 3478
+_JOIN: Final = "join"
+
+
+class Agent:
+    """An agent in one room; use it as an asynchronous context manager.
+
+    Entering it connects and joins, or raises SignalingUnreachable, Refused, ServerBusy or UsageError. From then on it
+    reconnects by itself. Leaving it closes all links, with the room and the peers told at once.
+    """
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.settings = settings
+        self.peer_id = ""
+        """Id that the signaling server has given this agent; another one after a reconnection."""
+        self.nat = NatReport()
+        """What is known of the NAT before this agent; kept up to date."""
+        self._url = websocket_url(settings.server)
+        self._pool = SessionPool(settings)
+        self._study = NatStudy(self._on_endpoint)
+        self._events: Broadcast[Event] = Broadcast(EVENT_COUNT)
+        self._links: Broadcast[Link] = Broadcast(PEER_COUNT)
+        self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue(OUTBOX_SIZE)
+        self._peering: Peering | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._joined = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._peering = Peering(
+            self._pool, self._send, self._events.publish, self._links.publish, self._study.report, lambda: self.nat
+        )
+        self._runner = asyncio.create_task(self._run())
+        joined = asyncio.create_task(self._joined.wait())
+        try:
+            await asyncio.wait([self._runner, joined], return_when=asyncio.FIRST_COMPLETED)
+            if self._runner.done():
+                self._runner.result()
+        except BaseException:
+            await self.close()
+            raise
+        finally:
+            joined.cancel()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- for the user -------------------------------------------------------------------------------------------------
+
+    def events(self) -> AsyncIterator[Event]:
+        """Return an iterator over all events from now on, until the agent is closed or ends by itself.
+
+        Raises ItemsLost while iterating, when EVENT_COUNT events are unread.
+        """
+        return self._events.subscribe()
+
+    def links(self) -> AsyncIterator[Link]:
+        """Return an iterator over the links that are up and those that come up later, until the agent is closed."""
+        return self._links.subscribe(self._peering.links.values() if self._peering else ())
+
+    async def wait_finished(self) -> None:
+        """Wait until the agent ends by itself, which it does only by an error.
+
+        Raises that AgentError.
+        """
+        assert self._runner is not None
+        await asyncio.shield(self._runner)
+
+    @property
+    def members(self) -> list[PeerInfo]:
+        """The other members of the room, in the order in which this agent learnt of them."""
+        return list(self._peering.mesh.members.values()) if self._peering else []
+
+    async def close(self) -> None:
+        """Leave the room, close all links and sockets. Idempotent."""
+        if self._peering is not None:
+            await self._peering.close()
+        if self._runner is not None and not self._runner.done():
+            self._runner.cancel()
+            await asyncio.wait([self._runner])
+        await self._pool.close()
+        self._end_iterators()
+
+    def _end_iterators(self) -> None:
+        self._events.close()
+        self._links.close()
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def _on_endpoint(self, found: EndpointDiscovered) -> None:
+        self.nat = found.nat
+        self._events.publish(found)
+
+    def _send(self, message: ClientMessage) -> None:
+        try:
+            self._outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            logger.warning("a message to a peer was dropped: the signaling connection is stuck")
+
+    # --- signaling ----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Connect, serve, and connect again for as long as the agent lives.
+
+        Raises what makes going on pointless: a refusal, or no first connection in time.
+        """
+        try:
+            await self._keep_connected()
+        except AgentError as error:
+            self._events.publish(Failure(error.name, str(error)))
+            self._end_iterators()
+            raise
+
+    async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self.settings.connect_timeout
+        attempt = 0
+        while True:
+            try:
+                async with SignalingClient(self._url) as client:
+                    attempt = 0
+                    await self._serve(client)
+            except (SignalingUnreachable, ServerBusy) as error:
+                delay = signaling_delay(attempt, random.random())
+                attempt += 1
+                if not self._joined.is_set() and loop.time() + delay > give_up_at:
+                    raise
+                self._events.publish(Failure("signaling_lost", f"{error}; trying again in {delay:.1f} s"))
+                assert self._peering is not None
+                self._peering.signaling_lost()
+                await asyncio.sleep(delay)
+
+    async def _serve(self, client: SignalingClient) -> None:
+        """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""
+        self.peer_id = client.peer_id
+        self._events.publish(Ready(self.settings.server, client.peer_id))
+        session = await self._pool.start(await resolve(self._stun_servers(client)))
+        endpoint = await self._study.first_endpoint(session)
+        while not self._outbox.empty():
+            self._outbox.get_nowait()  # meant for peers by the ids they had before
+        payload = JoinPayload(display_name=self.settings.name, endpoint=endpoint)
+        await client.send(Join(room_id=self.settings.room, payload=payload, request_id=_JOIN))
+        helpers = [asyncio.create_task(self._write(client)), asyncio.create_task(self._finish_study(session))]
+        try:
+            while True:
+                self._on_message(await client.receive())
+        except asyncio.CancelledError:
+            with contextlib.suppress(SignalingUnreachable):
+                await client.send(Leave())
+            raise
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.wait(helpers)
+
+    async def _write(self, client: SignalingClient) -> None:
+        with contextlib.suppress(SignalingUnreachable):  # the reader hears of it as well
+            while True:
+                await client.send(await self._outbox.get())
+
+    async def _finish_study(self, session: IceSession) -> None:
+        await self._study.complete(session)
+
+    def _stun_servers(self, client: SignalingClient) -> list[tuple[str, int]]:
+        """Return the configured STUN servers, or those that the signaling server offers."""
+        if self.settings.stun:
+            return [parse_host_port(text, STUN_PORT) for text in self.settings.stun]
+        return offered_stun(client)
+
+    def _on_message(self, message: ServerMessage) -> None:
+        assert self._peering is not None
+        match message:
+            case Ack(request_id=request_id, payload=payload) if request_id == _JOIN and payload is not None:
+                members = MembersPayload.model_validate(payload).peers
+                self._events.publish(Joined(self.settings.room, self.peer_id, len(members) - 1))
+                self._joined.set()
+                self._peering.joined(self.peer_id, members)
+            case PeerJoined(payload=info) if info.peer_id != self.peer_id:
+                self._peering.peer_joined(info)
+            case PeerLeft(peer_id=peer_id):
+                self._peering.peer_left(peer_id)
+            case Offer() | Answer() | CandidateMessage():
+                self._peering.receive(message)
+            case ErrorMessage(request_id=request_id, payload=refusal):
+                if request_id == _JOIN:
+                    raise from_server(refusal.code, printable(refusal.message), refusal.details)
+                logger.info("the server refused a message: %s", printable(refusal.message))
+            case _:
+                pass

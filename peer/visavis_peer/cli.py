@@ -1,0 +1,153 @@
+"""`visavis VERB`: flags over environment over file over defaults, one exit code for each kind of error."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import difflib
+import logging
+import os
+import signal
+import sys
+import tomllib
+from collections.abc import Coroutine, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from visavis_peer.commands import agent, discover, ping
+from visavis_peer.errors import INTERRUPTED, AgentError, UsageError
+from visavis_peer.output import Printer
+from visavis_shared.ids import printable
+
+_PREFIX: Final = "VISAVIS_"
+_SETTINGS: Final = ("server", "room", "name", "stun", "interface", "port", "timeout")
+"""Names of the flags that may also come from the environment (`VISAVIS_SERVER`) or the file (`server = …`)."""
+_LISTS: Final = frozenset({"stun", "interface"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (errors.py lists them)."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(
+        level=[logging.WARNING, logging.INFO, logging.DEBUG][min(arguments.verbose, 2)],
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        _fill_in(arguments, os.environ)
+        return asyncio.run(_interruptible(arguments.command(arguments)))
+    except AgentError as error:
+        _report(error, as_json=arguments.json)
+        return error.exit_code
+
+
+async def _interruptible(command: Coroutine[Any, Any, int]) -> int:
+    """Run `command`; SIGINT and SIGTERM cancel it, so that links close and the room is told."""
+    task = asyncio.ensure_future(command)
+    codes: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def stop(code: int) -> None:
+        codes.append(code)
+        task.cancel()
+
+    with contextlib.suppress(NotImplementedError):  # Windows: SIGINT raises KeyboardInterrupt instead
+        loop.add_signal_handler(signal.SIGINT, stop, INTERRUPTED)
+        loop.add_signal_handler(signal.SIGTERM, stop, 0)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return codes[0] if codes else INTERRUPTED
+
+
+def _report(error: AgentError, *, as_json: bool) -> None:
+    if as_json:
+        Printer(as_json=True).json("error", error=error.name, message=str(error), exit_code=error.exit_code)
+    Printer(as_json=False, stream=sys.stderr).line(f"visavis: {printable(str(error))}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="visavis", description="Direct links between machines behind NATs.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"visavis {version('visavis')}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for module in (discover, agent, ping):
+        verb = verbs.add_parser(module.NAME, help=module.HELP, description=module.HELP, allow_abbrev=False)
+        _add_common(verb, needs_room=module.NEEDS_ROOM)
+        module.add_arguments(verb)
+        verb.set_defaults(command=module.run)
+    return parser
+
+
+def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool) -> None:
+    verb.add_argument(
+        "--server", metavar="URL", help="signaling server: http(s) or ws(s), with a path prefix if need be"
+    )
+    if needs_room:
+        verb.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
+        verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
+    verb.add_argument(
+        "--stun",
+        metavar="HOST[:PORT]",
+        action="append",
+        help="STUN server, repeatable; default: the signaling server's",
+    )
+    verb.add_argument("--interface", metavar="NAME", action="append", help="use only this interface, repeatable")
+    verb.add_argument(
+        "--port", metavar="N", type=int, help="first UDP port to bind to; the next 31 serve further links"
+    )
+    verb.add_argument("--timeout", metavar="SECONDS", type=float, help="give up after this long (default 30)")
+    verb.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
+    verb.add_argument("--json", action="store_true", help="print one JSON object per line")
+    verb.add_argument("-v", "--verbose", action="count", default=0, help="log to standard error; twice for more")
+
+
+def _fill_in(arguments: argparse.Namespace, environment: Mapping[str, str]) -> None:
+    """Take what no flag gives from the environment, then from the file.
+
+    Raises UsageError that names the setting.
+    """
+    path = arguments.config or environment.get(f"{_PREFIX}CONFIG")
+    file = _read_file(Path(path)) if path else {}
+    for name in _SETTINGS:
+        if getattr(arguments, name, None) is not None:
+            continue
+        text = environment.get(f"{_PREFIX}{name.upper()}")
+        value: object = file.get(name)
+        if text is not None:
+            value = text.split(",") if name in _LISTS else text
+        setattr(arguments, name, _typed(name, value))
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        settings = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    for name in settings:
+        if name not in _SETTINGS:
+            near = difflib.get_close_matches(name, _SETTINGS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"{path}: unknown setting {name!r}{hint}")
+    return settings
+
+
+def _typed(name: str, value: object) -> object:
+    if value is None:
+        return None
+    try:
+        match name:
+            case "port":
+                return int(str(value))
+            case "timeout":
+                return float(str(value))
+            case "stun" | "interface":
+                return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+            case _:
+                return str(value)
+    except ValueError:
+        raise UsageError(f"{name}: {value!r} is not a number") from None

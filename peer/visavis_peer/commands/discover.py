@@ -1,0 +1,102 @@
+"""`visavis discover`: this machine's public endpoint and the NAT before it."""
+
+from __future__ import annotations
+
+import argparse
+
+from visavis_peer.commands.options import build_settings
+from visavis_peer.core.addresses import AddressChoice
+from visavis_peer.core.events import EndpointDiscovered
+from visavis_peer.discovery import NatStudy
+from visavis_peer.errors import NoPath, UsageError
+from visavis_peer.net.ice import IceSession
+from visavis_peer.net.names import resolve
+from visavis_peer.net.nat_type import SecondOpinion, classify
+from visavis_peer.net.signaling import SignalingClient, offered_stun, websocket_url
+from visavis_peer.output import Printer, describe_nat
+from visavis_peer.pool import SessionPool
+from visavis_shared.endpoints import format_address, parse_host_port
+from visavis_shared.ids import printable
+
+NAME = "discover"
+HELP = "show this machine's public endpoint, its NAT, and the interfaces used and skipped"
+NEEDS_ROOM = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own flags."""
+    parser.add_argument(
+        "--classify",
+        action="store_true",
+        help="also ask pystun3 for the RFC 3489 type (up to 20 s; needs two addresses)",
+    )
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Survey and print.
+
+    Raises UsageError without a server to ask, SignalingUnreachable, or NoPath when no STUN server answers.
+    """
+    if not (arguments.stun or arguments.server):
+        raise UsageError("--stun HOST[:PORT] or --server URL is required: somebody has to say where packets come from")
+    settings = build_settings(arguments, server=arguments.server or "", room="-", name=None)
+    hosts = [parse_host_port(text, 3478) for text in settings.stun]
+    if not hosts:
+        async with SignalingClient(websocket_url(settings.server)) as client:
+            hosts = offered_stun(client)
+    pool = SessionPool(settings)
+    printer = Printer(as_json=arguments.json)
+    try:
+        session = await pool.start(await resolve(hosts))
+        study = NatStudy(lambda _: None)
+        await study.first_endpoint(session)
+        found = await study.complete(session)
+        opinion = await _second_opinion(session) if arguments.classify else None
+    finally:
+        await pool.close()
+    _print(found, session, pool.choice, opinion, printer)
+    if found.nat.udp is False:
+        asked = ", ".join(f"{host}:{port}" for host, port in hosts) or "none known"
+        raise NoPath(f"no STUN server answered (asked: {asked}): UDP may be blocked")
+    return 0
+
+
+async def _second_opinion(session: IceSession) -> SecondOpinion:
+    base = session.answered_from
+    if base is None or ":" in base.local_candidate.host:
+        return SecondOpinion(None, "not asked: needs an IPv4 address and a STUN server that answers")
+    return await classify(base.local_candidate.host, session.answers[0].server)
+
+
+def _print(
+    found: EndpointDiscovered,
+    session: IceSession,
+    choice: AddressChoice,
+    opinion: SecondOpinion | None,
+    printer: Printer,
+) -> None:
+    if printer.as_json:
+        printer.event(found)
+        printer.json(
+            "done",
+            answers=[{"server": list(answer.server), "mapped": list(answer.mapped)} for answer in session.answers],
+            used=[{"interface": used.interface, "ip": used.ip} for used in choice.used],
+            skipped=[
+                {"interface": skipped.interface, "ip": skipped.address, "reason": skipped.reason}
+                for skipped in choice.skipped
+            ],
+            second_opinion=None if opinion is None else {"verdict": opinion.verdict, "note": opinion.note},
+        )
+        return
+    endpoint = f"{found.ip}:{found.port} (local {found.local})" if found.ip else "unknown"
+    printer.line(f"public endpoint  {endpoint}")
+    printer.line(f"NAT              {describe_nat(found.nat)}")
+    for answer in session.answers:
+        printer.line(f"asked            {format_address(answer.server)} saw {format_address(answer.mapped)}")
+    for used in choice.used:
+        printer.line(f"interface used   {printable(used.interface)} {used.ip}")
+    for skipped in choice.skipped:
+        address = f" {skipped.address}" if skipped.address else ""
+        printer.line(f"skipped          {printable(skipped.interface)}{address}: {skipped.reason}")
+    if opinion is not None:
+        printer.line(f"second opinion   {opinion.verdict or 'none'} ({printable(opinion.note)})")

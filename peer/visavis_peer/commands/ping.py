@@ -1,0 +1,130 @@
+"""`visavis ping`: round trips over the link to one peer, naming the path."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+from statistics import fmean
+
+from visavis_peer.agent import Agent
+from visavis_peer.commands.options import agent_settings, timeout_of
+from visavis_peer.core.events import Event, Failure, PeerJoined
+from visavis_peer.errors import AgentError, NoPath, PeerAbsent, Refused, UsageError
+from visavis_peer.link.link import Link
+from visavis_peer.output import Printer, describe_path, peer_label
+
+NAME = "ping"
+HELP = "measure round trips over the link to one peer, and name the path"
+NEEDS_ROOM = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own flags."""
+    parser.add_argument("--peer", metavar="NAME", help="name or id of the peer; default: the first one that is linked")
+    parser.add_argument("-c", "--count", metavar="N", type=int, default=4, help="round trips (default 4)")
+    parser.add_argument("-i", "--interval", metavar="SECONDS", type=float, default=1.0, help="between them (default 1)")
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Link, measure, and say how it went.
+
+    Raises PeerAbsent, NoPath, Refused, or what entering the agent raises.
+    """
+    settings, timeout = agent_settings(arguments), timeout_of(arguments)
+    if not 1 <= arguments.count <= 1_000_000:
+        raise UsageError("--count must be 1 to 1000000")
+    if not 0 <= arguments.interval <= 3600:
+        raise UsageError("--interval must be 0 to 3600 seconds")
+    printer = Printer(as_json=arguments.json)
+    agent = Agent(settings)
+    events = agent.events()
+    async with agent:
+        link = await _link(agent, events, arguments.peer, timeout, printer)
+        rtts = await _measure(link, arguments.count, arguments.interval, printer)
+    return _summary(link, arguments.count, rtts, printer)
+
+
+async def _link(
+    agent: Agent, events: AsyncIterator[Event], wanted: str | None, timeout: float, printer: Printer
+) -> Link:
+    """Return the link to the wanted peer.
+
+    Raises what made it impossible; the events are printed meanwhile.
+    """
+    watch = asyncio.create_task(_watch(events, wanted, printer))
+    search = asyncio.create_task(_find(agent, wanted))
+    try:
+        await asyncio.wait([watch, search], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if search.done():
+            return search.result()
+        if watch.done():
+            raise watch.result()
+    finally:
+        for task in (watch, search):
+            task.cancel()
+        await asyncio.wait([watch, search])
+    seen = ", ".join(peer_label(info.peer_id, info.display_name) for info in agent.members) or "nobody"
+    raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen}")
+
+
+async def _find(agent: Agent, wanted: str | None) -> Link:
+    async for link in agent.links():
+        if wanted in (None, link.name, link.peer_id):
+            return link
+    raise PeerAbsent("the agent was closed")
+
+
+async def _watch(events: AsyncIterator[Event], wanted: str | None, printer: Printer) -> AgentError:
+    """Print events until one says that the link will not come, and return that."""
+    names: dict[str, str | None] = {}
+    async for event in events:
+        printer.event(event)
+        if isinstance(event, PeerJoined):
+            names[event.peer_id] = event.name
+        if isinstance(event, Failure) and event.peer_id is not None:
+            if wanted not in (None, event.peer_id, names.get(event.peer_id)):
+                continue
+            label = peer_label(event.peer_id, event.name)
+            kinds: dict[str, type[AgentError]] = {"no_path": NoPath, "refused": Refused}
+            reason = event.message.partition("; trying again")[0]
+            return kinds.get(event.error, PeerAbsent)(f"{label}: {reason}")
+    return PeerAbsent("the agent was closed")
+
+
+async def _measure(link: Link, count: int, interval: float, printer: Printer) -> list[float]:
+    """Return the round trips in seconds; lost ones are left out."""
+    rtts: list[float] = []
+    for number in range(1, count + 1):
+        if number > 1:
+            await asyncio.sleep(interval)
+        path = link.path
+        try:
+            rtt = await link.ping(timeout=max(1.0, interval))
+        except PeerAbsent as error:
+            _print_round_trip(number, None, str(error), link, printer)
+            continue
+        rtts.append(rtt)
+        _print_round_trip(number, rtt, describe_path(path), link, printer)
+    return rtts
+
+
+def _print_round_trip(number: int, rtt: float | None, text: str, link: Link, printer: Printer) -> None:
+    if printer.as_json:
+        rtt_ms = None if rtt is None else round(rtt * 1000, 3)
+        printer.json("progress", seq=number, rtt_ms=rtt_ms, path=link.path.path, kind=link.path.kind)
+    else:
+        result = "lost" if rtt is None else f"{rtt * 1000:.2f} ms"
+        printer.line(f"{number}: {result}, {text}")
+
+
+def _summary(link: Link, sent: int, rtts: list[float], printer: Printer) -> int:
+    numbers = [round(value * 1000, 3) for value in (min(rtts), fmean(rtts), max(rtts))] if rtts else []
+    if printer.as_json:
+        printer.json("done", sent=sent, received=len(rtts), rtt_ms=numbers, path=link.path.path, kind=link.path.kind)
+    else:
+        times = "; {} / {} / {} ms (min / mean / max)".format(*numbers) if numbers else ""
+        printer.line(f"{len(rtts)} of {sent} came back from {peer_label(link.peer_id, link.name)}{times}")
+    if not rtts:
+        raise PeerAbsent("no ping came back")
+    return 0

@@ -1,0 +1,141 @@
+"""What an agent tells its user, as typed events; `--json` prints the same members (docs/architecture.md lists them)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from visavis_shared.nat import NatReport
+
+
+@dataclass(frozen=True, slots=True)
+class PathInfo:
+    """The path that a link uses."""
+
+    path: Literal["direct", "relay"]
+    kind: str
+    """Candidate types, local then remote, for example `srflx-prflx` (RFC 8445 section 5.1.1)."""
+    local: str
+    """Local transport address, `ip:port` or `[ip]:port`."""
+    remote: str
+    rtt_ms: float | None
+    """Round trip of the connectivity check that validated the path, in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The signaling server has welcomed this agent."""
+
+    server: str
+    """URL of the signaling server."""
+    peer_id: str
+    """Id that the server has given this agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDiscovered:
+    """What this agent has learnt of its public endpoint; `ip` and `port` are None when no STUN server answered."""
+
+    ip: str | None
+    port: int | None
+    local: str | None
+    nat: NatReport
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The room lists this agent."""
+
+    room: str
+    peer_id: str
+    peers: int
+    """Other members at that moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerJoined:
+    """A peer is in the room."""
+
+    peer_id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLeft:
+    """A peer is no longer in the room; a link to it that still works stays."""
+
+    peer_id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiating:
+    """OFFER and ANSWER have crossed and the connectivity checks begin."""
+
+    peer_id: str
+    name: str | None
+    role: Literal["offerer", "answerer"]
+    local_candidates: tuple[str, ...]
+    remote_candidates: tuple[str, ...]
+    remote_nat: NatReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A link to a peer works in both directions."""
+
+    peer_id: str
+    name: str | None
+    path: PathInfo
+    elapsed_ms: float
+    """Milliseconds since the OFFER was sent or received."""
+    authenticated: bool = False
+    """Whether the peer has proved to know the room's secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """A link has moved to another path without going down."""
+
+    peer_id: str
+    name: str | None
+    path: PathInfo
+    elapsed_ms: float
+    authenticated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """A link is gone."""
+
+    peer_id: str
+    name: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that a user should know; the agent goes on unless it says otherwise.
+
+    `error` is a stable name such as `no_path` or `signaling_lost`.
+    """
+
+    error: str
+    message: str
+    peer_id: str | None = None
+    name: str | None = None
+    details: dict[str, str] = field(default_factory=dict)
+
+
+Event = (
+    Ready
+    | EndpointDiscovered
+    | Joined
+    | PeerJoined
+    | PeerLeft
+    | Negotiating
+    | LinkUp
+    | PathChanged
+    | LinkDown
+    | Failure
+)

@@ -1,0 +1,118 @@
+"""The room as an agent sees it: who is there, who offers to whom, and one negotiation for each peer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from visavis_peer.core.effects import DropSession, Effect, SendRefusal
+from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
+from visavis_shared.messages import Answer, CandidateMessage, Offer, PeerInfo
+
+PEER_COUNT: Final = 64
+"""Peers that one agent links with: with 10 sockets each it stays below the usual limit of 1,024 descriptors."""
+
+
+class Mesh:
+    """Membership and negotiations. Every method takes `now` (seconds, monotonic) and returns effects in order.
+
+    Who was in the room first offers to the newcomer.
+    """
+
+    def __init__(self, session_ids: Iterator[str]) -> None:
+        self.own_id = ""
+        self.members: dict[str, PeerInfo] = {}
+        self.negotiations: dict[str, Negotiation] = {}
+        """By peer id; at most PEER_COUNT. Members beyond that are known but not linked with."""
+        self._session_ids = session_ids
+
+    def on_joined(self, own_id: str, members: Iterable[PeerInfo], now: float) -> list[Effect]:
+        """The room lists this agent; those already there will offer."""
+        effects = self.on_signaling_lost()
+        self.own_id = own_id
+        for info in members:
+            if info.peer_id != own_id:
+                self.members[info.peer_id] = info
+                self._negotiation(info.peer_id, offer_at=now + OFFER_FALLBACK)
+        return effects
+
+    def on_peer_joined(self, info: PeerInfo, now: float) -> list[Effect]:
+        """Offer to a newcomer."""
+        self.members[info.peer_id] = info
+        if info.peer_id in self.negotiations:
+            return []
+        negotiation = self._negotiation(info.peer_id, offer_at=now)
+        return negotiation.handle_timer(now) if negotiation else []
+
+    def on_peer_left(self, peer_id: str) -> list[Effect]:
+        """Stop negotiating with a peer; its link, if up, must prove itself."""
+        self.members.pop(peer_id, None)
+        negotiation = self.negotiations.pop(peer_id, None)
+        return negotiation.abandon(suspect=True) if negotiation else []
+
+    def on_signaling_lost(self) -> list[Effect]:
+        """Forget the room: its ids are void. Links that are up stay."""
+        effects = [
+            effect for negotiation in self.negotiations.values() for effect in negotiation.abandon(suspect=False)
+        ]
+        self.members.clear()
+        self.negotiations.clear()
+        return effects
+
+    def receive(self, message: Offer | Answer | CandidateMessage, now: float) -> list[Effect]:
+        """Route a directed message to the negotiation with its sender."""
+        sender = message.peer_id
+        if not sender or sender == self.own_id:
+            return []
+        if isinstance(message, Offer):
+            negotiation = self._negotiation(sender, offer_at=None)
+            if negotiation is None:
+                return [SendRefusal(message.payload.session_id, sender, "this agent has as many links as it takes")]
+            return negotiation.receive_offer(message.payload, now)
+        known = self.negotiations.get(sender)
+        if known is None:
+            return []
+        if isinstance(message, Answer):
+            return known.receive_answer(message.payload, now)
+        return known.receive_candidate(message.payload, now)
+
+    def on_check_received(self, session_id: str, now: float) -> list[Effect]:
+        """See Negotiation.on_check_received."""
+        return [effect for each in self._all() for effect in each.on_check_received(session_id, now)]
+
+    def on_valid_pair(self, session_id: str, now: float) -> list[Effect]:
+        """See Negotiation.on_valid_pair."""
+        return [effect for each in self._all() for effect in each.on_valid_pair(session_id, now)]
+
+    def on_session_lost(self, session_id: str, now: float, *, closed_by_peer: bool = False) -> list[Effect]:
+        """See Negotiation.on_session_lost; a session that outlived its negotiation is just closed."""
+        effects = [
+            effect
+            for each in self._all()
+            for effect in each.on_session_lost(session_id, now, closed_by_peer=closed_by_peer)
+        ]
+        return effects or [DropSession(session_id)]
+
+    def next_timer(self) -> float | None:
+        """Return when `handle_timer` wants to be called, or None."""
+        return min((at for each in self._all() if (at := each.next_timer()) is not None), default=None)
+
+    def handle_timer(self, now: float) -> list[Effect]:
+        """Do what is due at `now`."""
+        return [effect for each in self._all() for effect in each.handle_timer(now)]
+
+    def name_of(self, peer_id: str) -> str | None:
+        """Return the display name of a member, if it has one."""
+        info = self.members.get(peer_id)
+        return info.display_name if info else None
+
+    def _all(self) -> list[Negotiation]:
+        return list(self.negotiations.values())
+
+    def _negotiation(self, peer_id: str, offer_at: float | None) -> Negotiation | None:
+        """Return the negotiation with `peer_id`, made if need be; None when there are too many."""
+        if peer_id not in self.negotiations:
+            if len(self.negotiations) >= PEER_COUNT:
+                return None
+            self.negotiations[peer_id] = Negotiation(self.own_id, peer_id, self._session_ids, offer_at)
+        return self.negotiations[peer_id]

@@ -1,0 +1,283 @@
+"""One peer: from OFFER and ANSWER to a valid pair, and again when that fails.
+
+    offerer                                   answerer
+    OFFER (credentials, candidates)    ──▶
+                                              opener to every candidate: its filter is open
+                                       ◀──    ANSWER (credentials, candidates, ready)
+    opener, then checks at once
+    READY                              ──▶    checks at READY, at the first check that comes in, or after 150 ms
+
+No check meets a closed filter, and none reaches a Linux NAT before that NAT's own host has sent
+(docs/architecture.md, "Open, READY, punch"). Glare resolves to the OFFER of the smaller peer id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, assert_never
+
+from visavis_peer.core.backoff import punch_delay
+from visavis_peer.core.effects import (
+    AddCandidate,
+    DropSession,
+    Effect,
+    OpenHoles,
+    ReportFailure,
+    Role,
+    SendAnswer,
+    SendOffer,
+    SendReady,
+    SendRefusal,
+    SetRemote,
+    StartChecks,
+    StartSession,
+    SuspectSession,
+    UseSession,
+)
+from visavis_shared import limits
+from visavis_shared.messages import AnswerPayload, CandidatePayload, OfferPayload
+from visavis_shared.nat import NatReport
+
+ANSWER_TIMEOUT: Final = 5.0
+"""Seconds that a peer has to answer an OFFER: it has nothing to wait for itself."""
+READY_TIMEOUT: Final = 0.15
+"""Seconds after which the answerer starts without READY: one signaling round trip in the common case."""
+ROUND_TIMEOUT: Final = 5.0
+"""Seconds of checks before a round has failed: five retransmissions, and a round trip of 2 s still passes."""
+OFFER_FALLBACK: Final = 3.0
+"""Seconds that a side waits for an OFFER which the other should send, before it offers itself."""
+OPENER_TTLS: Final = (4, 6, 64)
+"""Hops of the openers by round: past two NATs but short of the peer's, then farther, then no limit (hyperdht: 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing under way; `offer_at` is when this side offers, if it shall."""
+
+    offer_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Offering:
+    """OFFER sent, ANSWER awaited."""
+
+    session_id: str
+    offered_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """ANSWER sent, READY awaited."""
+
+    session_id: str
+    answered_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """Checks under way."""
+
+    session_id: str
+    checking_at: float
+    role: Role
+
+
+State = Idle | Offering | Answered | Checking
+
+
+class Negotiation:
+    """The dealings with one peer of the room.
+
+    Every method takes `now` (seconds, monotonic) and returns effects in order. Messages of other sessions than the
+    current one are ignored: they are late.
+    """
+
+    def __init__(self, own_id: str, peer_id: str, session_ids: Iterator[str], offer_at: float | None) -> None:
+        self.own_id = own_id
+        self.peer_id = peer_id
+        self.state: State = Idle(offer_at)
+        self.up: str | None = None
+        """Session that the link rides on."""
+        self.failures = 0
+        """Failed rounds in a row."""
+        self._session_ids = session_ids
+        self._remote_nat: NatReport | None = None
+        self._instance = peer_id
+        self._candidates = 0
+        self._up_role: Role = "offerer"
+
+    def __repr__(self) -> str:
+        return f"Negotiation({self.peer_id}, {self.state}, up={self.up}, failures={self.failures})"
+
+    def next_timer(self) -> float | None:
+        """Return when `handle_timer` wants to be called, or None."""
+        match self.state:
+            case Idle(offer_at):
+                return offer_at
+            case Offering(offered_at=at):
+                return at + ANSWER_TIMEOUT
+            case Answered(answered_at=at):
+                return at + READY_TIMEOUT
+            case Checking(checking_at=at):
+                return at + ROUND_TIMEOUT
+            case _:
+                assert_never(self.state)
+
+    def handle_timer(self, now: float) -> list[Effect]:
+        """Do what is due at `now`."""
+        due = self.next_timer()
+        if due is None or now < due:
+            return []
+        match self.state:
+            case Idle():
+                return self._offer(now)
+            case Offering():
+                return self._fail("no_answer", "the peer did not answer the OFFER", now, "offerer")
+            case Answered():
+                return self._start_checks(now)
+            case Checking(role=role):
+                return self._fail("no_path", "", now, role)
+            case _:
+                assert_never(self.state)
+
+    def receive_offer(self, offer: OfferPayload, now: float) -> list[Effect]:
+        """Answer an OFFER, unless ours has precedence."""
+        if offer.ice is None:
+            reason = "the OFFER carries no ICE credentials"
+            return [SendRefusal(offer.session_id, self.peer_id, reason)]
+        if isinstance(self.state, Offering) and self.own_id < self.peer_id:
+            return []  # glare: the peer drops its OFFER and answers ours
+        if self._is_current(offer.session_id) or offer.session_id == self.up:
+            return []
+        effects = self._drop_attempt()
+        self._learn(offer.nat, offer.instance)
+        self._candidates = len(offer.candidates)
+        self.failures = max(self.failures, offer.round)
+        self.state = Answered(offer.session_id, answered_at=now)
+        return [
+            *effects,
+            StartSession(offer.session_id, self.peer_id, "answerer", self._opener_ttl()),
+            SetRemote(offer.session_id, offer),
+            OpenHoles(offer.session_id),
+            SendAnswer(offer.session_id, self.peer_id),
+        ]
+
+    def receive_answer(self, answer: AnswerPayload, now: float) -> list[Effect]:
+        """Begin the checks, or learn of the refusal."""
+        state = self.state
+        if not isinstance(state, Offering) or answer.session_id != state.session_id:
+            return []
+        self._learn(answer.nat, answer.instance)
+        if not answer.accepted:
+            return self._fail("refused", answer.reason or "the peer gave no reason", now, "offerer")
+        if answer.ice is None:
+            return self._fail("refused", "the ANSWER carries no ICE credentials", now, "offerer")
+        self._candidates = len(answer.candidates)
+        self.state = Checking(state.session_id, checking_at=now, role="offerer")
+        return [
+            SetRemote(state.session_id, answer),
+            OpenHoles(state.session_id),
+            SendReady(state.session_id, self.peer_id),
+            StartChecks(state.session_id),
+        ]
+
+    def receive_candidate(self, payload: CandidatePayload, now: float) -> list[Effect]:
+        """Take one more candidate, their end, or READY."""
+        if not self._is_current(payload.session_id) or isinstance(self.state, Offering):
+            return []
+        effects: list[Effect] = []
+        if payload.candidate is not None and self._candidates < limits.CANDIDATE_COUNT:
+            self._candidates += 1
+            effects.append(AddCandidate(payload.session_id, payload.candidate))
+        if payload.end_of_candidates:
+            effects.append(AddCandidate(payload.session_id, None))
+        if payload.nat is not None:
+            self._remote_nat = payload.nat
+        if payload.ready:
+            effects += self.on_check_received(payload.session_id, now)
+        return effects
+
+    def on_check_received(self, session_id: str, now: float) -> list[Effect]:
+        """An authenticated check of the peer (or its READY) shows that its filters are open."""
+        if isinstance(self.state, Answered) and self.state.session_id == session_id:
+            return self._start_checks(now)
+        return []
+
+    def on_valid_pair(self, session_id: str, now: float) -> list[Effect]:
+        """The first pair of the session is valid: move the link to it."""
+        state = self.state
+        if not isinstance(state, Checking) or state.session_id != session_id:
+            return []
+        self.up, self._up_role = session_id, state.role
+        self.failures = 0
+        self.state = Idle(None)
+        return [UseSession(session_id, self.peer_id, self._instance)]
+
+    def on_session_lost(self, session_id: str, now: float, *, closed_by_peer: bool) -> list[Effect]:
+        """The path of a session has died (consent expired, socket gone, the peer closed it): begin again.
+
+        The former offerer offers at once; the other side gives it OFFER_FALLBACK, and so does everybody to a peer that
+        has closed the link and is about to leave.
+        """
+        if session_id != self.up:
+            return []
+        self.up = None
+        if isinstance(self.state, Idle):
+            at_once = self._up_role == "offerer" and not closed_by_peer
+            self.state = Idle(now if at_once else now + OFFER_FALLBACK)
+        return [DropSession(session_id)]
+
+    def abandon(self, *, suspect: bool) -> list[Effect]:
+        """The peer is no longer in the room as far as the server says: stop negotiating.
+
+        With `suspect` a link that is up has to prove itself; without, it is left alone.
+        """
+        effects = self._drop_attempt()
+        self.state = Idle(None)
+        if suspect and self.up is not None:
+            effects.append(SuspectSession(self.up))
+        return effects
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _offer(self, now: float) -> list[Effect]:
+        session_id = next(self._session_ids)
+        self.state = Offering(session_id, offered_at=now)
+        return [
+            StartSession(session_id, self.peer_id, "offerer", self._opener_ttl()),
+            SendOffer(session_id, self.peer_id, self.failures),
+        ]
+
+    def _start_checks(self, now: float) -> list[Effect]:
+        assert isinstance(self.state, Answered)
+        session_id = self.state.session_id
+        self.state = Checking(session_id, checking_at=now, role="answerer")
+        return [StartChecks(session_id)]
+
+    def _fail(
+        self, error: Literal["no_path", "no_answer", "refused"], reason: str, now: float, role: Role
+    ) -> list[Effect]:
+        """End the round; the next one is offered by the other side, so that the roles change too."""
+        effects = self._drop_attempt()
+        self.failures += 1
+        delay = punch_delay(self.failures)
+        if role == "offerer" and error == "no_path":
+            delay += OFFER_FALLBACK
+        self.state = Idle(now + delay)
+        if self.up is None:
+            effects.append(ReportFailure(self.peer_id, error, reason, self._remote_nat, delay))
+        return effects
+
+    def _drop_attempt(self) -> list[Effect]:
+        return [] if isinstance(self.state, Idle) else [DropSession(self.state.session_id)]
+
+    def _is_current(self, session_id: str) -> bool:
+        return not isinstance(self.state, Idle) and self.state.session_id == session_id
+
+    def _learn(self, nat: NatReport | None, instance: str | None) -> None:
+        self._remote_nat = nat
+        self._instance = instance or self.peer_id
+
+    def _opener_ttl(self) -> int:
+        return OPENER_TTLS[min(self.failures, len(OPENER_TTLS) - 1)]

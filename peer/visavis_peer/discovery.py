@@ -1,0 +1,79 @@
+"""What an agent learns of itself: its public endpoint and the NAT before it, on the sockets that will punch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from visavis_peer.core.discovery import FilteringProbe, nat_report
+from visavis_peer.core.events import EndpointDiscovered
+from visavis_peer.net.ice import IceSession
+from visavis_peer.net.stun_probe import probe_filtering
+from visavis_shared.endpoints import format_address
+from visavis_shared.messages import Endpoint
+from visavis_shared.nat import NatReport
+
+STUN_WAIT: Final = 0.5
+"""Seconds that anybody waits for the first STUN answer: round trips are shorter, and blocked UDP brings none."""
+SURVEY_WAIT: Final = 3.5
+"""Seconds for the whole survey: two rounds of STUN_SCHEDULE, since a second port is asked after the first answers."""
+
+
+class NatStudy:
+    """The NAT as far as it is known; one study for each set of STUN servers."""
+
+    def __init__(self, on_change: Callable[[EndpointDiscovered], None]) -> None:
+        self._on_change = on_change
+        self._probe: FilteringProbe | None = None
+        self._last: EndpointDiscovered | None = None
+
+    async def first_endpoint(self, session: IceSession) -> Endpoint | None:
+        """Return the public endpoint of a session that has begun to gather, if it is known within STUN_WAIT."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(session.answered.wait(), STUN_WAIT)
+        self._tell(session)
+        return public_endpoint(session)
+
+    async def complete(self, session: IceSession) -> EndpointDiscovered:
+        """Learn the filtering behaviour, wait for the whole survey, and return what is known then."""
+        if session.answered_from is not None:
+            local = session.answered_from.local_candidate.host
+            self._probe = await probe_filtering(local, session.answers[0].server)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(session.gathered.wait(), SURVEY_WAIT)
+        return self._tell(session)
+
+    def report(self, session: IceSession) -> NatReport:
+        """Return what is known of the NAT from `session` and the filtering probe."""
+        base = _base(session)
+        return nat_report(base, session.answers, self._probe, complete=session.gathered.is_set())
+
+    def _tell(self, session: IceSession) -> EndpointDiscovered:
+        endpoint, base = public_endpoint(session), _base(session)
+        found = EndpointDiscovered(
+            ip=endpoint.ip if endpoint else None,
+            port=endpoint.port if endpoint else None,
+            local=format_address(base) if base else None,
+            nat=self.report(session),
+        )
+        if found != self._last:
+            self._last = found
+            self._on_change(found)
+        return found
+
+
+def public_endpoint(session: IceSession) -> Endpoint | None:
+    """Return the mapped address that a STUN server saw first, if any has answered."""
+    if not session.answers:
+        return None
+    ip, port = session.answers[0].mapped
+    return Endpoint(ip=ip, port=port)
+
+
+def _base(session: IceSession) -> tuple[str, int] | None:
+    if session.answered_from is None:
+        return None
+    candidate = session.answered_from.local_candidate
+    return candidate.host, candidate.port

@@ -1,0 +1,76 @@
+"""What can go wrong for a user of the agent; each error has the exit code that the commands end with.
+
+VisavisError
+└── AgentError                 1  internal
+    ├── UsageError             2  the command line, a setting or an argument
+    ├── PeerAbsent             4  the peer is not there, or did not come or answer in time
+    ├── SignalingUnreachable   5  no connection to the signaling server
+    ├── NoPath                 7  no direct path to the peer
+    ├── Refused                9  the server or the peer said no
+    └── ServerBusy            10  the server or the room is full
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from visavis_shared.errors import ErrorCode, VisavisError
+
+
+class AgentError(VisavisError):
+    """Root of the agent's errors; the text is for a person and says what to do."""
+
+    exit_code: ClassVar[int] = 1
+    name: ClassVar[str] = "internal"
+
+
+class UsageError(AgentError):
+    """The command line, a setting or an argument is wrong."""
+
+    exit_code = 2
+    name = "usage"
+
+
+class PeerAbsent(AgentError):
+    """The peer is not there, or did not come or answer in time."""
+
+    exit_code = 4
+    name = "peer_absent"
+
+
+class SignalingUnreachable(AgentError):
+    """No connection to the signaling server."""
+
+    exit_code = 5
+    name = "signaling_unreachable"
+
+
+class NoPath(AgentError):
+    """No direct path to the peer was found."""
+
+    exit_code = 7
+    name = "no_path"
+
+
+class Refused(AgentError):
+    """The server or the peer refused."""
+
+    exit_code = 9
+    name = "refused"
+
+
+class ServerBusy(AgentError):
+    """The server or the room has no place left."""
+
+    exit_code = 10
+    name = "server_busy"
+
+
+INTERRUPTED = 130
+"""Exit code after an interrupt (SIGINT), as shells have it."""
+
+
+def from_server(code: ErrorCode, message: str, details: str | None) -> AgentError:
+    """Return the error for an ERROR message that refuses what this agent cannot do without."""
+    text = f"the server refused: {message}" + (f" ({details})" if details else "")
+    return ServerBusy(text) if code is ErrorCode.ROOM_FULL else Refused(text)

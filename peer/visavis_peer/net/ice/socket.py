@@ -1,0 +1,206 @@
+"""One UDP socket of an ICE agent, and STUN transactions on our own timers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from aioice import stun
+from aioice.ice import Connection, StunProtocol
+
+from visavis_shared.stun import Address, NotStun, looks_like_stun, parse
+
+CHECK_SCHEDULE: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 1.9)
+"""Seconds between the transmissions of a check: a lost one costs 100 ms (aioice: 500), the sum is one round of 5 s."""
+TRIGGER_INTERVAL: Final = 0.02
+"""Seconds between the transmissions that incoming checks trigger, so that a flood of them is not answered in kind."""
+TRUSTED_SIZE: Final = 64
+"""Remote addresses per socket that have passed an authenticated check: prflx addresses beyond that are an attack."""
+RECEIVE_BUFFER: Final = 1 << 18
+"""Bytes of SO_RCVBUF: 200 full datagrams while the loop is busy; the kernel may grant less."""
+OPENER: Final = b"\x00\x11\x00\x00\x21\x12\xa4\x42" + bytes(12)
+"""A STUN Binding indication (RFC 8489 section 5): whoever gets it ignores it."""
+
+
+class Transaction:
+    """One STUN request on our own schedule; offers aioice's StunProtocol what its own transactions do."""
+
+    def __init__(self, send: Callable[[], None], schedule: Sequence[float], integrity_key: bytes | None) -> None:
+        self.rtt: float | None = None
+        """Seconds from the last transmission to the response."""
+        self._send = send
+        self._schedule = schedule
+        self._integrity_key = integrity_key
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[tuple[stun.Message, Address]] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
+        self._tries = 0
+
+    def response_received(self, message: stun.Message, addr: Address) -> None:
+        """Take a response; one that is not signed as the request was is ignored (RFC 8489 section 9.1.4)."""
+        if self._future.done():
+            return
+        if self._integrity_key is not None and not message.check_message_integrity(self._integrity_key):
+            return
+        self.rtt = self._loop.time() - self._sent_at
+        if message.message_class is stun.Class.RESPONSE:
+            self._future.set_result((message, addr))
+        else:
+            self._future.set_exception(stun.TransactionFailed(message))
+
+    def trigger(self) -> None:
+        """Send again at once, unless that was just done; the schedule goes on as it was."""
+        if not self._future.done() and self._loop.time() - self._sent_at >= TRIGGER_INTERVAL:
+            self._transmit()
+
+    async def run(self) -> tuple[stun.Message, Address]:
+        """Send by the schedule and return the response and its source.
+
+        Raises stun.TransactionFailed for an error response, stun.TransactionTimeout for none.
+        """
+        try:
+            self._next()
+            return await self._future
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _transmit(self) -> None:
+        self._sent_at = self._loop.time()
+        self._send()
+
+    def _next(self) -> None:
+        if self._future.done():
+            return
+        if self._tries >= len(self._schedule):
+            self._future.set_exception(stun.TransactionTimeout())
+            return
+        self._transmit()
+        self._timer = self._loop.call_later(self._schedule[self._tries], self._next)
+        self._tries += 1
+
+
+class SocketOwner(Protocol):
+    """What a socket asks of the ICE agent that owns it, besides what aioice does."""
+
+    def datagram_received(self, data: bytes) -> None:
+        """Take a datagram of the peer that is no STUN message."""
+
+
+class IceSocket(StunProtocol):
+    """One UDP socket: the one that asks STUN servers is the one that punches and carries the data."""
+
+    transactions: dict[bytes, Any]
+
+    def __init__(self, session: Connection, owner: SocketOwner, sock: socket.socket) -> None:
+        super().__init__(session)
+        self._owner = owner
+        self.sock = sock
+        self.trusted: set[Address] = set()
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """Tell STUN from data by the first byte (RFC 7983); nothing a stranger sends raises."""
+        assert isinstance(data, bytes)
+        source = (str(addr[0]).partition("%")[0], int(addr[1]))
+        if data and data[0] < 4:
+            if looks_like_stun(data):
+                self._stun_received(data, source)
+        elif source in self.trusted:
+            self._owner.datagram_received(data)
+
+    def _stun_received(self, data: bytes, source: Address) -> None:
+        try:
+            message = parse(data)
+        except NotStun:
+            return
+        if message.message_class in (stun.Class.RESPONSE, stun.Class.ERROR):
+            transaction = self.transactions.get(message.transaction_id)
+            if transaction is not None:
+                transaction.response_received(message, source)
+        elif message.message_class is stun.Class.REQUEST:
+            self.receiver.request_received(message, source, self)
+
+    async def request(
+        self,
+        request: stun.Message,
+        addr: Address,
+        integrity_key: bytes | None = None,
+        retransmissions: int | None = None,
+        schedule: Sequence[float] = CHECK_SCHEDULE,
+        on_start: Callable[[Transaction], None] | None = None,
+    ) -> tuple[stun.Message, Address]:
+        """Run a transaction on `schedule`; `retransmissions` is aioice's parameter and is not used."""
+        if integrity_key is not None:
+            request.add_message_integrity(integrity_key)
+        transaction = Transaction(lambda: self.send_stun(request, addr), schedule, integrity_key)
+        self.transactions[request.transaction_id] = transaction
+        if on_start is not None:
+            on_start(transaction)
+        try:
+            return await transaction.run()
+        finally:
+            del self.transactions[request.transaction_id]
+
+    def send_opener(self, addr: Address, ttl: int) -> None:
+        """Send one datagram that opens the way back and dies after `ttl` hops (1 to 255)."""
+        level, option = socket.IPPROTO_IP, socket.IP_TTL
+        if self.sock.family == socket.AF_INET6:
+            level, option = socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS
+        with contextlib.suppress(OSError):  # no route: the checks will tell
+            usual = self.sock.getsockopt(level, option)
+            self.sock.setsockopt(level, option, ttl)
+            try:
+                self.sock.sendto(OPENER, addr)
+            finally:
+                self.sock.setsockopt(level, option, usual)
+
+    def trust(self, addr: Address) -> None:
+        """Let data from `addr` through: it has passed an authenticated check."""
+        if len(self.trusted) < TRUSTED_SIZE:
+            self.trusted.add(addr)
+
+
+async def open_socket(session: Connection, owner: SocketOwner, ip: str, ports: Sequence[int]) -> IceSocket:
+    """Open a socket on `ip` and the first of `ports` that is free (0: any).
+
+    Raises OSError with the last reason.
+    """
+    sock = _bound_socket(ip, ports)
+    loop = asyncio.get_running_loop()
+    _, protocol = await loop.create_datagram_endpoint(lambda: IceSocket(session, owner, sock), sock=sock)
+    return protocol
+
+
+def ip_version(ip: str) -> int:
+    """Return 4 or 6 for a numeric address."""
+    return 6 if ":" in ip else 4
+
+
+def _bound_socket(ip: str, ports: Sequence[int]) -> socket.socket:
+    """Return a UDP socket bound to `ip` and the first of `ports` that is free.
+
+    Raises OSError with the last reason.
+    """
+    family = socket.AF_INET6 if ip_version(ip) == 6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        last: OSError | None = None
+        for port in ports:
+            try:
+                sock.bind((ip, port))
+            except OSError as error:
+                last = error
+            else:
+                return sock
+        raise last or OSError("no port to bind to")
+    except OSError:
+        sock.close()
+        raise

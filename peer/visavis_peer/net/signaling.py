@@ -1,0 +1,170 @@
+"""The agent's end of the signaling protocol: one WebSocket, typed messages in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+
+from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, UsageError
+from visavis_shared.errors import RemoteProtocolError
+from visavis_shared.ids import printable
+from visavis_shared.messages import (
+    Ack,
+    ClientMessage,
+    ServerMessage,
+    WelcomePayload,
+    decode_server_message,
+    encode,
+)
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for TCP, TLS, the upgrade and the welcome: six round trips even where one takes a second."""
+HEARTBEAT: Final = 20.0
+"""Seconds between this side's pings; a server that is silent for half of it longer is taken for gone."""
+MESSAGE_SIZE: Final = 4 << 20
+"""Bytes of one message from the server: a member list of 10,000 peers has about 2 MiB."""
+
+
+def websocket_url(server: str) -> str:
+    """Return the WebSocket URL of a server given as http(s) or ws(s) URL, with a path prefix if need be.
+
+    Raises UsageError.
+    """
+    parts = urlsplit(server if "://" in server else f"http://{server}")
+    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+    try:
+        valid = scheme is not None and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UsageError(f"server {server!r} is not a URL such as https://host.example or http://192.0.2.1:8080")
+    path = parts.path.rstrip("/")
+    return urlunsplit((scheme or "", parts.netloc, path if path.endswith("/ws") else f"{path}/ws", parts.query, ""))
+
+
+class SignalingClient:
+    """One connection to the signaling server; a lost one is replaced by another object."""
+
+    def __init__(self, url: str) -> None:
+        """`url` comes from `websocket_url`."""
+        self.url = url
+        self.peer_id = ""
+        self.welcome: WelcomePayload | None = None
+        self.server_address = ""
+        """The server's IP address, known once connected."""
+        self._session: aiohttp.ClientSession | None = None
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Connect and wait for the welcome.
+
+        Raises SignalingUnreachable, ServerBusy (503, 429), or Refused (401, 403).
+        """
+        self._session = aiohttp.ClientSession()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                self._socket = await self._session.ws_connect(
+                    self.url, heartbeat=HEARTBEAT, max_msg_size=MESSAGE_SIZE, compress=0
+                )
+                self.server_address = _peer_address(self._socket)
+                await self._receive_welcome()
+        except BaseException as error:
+            await self.close()
+            raise self._translate(error) from error
+
+    async def _receive_welcome(self) -> None:
+        message = await self.receive()
+        if not isinstance(message, Ack):
+            raise SignalingUnreachable(f"{self.url} is not a visavis signaling server: it did not send the welcome")
+        self.peer_id = message.peer_id
+        try:
+            self.welcome = WelcomePayload.model_validate(message.payload or {})
+        except ValueError:
+            # any server of the protocol will do; what ours adds is optional
+            self.welcome = WelcomePayload(message="connected")
+
+    async def send(self, message: ClientMessage) -> None:
+        """Send one message.
+
+        Raises SignalingUnreachable when the connection is gone.
+        """
+        if self._socket is None or self._socket.closed:
+            raise SignalingUnreachable("the connection to the signaling server is closed")
+        try:
+            await self._socket.send_str(encode(message).decode())
+        except (ConnectionError, aiohttp.ClientError, RuntimeError) as error:
+            raise self._translate(error) from error
+
+    async def receive(self) -> ServerMessage:
+        """Return the next message that this agent understands.
+
+        Raises SignalingUnreachable when the connection has ended, with the server's reason.
+        """
+        assert self._socket is not None
+        while True:
+            frame = await self._socket.receive()
+            if frame.type is aiohttp.WSMsgType.TEXT:
+                try:
+                    return decode_server_message(frame.data)
+                except RemoteProtocolError as error:
+                    logger.debug("message from the server ignored: %s", error)
+            elif frame.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+                code = self._socket.close_code
+                reason = printable(str(frame.extra or "")) if frame.type is aiohttp.WSMsgType.CLOSE else ""
+                raise SignalingUnreachable(f"the signaling server closed the connection (code {code}) {reason}".strip())
+            elif frame.type is aiohttp.WSMsgType.ERROR:
+                raise SignalingUnreachable(f"the connection to the signaling server broke: {self._socket.exception()}")
+
+    async def close(self) -> None:
+        """Close the connection; the room sees this peer leave. Idempotent."""
+        socket, self._socket = self._socket, None
+        session, self._session = self._session, None
+        if socket is not None:
+            await socket.close()
+        if session is not None:
+            await session.close()
+
+    def _translate(self, error: BaseException) -> BaseException:
+        match error:
+            case aiohttp.WSServerHandshakeError(status=status):
+                kind = ServerBusy if status in (429, 503) else Refused if status in (401, 403) else SignalingUnreachable
+                return kind(f"{self.url} answered HTTP {status} instead of opening a WebSocket")
+            case TimeoutError():
+                return SignalingUnreachable(f"{self.url} did not answer within {CONNECT_TIMEOUT:.0f} s")
+            case aiohttp.ClientError() | OSError() | RuntimeError():
+                return SignalingUnreachable(f"cannot reach {self.url}: {error}")
+            case _:
+                return error
+
+
+def offered_stun(client: SignalingClient) -> list[tuple[str, int]]:
+    """Return host and port of each STUN server that the connected `client`'s server offers."""
+    assert client.welcome is not None
+    offered = ((server.host or client.server_address, server.port) for server in client.welcome.stun)
+    return [(host, port) for host, port in offered if host]
+
+
+def _peer_address(socket: aiohttp.ClientWebSocketResponse) -> str:
+    """Return the IP address that the connection leads to, empty when it cannot be told."""
+    peer = socket.get_extra_info("peername")
+    try:
+        return str(ipaddress.ip_address(str(peer[0]).partition("%")[0])) if peer else ""
+    except ValueError:
+        return ""

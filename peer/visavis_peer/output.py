@@ -1,0 +1,153 @@
+"""How the commands print: one JSON object per line, or sentences for a person with untrusted text escaped."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, is_dataclass
+from typing import Any, Final, TextIO, assert_never
+
+from visavis_peer.core.events import (
+    EndpointDiscovered,
+    Event,
+    Failure,
+    Joined,
+    LinkDown,
+    LinkUp,
+    Negotiating,
+    PathChanged,
+    PathInfo,
+    PeerJoined,
+    PeerLeft,
+    Ready,
+)
+from visavis_shared.ids import printable
+from visavis_shared.nat import NatReport
+
+SCHEMA_VERSION: Final = 1
+"""The `v` of every JSON line: raised when a member changes its meaning."""
+
+_NAMES: Final[dict[type[Event], str]] = {
+    Ready: "ready",
+    EndpointDiscovered: "endpoint",
+    Joined: "joined",
+    PeerJoined: "peer_joined",
+    PeerLeft: "peer_left",
+    Negotiating: "negotiating",
+    LinkUp: "link_up",
+    PathChanged: "path",
+    LinkDown: "link_down",
+    Failure: "error",
+}
+
+
+class Printer:
+    """Prints to `stream`, flushing each line so that a reader at the other end of a pipe sees it at once."""
+
+    def __init__(self, *, as_json: bool, stream: TextIO | None = None) -> None:
+        self.as_json = as_json
+        self._stream = stream or sys.stdout
+
+    def event(self, event: Event) -> None:
+        """Print an event of the agent."""
+        if self.as_json:
+            self.json(_NAMES[type(event)], **_members(event))
+        else:
+            self.line(sentence(event))
+
+    def json(self, event: str, **members: object) -> None:
+        """Print one JSON line; characters beyond ASCII are escaped."""
+        record = {"v": SCHEMA_VERSION, "ts": round(time.time(), 6), "event": event, **members}
+        self.line(json.dumps(record, separators=(",", ":")))
+
+    def line(self, text: str) -> None:
+        """Print one line as it is."""
+        print(text, file=self._stream, flush=True)
+
+
+def _members(event: Event) -> dict[str, Any]:
+    """Return the members of an event's JSON object, the path's ones among them."""
+    members: dict[str, Any] = {}
+    for name in event.__slots__:
+        value = getattr(event, name)
+        if isinstance(value, PathInfo):
+            members |= asdict(value)
+        elif isinstance(value, NatReport):
+            members[name] = value.model_dump(mode="json")
+        else:
+            members[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return members
+
+
+def sentence(event: Event) -> str:
+    """Return what a person wants to know of `event`, in one line."""
+    match event:
+        case Ready(server, peer_id):
+            return f"connected to {printable(server)} as {peer_id}"
+        case EndpointDiscovered(ip, port, local, nat):
+            if ip is None:
+                return f"public endpoint unknown: {describe_nat(nat)}"
+            return f"public endpoint {ip}:{port} (local {local}): {describe_nat(nat)}"
+        case Joined(room, _, peers):
+            return f"in room {printable(room)} with {_count(peers, 'other peer')}"
+        case PeerJoined(peer_id, name):
+            return f"{peer_label(peer_id, name)} is here"
+        case PeerLeft(peer_id, name):
+            return f"{peer_label(peer_id, name)} has left the room"
+        case Negotiating():
+            return _negotiating(event)
+        case LinkUp(peer_id, name, path, elapsed):
+            how = f"link to {peer_label(peer_id, name)} up in {elapsed:.0f} ms"
+            return f"{how}: {describe_path(path)}, {_authentication(event.authenticated)}"
+        case PathChanged(peer_id, name, path, _):
+            return f"link to {peer_label(peer_id, name)} moved: {describe_path(path)}"
+        case LinkDown(peer_id, name, reason):
+            return f"link to {peer_label(peer_id, name)} down: {printable(reason)}"
+        case Failure(_, message, peer_id, name):
+            whom = f"{peer_label(peer_id, name)}: " if peer_id else ""
+            return f"{whom}{printable(message)}"
+        case _:
+            assert_never(event)
+
+
+def peer_label(peer_id: str, name: str | None) -> str:
+    """Return how a peer is called in a sentence."""
+    return f"{printable(name)} ({printable(peer_id)})" if name else printable(peer_id)
+
+
+def describe_path(path: PathInfo) -> str:
+    """Return a path in words."""
+    rtt = "" if path.rtt_ms is None else f", round trip {path.rtt_ms:.1f} ms"
+    return f"{path.path} {path.kind}, {path.local} to {path.remote}{rtt}"
+
+
+def describe_nat(nat: NatReport) -> str:
+    """Return a NAT report in words; what is unknown is said to be."""
+    if nat.udp is False:
+        return "UDP seems blocked, no STUN server answered"
+    parts = []
+    if nat.nat is False:
+        parts.append("no NAT")
+    if nat.mapping:
+        parts.append(f"{nat.mapping} mapping")
+    if nat.filtering:
+        parts.append(f"{nat.filtering} filtering")
+    if nat.nat and nat.port_preserved is not None:
+        parts.append("port preserved" if nat.port_preserved else "port changed")
+    return ", ".join((*parts, *(f"unknown {note}" for note in nat.notes))) or "nothing known of the NAT"
+
+
+def _negotiating(event: Negotiating) -> str:
+    ours, theirs = len(event.local_candidates), len(event.remote_candidates)
+    remote = f"; its NAT: {describe_nat(event.remote_nat)}" if event.remote_nat else ""
+    who = peer_label(event.peer_id, event.name)
+    return f"checking paths to {who} as {event.role}: {_count(ours, 'candidate')} here, {theirs} there{remote}"
+
+
+def _authentication(authenticated: bool) -> str:
+    return "authenticated" if authenticated else "unauthenticated"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

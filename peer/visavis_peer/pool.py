@@ -1,0 +1,75 @@
+"""ICE sessions made ahead of need."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from visavis_peer.core.addresses import AddressChoice, choose_addresses
+from visavis_peer.net.ice import IceSession
+from visavis_peer.net.interfaces import list_interfaces
+from visavis_peer.settings import AgentSettings
+from visavis_shared.stun import Address
+
+logger = logging.getLogger(__name__)
+
+
+class SessionPool:
+    """Keeps one ICE session bound and gathered, so that an OFFER or ANSWER leaves at once."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._servers: Sequence[Address] = ()
+        self._spare: IceSession | None = None
+        self._lock = asyncio.Lock()
+        self._refill: asyncio.Task[None] | None = None
+        self.choice = AddressChoice((), ())
+        """Which addresses the latest session uses and which not."""
+
+    async def start(self, servers: Sequence[Address]) -> IceSession:
+        """Make the first session, which asks the STUN `servers`, and return it without taking it."""
+        await self.close()
+        self._servers = servers
+        self._spare = await self._make()
+        return self._spare
+
+    async def take(self) -> IceSession:
+        """Return the spare session and begin to make the next."""
+        async with self._lock:
+            session, self._spare = self._spare, None
+            if session is None:
+                session = await self._make()
+        if self._refill is None or self._refill.done():
+            self._refill = asyncio.create_task(self._fill())
+        return session
+
+    async def close(self) -> None:
+        """Close the spare session; those taken belong to who took them."""
+        if self._refill is not None:
+            self._refill.cancel()
+            await asyncio.wait([self._refill])
+            self._refill = None
+        if self._spare is not None:
+            await self._spare.close()
+            self._spare = None
+
+    async def _fill(self) -> None:
+        async with self._lock:
+            if self._spare is None:
+                self._spare = await self._make()
+
+    async def _make(self) -> IceSession:
+        loop = asyncio.get_running_loop()
+        # reading the interfaces takes system calls and on Linux a few small files
+        interfaces = await loop.run_in_executor(None, list_interfaces)
+        self.choice = choose_addresses(interfaces, self._settings.interfaces)
+        session = IceSession()
+        try:
+            for problem in await session.bind(self.choice.used, self._settings.ports):
+                logger.info("address left out: %s", problem)
+            session.gather(self._servers)
+        except BaseException:
+            await session.close()
+            raise
+        return session

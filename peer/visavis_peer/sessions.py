@@ -1,0 +1,186 @@
+"""One ICE session of one negotiation: carries out its effects in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+from visavis_peer.core.effects import (
+    AddCandidate,
+    OpenHoles,
+    Role,
+    SendAnswer,
+    SendOffer,
+    SendReady,
+    SetRemote,
+    StartChecks,
+    StartSession,
+)
+from visavis_peer.core.events import PathInfo
+from visavis_peer.discovery import public_endpoint
+from visavis_peer.net.ice import IceCallbacks, IceSession
+from visavis_peer.pool import SessionPool
+from visavis_shared.messages import (
+    Answer,
+    AnswerPayload,
+    CandidateMessage,
+    CandidatePayload,
+    ClientMessage,
+    IceDescription,
+    Offer,
+    OfferPayload,
+)
+from visavis_shared.nat import NatReport
+
+INBOX_SIZE: Final = 128
+"""Effects of one session that await its ICE agent: the core lets at most 32 candidates and a few others through."""
+
+SessionEffect = SendOffer | SendAnswer | SendReady | SetRemote | AddCandidate | OpenHoles | StartChecks
+
+
+class SessionOwner(Protocol):
+    """What a session tells its agent."""
+
+    def send(self, message: ClientMessage) -> None:
+        """Send to the signaling server, in order."""
+
+    def nat_report(self, session: IceSession) -> NatReport:
+        """Return what is known of the NAT before `session`."""
+
+    def on_check_received(self, session_id: str) -> None:
+        """The peer has begun its checks."""
+
+    def on_checks_started(self, session_id: str) -> None:
+        """Both sides' descriptions are known and the checks begin."""
+
+    def on_valid(self, session_id: str) -> None:
+        """The session has a valid pair, or a better one."""
+
+    def on_lost(self, session_id: str, reason: str) -> None:
+        """The session's path is dead."""
+
+
+class Session:
+    """One ICE session of one negotiation: effects go in, signaling messages and reports come out."""
+
+    def __init__(self, start: StartSession, pool: SessionPool, owner: SessionOwner, own_id: str, instance: str) -> None:
+        self.session_id = start.session_id
+        self.peer_id = start.peer_id
+        self.role: Role = start.role
+        self.remote: IceDescription | None = None
+        self.path: PathInfo | None = None
+        self.ice: IceSession | None = None
+        self.started_at = asyncio.get_running_loop().time()
+        """When the OFFER was decided on or came in, on the loop's clock."""
+        self._start = start
+        self._pool = pool
+        self._owner = owner
+        self._own_id = own_id
+        self._instance = instance
+        self._described = False
+        """OFFER or ANSWER has been sent: later candidates trickle."""
+        self._inbox: asyncio.Queue[SessionEffect] = asyncio.Queue(INBOX_SIZE)
+        self._checks: asyncio.Task[None] | None = None
+        self._worker = asyncio.create_task(self._work())
+
+    def perform(self, effect: SessionEffect) -> None:
+        """Carry out `effect` after those before it."""
+        self._inbox.put_nowait(effect)
+
+    async def close(self) -> None:
+        """Stop and close the ICE agent. Idempotent."""
+        for task in (self._worker, self._checks):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        if self.ice is not None:
+            await self.ice.close()
+
+    async def _work(self) -> None:
+        self.ice = ice = await self._pool.take()
+        ice.opener_ttl = self._start.opener_ttl
+        ice.attach(
+            IceCallbacks(
+                candidate=self._on_candidate,
+                gathered=self._on_gathered,
+                check_received=lambda: self._owner.on_check_received(self.session_id),
+                valid=self._on_valid,
+                lost=lambda reason: self._owner.on_lost(self.session_id, reason),
+            )
+        )
+        while True:
+            self._perform(await self._inbox.get(), ice)
+
+    def _perform(self, effect: SessionEffect, ice: IceSession) -> None:
+        match effect:
+            case SendOffer(round=failures):
+                self._send_offer(ice, failures)
+            case SendAnswer():
+                self._send_answer(ice)
+            case SendReady():
+                self._trickle(CandidatePayload(session_id=self.session_id, ready=True))
+            case SetRemote(description=description):
+                self._set_remote(ice, description)
+            case AddCandidate(candidate=candidate):
+                ice.add_candidate(candidate)
+            case OpenHoles():
+                ice.open_holes()
+            case StartChecks():
+                self._checks = asyncio.create_task(ice.check())
+                self._owner.on_checks_started(self.session_id)
+
+    def _set_remote(self, ice: IceSession, description: IceDescription) -> None:
+        assert description.ice is not None  # the core refuses such a description
+        self.remote = description
+        ice.set_remote(description.ice, controlling=self.role == "offerer")
+        for candidate in description.candidates:
+            ice.add_candidate(candidate)
+        if description.end_of_candidates:
+            ice.add_candidate(None)
+
+    def _send_offer(self, ice: IceSession, failures: int) -> None:
+        payload = OfferPayload(
+            session_id=self.session_id,
+            initiator_id=self._own_id,
+            round=failures,
+            endpoint=public_endpoint(ice),
+            ice=ice.credentials,
+            candidates=tuple(ice.candidates),
+            end_of_candidates=ice.gathered.is_set(),
+            nat=self._owner.nat_report(ice),
+            instance=self._instance,
+        )
+        self._described = True
+        self._owner.send(Offer(target_id=self.peer_id, payload=payload))
+
+    def _send_answer(self, ice: IceSession) -> None:
+        payload = AnswerPayload(
+            session_id=self.session_id,
+            accepted=True,
+            ready=True,
+            endpoint=public_endpoint(ice),
+            ice=ice.credentials,
+            candidates=tuple(ice.candidates),
+            end_of_candidates=ice.gathered.is_set(),
+            nat=self._owner.nat_report(ice),
+            instance=self._instance,
+        )
+        self._described = True
+        self._owner.send(Answer(target_id=self.peer_id, payload=payload))
+
+    def _on_candidate(self, line: str) -> None:
+        if self._described:
+            self._trickle(CandidatePayload(session_id=self.session_id, candidate=line))
+
+    def _on_gathered(self) -> None:
+        if self._described:
+            assert self.ice is not None
+            nat = self._owner.nat_report(self.ice)
+            self._trickle(CandidatePayload(session_id=self.session_id, end_of_candidates=True, nat=nat))
+
+    def _trickle(self, payload: CandidatePayload) -> None:
+        self._owner.send(CandidateMessage(target_id=self.peer_id, payload=payload))
+
+    def _on_valid(self, path: PathInfo) -> None:
+        self.path = path
+        self._owner.on_valid(self.session_id)

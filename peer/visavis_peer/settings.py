@@ -1,0 +1,37 @@
+"""What an agent needs to know, in one frozen object made by the CLI or by the program that embeds it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from visavis_shared.messages import DisplayName, RoomId
+
+PORT_COUNT = 32
+"""UDP ports that `port` opens from: one per link and one to spare; firewalls are configured for a range."""
+
+
+class AgentSettings(BaseModel):
+    """Settings of an Agent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    server: str
+    """URL of the signaling server: http(s) or ws(s), with a path prefix if need be."""
+    room: RoomId
+    name: DisplayName | None = None
+    """Shown to the other members of the room."""
+    stun: Annotated[tuple[str, ...], Field(max_length=8)] = ()
+    """STUN servers as `host[:port]` (3478); empty: those that the signaling server offers."""
+    interfaces: Annotated[tuple[str, ...], Field(max_length=32)] = ()
+    """Names of the network interfaces to use; empty: all that lead anywhere."""
+    port: Annotated[int, Field(ge=1024, le=65535 - PORT_COUNT)] | None = None
+    """First of the UDP ports to bind to; None: any."""
+    connect_timeout: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    """Seconds within which the first connection to the signaling server must succeed."""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The UDP ports to try in order."""
+        return (0,) if self.port is None else tuple(range(self.port, self.port + PORT_COUNT))
