@@ -6,7 +6,7 @@ Kinds lie above 0x3F, so that RFC 7983's first-byte rule tells them from STUN (0
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 DATAGRAM_SIZE: Final = 1200
 """Bytes of content at most: QUIC's minimum (RFC 9000 section 14), which every path here is known to carry."""
@@ -58,6 +58,8 @@ def encode(frame: Frame) -> bytes:
             return bytes((_PONG,)) + token
         case Bye():
             return bytes((_BYE,))
+        case _:
+            assert_never(frame)
 
 
 def decode(datagram: bytes) -> Frame | None:

@@ -1,0 +1,137 @@
+"""core.mesh: the room, and who offers to whom."""
+
+from __future__ import annotations
+
+import itertools
+
+from visavis_peer.core.effects import DropSession, Effect, SendOffer, SendRefusal, StartSession, SuspectSession
+from visavis_peer.core.mesh import PEER_COUNT, Mesh
+from visavis_peer.core.negotiation import OFFER_FALLBACK
+from visavis_shared.messages import (
+    Answer,
+    AnswerPayload,
+    CandidateMessage,
+    CandidatePayload,
+    IceCredentials,
+    Offer,
+    OfferPayload,
+    PeerInfo,
+)
+
+ICE = IceCredentials(ufrag="abcd", pwd="p" * 22)
+
+
+def info(peer_id: str, name: str | None = None) -> PeerInfo:
+    return PeerInfo(peer_id=peer_id, display_name=name, joined_at=1)
+
+
+def joined(*others: str) -> Mesh:
+    mesh = Mesh(f"s{number}" for number in itertools.count())
+    mesh.on_joined("me", [*(info(other) for other in others), info("me")], 0.0)
+    return mesh
+
+
+def offer_from(peer_id: str | None, session_id: str = "theirs") -> Offer:
+    return Offer(peer_id=peer_id, target_id="me", payload=OfferPayload(session_id=session_id, ice=ICE))
+
+
+def sessions(effects: list[Effect]) -> list[str]:
+    return [effect.session_id for effect in effects if isinstance(effect, StartSession)]
+
+
+def link_up(mesh: Mesh, peer_id: str) -> str:
+    mesh.receive(offer_from(peer_id, f"session-{peer_id}"), 0.0)
+    mesh.on_check_received(f"session-{peer_id}", 0.0)
+    mesh.on_valid_pair(f"session-{peer_id}", 0.0)
+    return f"session-{peer_id}"
+
+
+def test_a_newcomer_waits_for_the_offers_of_those_who_were_there_first() -> None:
+    mesh = joined("x", "y")
+    assert mesh.next_timer() == OFFER_FALLBACK
+    assert mesh.handle_timer(OFFER_FALLBACK - 0.1) == []
+
+
+def test_a_newcomer_offers_itself_when_nobody_does() -> None:
+    mesh = joined("x")
+    effects = mesh.handle_timer(OFFER_FALLBACK)
+    assert [type(effect) for effect in effects] == [StartSession, SendOffer]
+
+
+def test_a_member_offers_to_a_newcomer_at_once() -> None:
+    effects = joined().on_peer_joined(info("x"), 5.0)
+    assert [type(effect) for effect in effects] == [StartSession, SendOffer]
+
+
+def test_a_peer_that_is_announced_twice_is_offered_to_once() -> None:
+    mesh = joined()
+    mesh.on_peer_joined(info("x"), 5.0)
+    assert mesh.on_peer_joined(info("x"), 5.1) == []
+
+
+def test_an_offer_from_a_peer_not_yet_announced_is_answered() -> None:
+    mesh = joined()
+    assert sessions(mesh.receive(offer_from("x"), 0.0)) == ["theirs"]
+    assert mesh.on_peer_joined(info("x"), 0.1) == []
+
+
+def test_messages_without_a_sender_or_from_oneself_are_ignored() -> None:
+    mesh = joined()
+    assert mesh.receive(offer_from(None), 0.0) == []
+    assert mesh.receive(offer_from("me"), 0.0) == []
+
+
+def test_answers_and_candidates_reach_only_the_negotiation_with_their_sender() -> None:
+    mesh = joined()
+    mesh.on_peer_joined(info("x"), 0.0)
+    payload = AnswerPayload(session_id="s0", accepted=True, ice=ICE)
+    assert mesh.receive(Answer(peer_id="y", target_id="me", payload=payload), 0.1) == []
+    assert mesh.receive(Answer(peer_id="x", target_id="me", payload=payload), 0.1) != []
+    candidate = CandidatePayload(session_id="s0", candidate="c")
+    assert mesh.receive(CandidateMessage(peer_id="y", target_id="me", payload=candidate), 0.2) == []
+    assert len(mesh.receive(CandidateMessage(peer_id="x", target_id="me", payload=candidate), 0.2)) == 1
+
+
+def test_a_peer_that_leaves_is_forgotten_and_its_link_suspected() -> None:
+    mesh = joined("x")
+    session = link_up(mesh, "x")
+    assert mesh.on_peer_left("x") == [SuspectSession(session)]
+    assert "x" not in mesh.members
+    assert mesh.on_peer_left("x") == []
+
+
+def test_a_lost_server_ends_negotiations_but_no_link() -> None:
+    mesh = joined("x", "y")
+    link_up(mesh, "x")
+    mesh.receive(offer_from("y", "open"), 0.0)
+    assert mesh.on_signaling_lost() == [DropSession("open")]
+    assert (mesh.members, mesh.negotiations) == ({}, {})
+
+
+def test_a_session_that_outlived_its_negotiation_is_closed_when_it_dies() -> None:
+    mesh = joined("x")
+    session = link_up(mesh, "x")
+    mesh.on_signaling_lost()
+    assert mesh.on_session_lost(session, 1.0) == [DropSession(session)]
+
+
+def test_a_dead_link_to_a_member_is_negotiated_anew() -> None:
+    mesh = joined("x")
+    session = link_up(mesh, "x")
+    assert mesh.on_session_lost(session, 1.0) == [DropSession(session)]
+    assert mesh.next_timer() == 1.0 + OFFER_FALLBACK
+
+
+def test_an_agent_takes_no_more_links_than_it_has_room_for_and_says_so() -> None:
+    mesh = joined(*(f"p{number}" for number in range(PEER_COUNT)))
+    assert mesh.on_peer_joined(info("one-more"), 0.0) == []
+    (refusal,) = mesh.receive(offer_from("one-more"), 0.0)
+    assert isinstance(refusal, SendRefusal)
+    assert "one-more" in mesh.members
+
+
+def test_names_are_known_for_members_only() -> None:
+    mesh = joined()
+    mesh.on_peer_joined(info("x", "Xenia"), 0.0)
+    assert mesh.name_of("x") == "Xenia"
+    assert mesh.name_of("y") is None

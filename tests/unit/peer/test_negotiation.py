@@ -1,0 +1,308 @@
+"""core.negotiation: one peer, every path of the state machine."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from visavis_peer.core.effects import (
+    AddCandidate,
+    DropSession,
+    Effect,
+    OpenHoles,
+    ReportFailure,
+    SendAnswer,
+    SendOffer,
+    SendReady,
+    SendRefusal,
+    SetRemote,
+    StartChecks,
+    StartSession,
+    SuspectSession,
+    UseSession,
+)
+from visavis_peer.core.negotiation import (
+    ANSWER_TIMEOUT,
+    OFFER_FALLBACK,
+    READY_TIMEOUT,
+    ROUND_TIMEOUT,
+    Answered,
+    Checking,
+    Idle,
+    Negotiation,
+    Offering,
+)
+from visavis_shared import limits
+from visavis_shared.messages import AnswerPayload, CandidatePayload, IceCredentials, OfferPayload
+from visavis_shared.nat import NatReport
+
+ICE = IceCredentials(ufrag="abcd", pwd="p" * 22)
+
+
+def negotiation(own_id: str = "aa", peer_id: str = "bb", offer_at: float | None = None) -> Negotiation:
+    return Negotiation(own_id, peer_id, (f"s{number}" for number in itertools.count()), offer_at)
+
+
+def offer(session_id: str = "theirs", **members: object) -> OfferPayload:
+    return OfferPayload.model_validate({"session_id": session_id, "ice": ICE, **members})
+
+
+def answer(session_id: str, **members: object) -> AnswerPayload:
+    return AnswerPayload.model_validate({"session_id": session_id, "accepted": True, "ice": ICE, **members})
+
+
+def kinds(effects: list[Effect]) -> list[type[Effect]]:
+    return [type(effect) for effect in effects]
+
+
+def offering() -> Negotiation:
+    machine = negotiation(offer_at=0.0)
+    machine.handle_timer(0.0)
+    return machine
+
+
+def up_as_offerer() -> Negotiation:
+    machine = offering()
+    machine.receive_answer(answer("s0", instance="their-process"), 0.1)
+    machine.on_valid_pair("s0", 0.2)
+    return machine
+
+
+def test_the_side_that_shall_offer_does_so_at_its_time_and_not_before() -> None:
+    machine = negotiation(offer_at=3.0)
+    assert machine.next_timer() == 3.0
+    assert machine.handle_timer(2.9) == []
+    assert machine.handle_timer(3.0) == [StartSession("s0", "bb", "offerer", 4), SendOffer("s0", "bb", 0)]
+    assert machine.state == Offering("s0", 3.0)
+
+
+def test_an_idle_negotiation_has_no_timer() -> None:
+    machine = negotiation(offer_at=None)
+    assert machine.next_timer() is None
+    assert machine.handle_timer(1e9) == []
+
+
+def test_the_answerer_opens_its_filters_before_it_answers_and_checks_only_when_told() -> None:
+    machine = negotiation()
+    effects = machine.receive_offer(offer(), 1.0)
+    assert kinds(effects) == [StartSession, SetRemote, OpenHoles, SendAnswer]
+    assert effects[0] == StartSession("theirs", "bb", "answerer", 4)
+    assert machine.receive_candidate(CandidatePayload(session_id="theirs", ready=True), 1.05) == [StartChecks("theirs")]
+    assert machine.state == Checking("theirs", 1.05, "answerer")
+
+
+def test_a_check_of_the_peer_is_as_good_as_ready() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer(), 1.0)
+    assert machine.on_check_received("theirs", 1.01) == [StartChecks("theirs")]
+    assert machine.on_check_received("theirs", 1.02) == []
+
+
+def test_a_lost_ready_costs_its_timeout_and_no_more() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer(), 1.0)
+    assert machine.next_timer() == 1.0 + READY_TIMEOUT
+    assert machine.handle_timer(1.0 + READY_TIMEOUT) == [StartChecks("theirs")]
+
+
+def test_the_offerer_opens_then_says_ready_then_checks_at_once() -> None:
+    machine = offering()
+    effects = machine.receive_answer(answer("s0"), 0.1)
+    assert kinds(effects) == [SetRemote, OpenHoles, SendReady, StartChecks]
+
+
+def test_an_answer_to_another_session_is_ignored() -> None:
+    machine = offering()
+    assert machine.receive_answer(answer("other"), 0.1) == []
+    assert negotiation().receive_answer(answer("s0"), 0.1) == []
+
+
+def test_glare_is_won_by_the_smaller_peer_id() -> None:
+    smaller = negotiation("aa", "bb", offer_at=0.0)
+    smaller.handle_timer(0.0)
+    assert smaller.receive_offer(offer(), 0.01) == []
+    assert isinstance(smaller.state, Offering)
+    larger = negotiation("bb", "aa", offer_at=0.0)
+    larger.handle_timer(0.0)
+    assert kinds(larger.receive_offer(offer(), 0.01))[:2] == [DropSession, StartSession]
+    assert larger.state == Answered("theirs", 0.01)
+
+
+def test_an_offer_without_credentials_is_refused_with_the_reason() -> None:
+    (effect,) = negotiation().receive_offer(OfferPayload(session_id="x"), 0.0)
+    assert isinstance(effect, SendRefusal)
+    assert "credentials" in effect.reason
+
+
+def test_the_same_offer_twice_is_answered_once() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer(), 0.0)
+    assert machine.receive_offer(offer(), 0.1) == []
+
+
+def test_a_new_offer_replaces_an_attempt_under_way() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer("one"), 0.0)
+    effects = machine.receive_offer(offer("two"), 0.1)
+    assert effects[0] == DropSession("one")
+    assert isinstance(machine.state, Answered)
+
+
+def test_a_new_offer_while_the_link_is_up_keeps_the_old_session_until_the_new_one_is_valid() -> None:
+    machine = up_as_offerer()
+    effects = machine.receive_offer(offer("new"), 5.0)
+    assert DropSession("s0") not in effects
+    machine.on_check_received("new", 5.1)
+    assert machine.on_valid_pair("new", 5.2) == [UseSession("new", "bb", "bb")]
+    assert machine.up == "new"
+
+
+def test_an_offer_of_the_session_that_is_up_is_late_and_ignored() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer("one"), 0.0)
+    machine.on_check_received("one", 0.1)
+    machine.on_valid_pair("one", 0.2)
+    assert machine.receive_offer(offer("one"), 0.3) == []
+
+
+def test_a_refusal_is_reported_with_its_reason() -> None:
+    machine = offering()
+    effects = machine.receive_answer(answer("s0", accepted=False, reason="busy"), 0.1)
+    assert effects[0] == DropSession("s0")
+    report = effects[1]
+    assert isinstance(report, ReportFailure)
+    assert (report.error, report.reason) == ("refused", "busy")
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (AnswerPayload(session_id="s0", accepted=False), "the peer gave no reason"),
+        (AnswerPayload(session_id="s0", accepted=True), "the ANSWER carries no ICE credentials"),
+    ],
+)
+def test_an_unusable_answer_is_a_refusal(payload: AnswerPayload, reason: str) -> None:
+    report = offering().receive_answer(payload, 0.1)[-1]
+    assert isinstance(report, ReportFailure)
+    assert report.reason == reason
+
+
+def test_silence_after_an_offer_is_reported_and_tried_again() -> None:
+    machine = offering()
+    assert machine.next_timer() == ANSWER_TIMEOUT
+    effects = machine.handle_timer(ANSWER_TIMEOUT)
+    report = effects[-1]
+    assert isinstance(report, ReportFailure)
+    assert report.error == "no_answer"
+    assert machine.next_timer() == ANSWER_TIMEOUT + 5.0
+
+
+def test_a_round_without_a_valid_pair_fails_and_the_other_side_offers_next() -> None:
+    offerer = offering()
+    offerer.receive_answer(answer("s0", nat=NatReport(udp=False)), 0.0)
+    effects = offerer.handle_timer(ROUND_TIMEOUT)
+    assert effects[0] == DropSession("s0")
+    assert effects[1] == ReportFailure("bb", "no_path", "", NatReport(udp=False), 5.0 + OFFER_FALLBACK)
+    answerer = negotiation()
+    answerer.receive_offer(offer(), 0.0)
+    answerer.on_check_received("theirs", 0.0)
+    answerer.handle_timer(ROUND_TIMEOUT)
+    assert answerer.next_timer() == ROUND_TIMEOUT + 5.0
+
+
+def test_each_round_changes_the_openers_and_tells_the_peer_its_number() -> None:
+    machine = offering()
+    machine.handle_timer(ANSWER_TIMEOUT)
+    due = machine.next_timer()
+    assert due is not None
+    assert machine.handle_timer(due) == [StartSession("s1", "bb", "offerer", 6), SendOffer("s1", "bb", 1)]
+    later = negotiation()
+    assert later.receive_offer(offer(round=7), 0.0)[0] == StartSession("theirs", "bb", "answerer", 64)
+
+
+def test_a_failed_attempt_beside_a_working_link_is_not_reported() -> None:
+    machine = up_as_offerer()
+    machine.receive_offer(offer("new"), 5.0)
+    machine.on_check_received("new", 5.0)
+    assert machine.handle_timer(5.0 + ROUND_TIMEOUT) == [DropSession("new")]
+    assert machine.up == "s0"
+
+
+def test_trickled_candidates_and_their_end_reach_the_session() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer(), 0.0)
+    payload = CandidatePayload(session_id="theirs", candidate="c1", end_of_candidates=True)
+    assert machine.receive_candidate(payload, 0.1) == [AddCandidate("theirs", "c1"), AddCandidate("theirs", None)]
+
+
+def test_candidates_beyond_the_limit_are_dropped() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer(candidates=tuple("c" * limits.CANDIDATE_COUNT)), 0.0)
+    assert machine.receive_candidate(CandidatePayload(session_id="theirs", candidate="one more"), 0.1) == []
+
+
+def test_candidates_of_no_session_or_another_are_ignored() -> None:
+    assert negotiation().receive_candidate(CandidatePayload(session_id="x", candidate="c"), 0.0) == []
+    machine = offering()
+    assert machine.receive_candidate(CandidatePayload(session_id="s0", candidate="c"), 0.0) == []
+
+
+def test_a_later_nat_report_is_the_one_that_a_failure_is_explained_with() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer(), 0.0)
+    machine.receive_candidate(CandidatePayload(session_id="theirs", ready=True, nat=NatReport(udp=False)), 0.0)
+    report = machine.handle_timer(ROUND_TIMEOUT)[-1]
+    assert isinstance(report, ReportFailure)
+    assert report.remote_nat == NatReport(udp=False)
+
+
+def test_a_valid_pair_brings_the_link_up_under_the_peers_process_id() -> None:
+    machine = offering()
+    machine.receive_answer(answer("s0", instance="their-process"), 0.1)
+    assert machine.on_valid_pair("s0", 0.2) == [UseSession("s0", "bb", "their-process")]
+    assert (machine.state, machine.up, machine.failures) == (Idle(None), "s0", 0)
+
+
+def test_a_valid_pair_of_another_session_changes_nothing() -> None:
+    assert offering().on_valid_pair("s0", 0.1) == []
+
+
+def test_the_former_offerer_of_a_dead_link_offers_at_once_and_the_other_gives_it_time() -> None:
+    offerer = up_as_offerer()
+    assert offerer.on_session_lost("s0", 9.0, closed_by_peer=False) == [DropSession("s0")]
+    assert offerer.next_timer() == 9.0
+    answerer = negotiation()
+    answerer.receive_offer(offer(), 0.0)
+    answerer.on_check_received("theirs", 0.0)
+    answerer.on_valid_pair("theirs", 0.1)
+    answerer.on_session_lost("theirs", 9.0, closed_by_peer=False)
+    assert answerer.next_timer() == 9.0 + OFFER_FALLBACK
+
+
+def test_a_peer_that_closes_its_link_is_given_time_to_leave() -> None:
+    machine = up_as_offerer()
+    machine.on_session_lost("s0", 9.0, closed_by_peer=True)
+    assert machine.next_timer() == 9.0 + OFFER_FALLBACK
+
+
+def test_losing_the_link_during_a_new_attempt_leaves_the_attempt_alone() -> None:
+    machine = up_as_offerer()
+    machine.receive_offer(offer("new"), 5.0)
+    assert machine.on_session_lost("s0", 5.1, closed_by_peer=False) == [DropSession("s0")]
+    assert isinstance(machine.state, Answered)
+
+
+def test_losing_a_session_that_is_not_up_changes_nothing() -> None:
+    assert offering().on_session_lost("s0", 1.0, closed_by_peer=False) == []
+
+
+def test_a_peer_that_left_the_room_must_prove_its_link() -> None:
+    machine = up_as_offerer()
+    assert machine.abandon(suspect=True) == [SuspectSession("s0")]
+    assert offering().abandon(suspect=True) == [DropSession("s0")]
+    assert up_as_offerer().abandon(suspect=False) == []
+
+
+def test_its_repr_shows_the_state() -> None:
+    assert "Offering" in repr(offering())
