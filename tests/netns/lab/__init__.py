@@ -1,0 +1,6 @@
+"""A laboratory of NATs made of kernel network namespaces; see `topology` for its shape and `kinds` for its NATs."""
+
+from tests.netns.lab.kinds import KINDS, Kind
+from tests.netns.lab.topology import Client, Lab, Site
+
+__all__ = ["KINDS", "Client", "Kind", "Lab", "Site"]

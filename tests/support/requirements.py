@@ -1,0 +1,48 @@
+"""What a test needs of the machine: skipped with the reason where it is missing, failed on CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+
+def _netns() -> str | None:
+    if sys.platform != "linux":
+        return "network namespaces need Linux"
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    missing = [tool for tool in ("ip", "nft", "conntrack", "sysctl") if shutil.which(tool) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def _node() -> str | None:
+    return None if shutil.which("node") else "not installed: node"
+
+
+def _docker() -> str | None:
+    if shutil.which("docker") is None or shutil.which("dockerd") is None:
+        return "not installed: docker.io"
+    return None if os.geteuid() == 0 else "starting dockerd needs root"
+
+
+_CHECKS: Final[dict[str, Callable[[], str | None]]] = {"netns": _netns, "node": _node, "docker": _docker}
+
+
+def missing(capability: str) -> str | None:
+    """Return why `capability` (netns, node, docker) cannot be had here, or None."""
+    return _CHECKS[capability]()
+
+
+def require(capability: str) -> None:
+    """Skip the calling test where `capability` is missing; on CI, where nothing may be skipped, fail it."""
+    reason = missing(capability)
+    if reason is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"{capability}: {reason} (on CI nothing may be skipped)")
+    pytest.skip(f"{capability}: {reason}")
