@@ -81,6 +81,8 @@ def nat_report(
         return NatReport(udp=False if complete else None, notes=(note,))
     mapping, mapping_note = mapping_of(answers)
     filtering, filtering_note = filtering_of(probe)
+    if not complete:
+        mapping_note, filtering_note = "mapping: not measured yet", "filtering: not measured yet"
     notes = [note for value, note in ((mapping, mapping_note), (filtering, filtering_note)) if value is None]
     mapped = answers[0].mapped
     return NatReport(

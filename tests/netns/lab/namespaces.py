@@ -106,6 +106,9 @@ class Namespace:
             if process.poll() is None:
                 process.kill()
             process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
         self._processes.clear()
         subprocess.run(["ip", "netns", "delete", self.name], capture_output=True, check=False)
 

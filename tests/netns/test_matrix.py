@@ -1,0 +1,55 @@
+"""The NAT matrix: every pair of kinds, real server and agents, and the oracle agrees with every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.netns.lab import Lab
+from tests.netns.pairs import NO_PATH_LIMIT, Cell, Matrix, Outcome, all_cells
+from tests.netns.programs import start_server
+from tests.support.requirements import require
+
+CONCURRENT = 6
+"""Cells at a time: most of a cell is waiting, and more would measure the two cores instead of the network."""
+CELLS = {str(cell): cell for cell in all_cells()}
+
+
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Outcome]]]:
+    """Play the selected cells, several at a time."""
+    require("netns")
+    selected = [
+        CELLS[item.callspec.id]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    ]
+    with Lab() as lab, ThreadPoolExecutor(CONCURRENT) as pool:
+        matrix = Matrix(lab)
+        start_server(lab)
+        futures = {str(cell): pool.submit(matrix.run, cell) for cell in selected}
+        yield futures
+        for future in futures.values():
+            future.cancel()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_a_pair_links_directly_exactly_where_it_can(cell: Cell, outcomes: dict[str, Future[Outcome]]) -> None:
+    outcome = outcomes[str(cell)].result()
+    if cell.links:
+        assert outcome.kinds is not None
+        assert cell.same_site is (outcome.kinds == ("host-host", "host-host")) or not _behind_nat(cell)
+    else:
+        assert outcome.exit_code == 7
+        assert outcome.reason is not None
+        assert outcome.reason.startswith("no path: ")
+        assert outcome.reason_after is not None
+        assert outcome.reason_after < NO_PATH_LIMIT
+
+
+def _behind_nat(cell: Cell) -> bool:
+    """Whether both sides have private addresses, so that only a shared LAN lets host candidates meet."""
+    return not {"public", "firewall"} & {cell.left, cell.right}
