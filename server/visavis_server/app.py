@@ -1,0 +1,201 @@
+"""The server put together: HTTP on one TCP port, STUN on UDP, one hub behind."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from http import HTTPStatus
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+
+from visavis_server import __version__
+from visavis_server.core.hub import Hub
+from visavis_server.core.rules import Exposure
+from visavis_server.core.stun import StunService
+from visavis_server.rest import RestApi, decoded_path, refusal
+from visavis_server.settings import Settings
+from visavis_server.stun import StunResponder, open_sockets
+from visavis_server.switchboard import Switchboard
+from visavis_server.websocket import WebSocketEndpoint
+from visavis_shared import limits
+from visavis_shared.endpoints import is_numeric
+from visavis_shared.messages import ServerLimits, StunServer, WelcomePayload
+
+logger = logging.getLogger(__name__)
+
+BACKLOG: Final = 4096
+"""Connections that the kernel may keep waiting: as many clients may come back at once after a restart."""
+HTTP_SHUTDOWN_TIMEOUT: Final = 0.3
+"""Seconds for REST answers under way at a shutdown; they are made at once, only a slow reader takes time."""
+IDLE_TIMEOUT: Final = 75.0
+"""Seconds that an HTTP connection may idle before its first or next request, as usual with proxies in front."""
+_SHOWN_TO_STRANGERS: Final = {
+    Exposure.SEED: "every room with its members and their endpoints",
+    Exposure.MEMBERS: "the name and size of every room",
+}
+
+
+class CannotListen(Exception):
+    """An address or port cannot be used."""
+
+
+class SignalingServer:
+    """A running server; `async with` starts and stops it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.host = settings.host
+        self.port = 0
+        """TCP port, known once started."""
+        self.stun_ports: tuple[int, int] | None = None
+        """UDP ports, known once started; None without STUN."""
+        self.hub = Hub(settings.rules)
+        self._stun: StunResponder | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def announcement(self) -> str:
+        """One line that says where the server listens."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        stun = f"STUN udp/{self.stun_ports[0]}" if self.stun_ports else "STUN off"
+        return f"listening on http://{host}:{self.port} (WebSocket /ws), {stun}"
+
+    async def start(self) -> None:
+        """Bind everything and accept connections.
+
+        Raises CannotListen, with nothing left open.
+        """
+        settings = self.settings
+        address = await _resolve(settings.host)
+        listener = _listen(address, settings)
+        try:
+            if settings.stun:
+                self._stun = _open_stun(address, settings)
+                self.stun_ports = self._stun.service.ports
+        except CannotListen:
+            listener.close()
+            raise
+        self.port = listener.getsockname()[1]
+        self._switchboard = Switchboard(
+            self.hub,
+            self._welcome(),
+            settings.cleanup_interval,
+            hash_addresses=settings.log_addresses == "hashed",
+        )
+        self._websocket = WebSocketEndpoint(self._switchboard)
+        self._rest = RestApi(self.hub)
+        self._http = web.Server(self._handle, access_log=None, keepalive_timeout=IDLE_TIMEOUT)
+        self._listener = await asyncio.get_running_loop().create_server(self._http, sock=listener, backlog=BACKLOG)
+        self._warn_of_exposure(address)
+
+    async def close(self) -> None:
+        """Stop accepting, send 1001 to every peer, and end within two seconds."""
+        self._listener.close()
+        if self._stun is not None:
+            self._stun.close()
+        await self._switchboard.close()
+        await self._http.shutdown(HTTP_SHUTDOWN_TIMEOUT)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer any HTTP request; a bug of ours becomes a 500 like every other answer."""
+        try:
+            if decoded_path(request.raw_path) == "/ws" and request.method != "OPTIONS":
+                return await self._websocket.handle(request)
+            return self._rest.answer(request)
+        except Exception:
+            logger.exception("a request could not be handled")
+            return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", decoded_path(request.raw_path))
+
+    def _welcome(self) -> WelcomePayload:
+        settings = self.settings
+        return WelcomePayload(
+            message="connected",
+            server=f"visavis/{__version__}",
+            ping_interval=settings.ping_interval,
+            limits=ServerLimits(
+                message_size=limits.MESSAGE_SIZE,
+                room_id_length=limits.ROOM_ID_LENGTH,
+                display_name_length=limits.DISPLAY_NAME_LENGTH,
+                room_capacity=settings.room_capacity,
+                stale_timeout=settings.stale_timeout,
+            ),
+            stun=tuple(_offer(self._stun, settings)) if self._stun else (),
+        )
+
+    def _warn_of_exposure(self, address: str) -> None:
+        shown = {
+            Exposure.SEED: "every room with its members and their endpoints",
+            Exposure.MEMBERS: "every room's name",
+        }
+        what = shown.get(self.settings.exposure)
+        bound = ipaddress.ip_address(address)
+        if what is not None and (bound.is_unspecified or bound.is_global):
+            logger.warning("anybody who can reach this server can read %s; --exposure counts shows totals only", what)
+
+
+async def _resolve(host: str) -> str:
+    """Return `host` as an address.
+
+    Raises CannotListen.
+    """
+    if is_numeric(host):
+        return host
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise CannotListen(f"cannot resolve host {host!r}: {error.strerror or error}") from error
+    return str(found[0][4][0])
+
+
+def _listen(address: str, settings: Settings) -> socket.socket:
+    version6 = ":" in address
+    try:
+        return socket.create_server(
+            (address, settings.port),
+            family=socket.AF_INET6 if version6 else socket.AF_INET,
+            backlog=BACKLOG,
+            dualstack_ipv6=address == "::" and socket.has_dualstack_ipv6(),
+        )
+    except OSError as error:
+        where = f"[{address}]:{settings.port}" if version6 else f"{address}:{settings.port}"
+        raise CannotListen(
+            f"cannot listen on http://{where}: {error.strerror or error} (see --host, --port)"
+        ) from error
+
+
+def _open_stun(address: str, settings: Settings) -> StunResponder:
+    hosts = list(settings.stun_address) or [address]
+    if hosts == ["::"] and socket.has_dualstack_ipv6():
+        hosts.append("0.0.0.0")  # noqa: S104 -- the operator asked for every address
+    try:
+        sockets, ports = open_sockets(hosts, settings.stun_port, settings.alternate_port)
+    except OSError as error:
+        where = f"{', '.join(hosts)} udp/{settings.stun_port} and udp/{settings.alternate_port}"
+        reason = error.strerror or error
+        raise CannotListen(f"cannot answer STUN on {where}: {reason} (see --stun-port, --stun off)") from error
+    configured = tuple(host for host in hosts if not ipaddress.ip_address(host).is_unspecified)
+    return StunResponder(StunService(ports, configured), sockets)
+
+
+def _offer(stun: StunResponder, settings: Settings) -> list[StunServer]:
+    """Return the STUN servers that clients are told; without a host where they reach it by the one they came by."""
+    offered: list[StunServer] = []
+    for ip, port in stun.addresses:
+        alone = stun.service.other_address(ip) is None
+        host = ip if settings.stun_address and not ipaddress.ip_address(ip).is_unspecified else None
+        server = StunServer(host=settings.public_host or host if alone else ip, port=port)
+        if server not in offered:
+            offered.append(server)
+    return offered

@@ -1,0 +1,70 @@
+"""The command `visavis-server`: settings, signals, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from visavis_server.app import CannotListen, SignalingServer
+from visavis_server.configuration import UsageError, read_settings
+from visavis_server.settings import Settings
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""Generations of the cyclic garbage collector: a connection leaves some 100 tracked objects, and with the defaults the
+collector takes about a third of the CPU time of connecting (measured)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until SIGTERM or SIGINT; return the exit code (0 stopped, 1 cannot listen, 2 usage)."""
+    try:
+        settings = read_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
+    except UsageError as error:
+        sys.stderr.write(f"visavis-server: {error}\n")
+        return USAGE
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+            runner.run(serve(settings))
+    except CannotListen as error:
+        sys.stderr.write(f"visavis-server: {error}\n")
+        return FAILED
+    return OK
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal asks to stop; says on standard output when connections are accepted.
+
+    Raises CannotListen.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with SignalingServer(settings) as server:
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        sys.stdout.write(f"{server.announcement}\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's factory where it is installed, None for asyncio's own."""
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+    except ImportError:
+        return None
+    return factory

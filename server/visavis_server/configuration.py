@@ -1,0 +1,106 @@
+"""Where settings come from: flag over environment over file over default."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from visavis_server import __version__
+from visavis_server.settings import Settings
+
+ENVIRONMENT_PREFIX: Final = "VISAVIS_"
+_LISTS: Final = frozenset({"stun_address"})
+"""Settings with several values: a repeated flag, a list in the file, commas in the environment."""
+_METAVARS: Final = {
+    "stun": "on|off",
+    "exposure": "seed|members|counts",
+    "log_level": "debug|info|warning|error",
+    "log_addresses": "hashed|plain",
+}
+
+
+class UsageError(Exception):
+    """The operator asked for something that cannot be; the message says what and where."""
+
+
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Return the settings.
+
+    Raises UsageError; SystemExit for `--help`, `--version` and flags that do not exist.
+    """
+    flags = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
+    config = flags.pop("config", None) or environment.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+    sources: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for name, value in (_read_file(Path(config)) if config else {}).items():
+        values[name], sources[name] = value, f"{config}: {name}"
+    for name in Settings.model_fields:
+        text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+        if text is not None:
+            values[name] = [part.strip() for part in text.split(",")] if name in _LISTS else text
+            sources[name] = ENVIRONMENT_PREFIX + name.upper()
+    for name, value in flags.items():
+        values[name], sources[name] = value, _flag(name)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_explain(error, sources)) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="visavis-server",
+        description="Signaling server with STUN: introduces peers to each other so that they can connect directly.",
+        epilog=f"Every option can also be set as {ENVIRONMENT_PREFIX}NAME in the environment or in a TOML file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"visavis-server {__version__}")
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings by name, for example port = 8080")
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, ()) else f" (default: {_shown(field.default)})"
+        parser.add_argument(
+            _flag(name),
+            metavar=_METAVARS.get(name, name.rpartition("_")[2].upper()),
+            action="append" if name in _LISTS else "store",
+            help=" ".join((field.description or "").replace("`", "").split()) + default,
+        )
+    return parser
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _shown(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+    for name in content:
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name.replace("-", "_"), Settings.model_fields, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"{path}: unknown setting {name!r}{hint}")
+    return content
+
+
+def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
+    """Return one sentence on the first error that names where the value came from."""
+    first = error.errors(include_url=False)[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return reason
+    name = str(first["loc"][0])
+    return f"{sources.get(name, name)}: {reason}"

@@ -1,0 +1,41 @@
+"""What the hub wants done, in order; whoever runs it performs these on real connections.
+
+A connection is named by the peer_id that it was given.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """Put one message into the outbox of each of these peers."""
+
+    to: tuple[str, ...]
+    data: bytes
+    """JSON text, UTF-8."""
+
+
+class Ping(msgspec.Struct, frozen=True, gc=False):
+    """Send these peers a WebSocket ping."""
+
+    to: tuple[str, ...]
+
+
+class Close(msgspec.Struct, frozen=True, gc=False):
+    """Close the connection of a peer that the hub has already forgotten."""
+
+    peer_id: str
+    code: int
+    """WebSocket close code (RFC 6455 section 7.4)."""
+    reason: str
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """Log a failure inside the hub: a bug of this program, not of the client."""
+
+    peer_id: str
+    error: Exception
+
+
+Effect = Send | Ping | Close | Report

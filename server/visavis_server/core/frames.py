@@ -1,0 +1,174 @@
+"""The frames of a WebSocket server (RFC 6455 section 5), without I/O: bytes to messages and messages to bytes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+"""Opcodes (section 5.2)."""
+
+PROTOCOL_ERROR: Final = 1002
+INVALID_DATA: Final = 1007
+TOO_BIG: Final = 1009
+"""Close codes for what the client did wrong (section 7.4.1)."""
+
+CONTROL_SIZE: Final = 125
+"""Bytes of a control frame's payload at most (section 5.5)."""
+
+_FIN: Final = 0x80
+_RESERVED: Final = 0x70
+_MASKED: Final = 0x80
+_MASK_SIZE: Final = 4
+_MEDIUM: Final = struct.Struct("!BBH")
+_LARGE: Final = struct.Struct("!BBQ")
+_DATA_OPCODES: Final = frozenset({CONTINUATION, TEXT, BINARY})
+_OPCODES: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
+_UNASSIGNED_CODES: Final = frozenset({1004, 1005, 1006, 1015})
+"""Close codes below 1016 that must not stand in a frame (section 7.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Why a client's connection has to be closed."""
+
+    code: int
+    reason: str
+
+
+class FrameReader:
+    """Reads what one client sends."""
+
+    __slots__ = ("_opcode", "_partial", "_size_limit", "_tail", "_unmask", "violation")
+
+    def __init__(self, size_limit: int, unmask: Callable[[bytes, bytearray], None]) -> None:
+        """`size_limit` bounds a message in bytes; `unmask` XORs a payload in place with a 4-byte mask (section 5.3)."""
+        self._size_limit = size_limit
+        self._unmask = unmask
+        self._tail = b""
+        """The beginning of a frame; shorter than the limit and a header."""
+        self._opcode = CONTINUATION
+        """Of the message whose fragments are coming in; CONTINUATION while there is none."""
+        self._partial = bytearray()
+        """Its payload so far, at most `size_limit`."""
+        self.violation: Violation | None = None
+        """Set once the client has broken the protocol; whatever follows is ignored."""
+
+    def receive(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Take what the network brought and return the complete messages in it as (opcode, payload).
+
+        Look at `violation` afterwards: messages before the offence are still returned. The opcode is TEXT, BINARY,
+        CLOSE, PING or PONG; nobody has looked at the encoding of a text.
+        """
+        messages: list[tuple[int, bytes]] = []
+        if self.violation is not None:
+            return messages
+        if self._tail:
+            data = self._tail + data
+        position, end = 0, len(data)
+        while end - position >= 2:
+            first, size = data[position], data[position + 1]
+            if first & _RESERVED or first & 0x0F not in _OPCODES or not size & _MASKED:
+                self.violation = _describe_header(first)
+                break
+            size &= ~_MASKED
+            start = position + 2
+            if size > CONTROL_SIZE:
+                width = 2 if size == 126 else 8
+                if end < start + width:
+                    break
+                size = int.from_bytes(data[start : start + width])
+                start += width
+                if first & CLOSE:
+                    self.violation = Violation(PROTOCOL_ERROR, "control frame too long")
+                    break
+            # before the payload is here, so that nobody is made to buffer it
+            if size + len(self._partial) > self._size_limit:
+                self.violation = Violation(TOO_BIG, f"message larger than {self._size_limit} bytes")
+                break
+            start += _MASK_SIZE
+            stop = start + size
+            if end < stop:
+                break
+            payload = bytearray(data[start:stop])
+            self._unmask(data[start - _MASK_SIZE : start], payload)
+            position = stop
+            self._on_frame(first, payload, messages)
+            if self.violation is not None:
+                break
+        self._tail = data[position:] if self.violation is None else b""
+        return messages
+
+    def _on_frame(self, first: int, payload: bytearray, messages: list[tuple[int, bytes]]) -> None:
+        opcode, final = first & 0x0F, first & _FIN
+        if opcode not in _DATA_OPCODES:
+            if not final:
+                self.violation = Violation(PROTOCOL_ERROR, "fragmented control frame")
+            elif opcode == CLOSE:
+                self.violation = _check_close(payload)
+            if self.violation is None:
+                messages.append((opcode, bytes(payload)))
+        elif (opcode == CONTINUATION) != (self._opcode != CONTINUATION):
+            self.violation = Violation(PROTOCOL_ERROR, "continuation of nothing, or a message inside another")
+        elif opcode != CONTINUATION and final:
+            messages.append((opcode, bytes(payload)))
+        else:
+            self._opcode = self._opcode or opcode
+            self._partial += payload
+            if final:
+                messages.append((self._opcode, bytes(self._partial)))
+                self._opcode = CONTINUATION
+                self._partial.clear()
+
+
+def close_code(payload: bytes) -> int | None:
+    """Return the code in the payload of a close frame that FrameReader let through, None where there is none."""
+    return int.from_bytes(payload[:2]) if payload else None
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """Return one frame as a server sends it: final, unmasked."""
+    size = len(payload)
+    if size <= CONTROL_SIZE:
+        return bytes((_FIN | opcode, size)) + payload
+    if size < 1 << 16:
+        return _MEDIUM.pack(_FIN | opcode, 126, size) + payload
+    return _LARGE.pack(_FIN | opcode, 127, size) + payload
+
+
+def close_frame(code: int | None, reason: str = "") -> bytes:
+    """Return a close frame, an empty one without a code; a reason too long for it is cut."""
+    if code is None:
+        return frame(CLOSE, b"")
+    text = reason.encode()[: CONTROL_SIZE - 2].decode(errors="ignore").encode()
+    return frame(CLOSE, code.to_bytes(2) + text)
+
+
+def _describe_header(first: int) -> Violation:
+    if first & _RESERVED:
+        return Violation(PROTOCOL_ERROR, "reserved bits set")
+    if first & 0x0F not in _OPCODES:
+        return Violation(PROTOCOL_ERROR, f"unknown opcode {first & 0x0F}")
+    return Violation(PROTOCOL_ERROR, "frame not masked")
+
+
+def _check_close(payload: bytearray) -> Violation | None:
+    """Check the payload of a close frame (sections 5.5.1 and 7.4)."""
+    if not payload:
+        return None
+    code = int.from_bytes(payload[:2])
+    assigned = 1000 <= code <= 1014 and code not in _UNASSIGNED_CODES
+    if len(payload) == 1 or not (assigned or 3000 <= code <= 4999):
+        return Violation(PROTOCOL_ERROR, "invalid close code")
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return Violation(INVALID_DATA, "close reason is not UTF-8")
+    return None

@@ -1,0 +1,97 @@
+"""The messages that the server writes, spliced from parts that are JSON already.
+
+Members stand in the original server's order: type, peer_id, target_id, room_id, payload, timestamp, request_id, and
+our `seq` behind them. Peer ids are ours (hexadecimal), so they need no escaping; every other text is encoded.
+"""
+
+from __future__ import annotations
+
+from visavis_server.core.rooms import Peer, Room
+from visavis_shared.envelope import encode_text
+from visavis_shared.errors import ErrorCode
+from visavis_shared.messages import ErrorPayload, WelcomePayload, encode
+
+
+def welcome(peer_id: str, payload: WelcomePayload, now_ms: int) -> bytes:
+    """Return the ACK that tells a new connection its peer_id."""
+    return b'{"type":"ACK","peer_id":"%b","payload":%b,"timestamp":%d}' % (peer_id.encode(), encode(payload), now_ms)
+
+
+def joined(peer: Peer, room: Room, now_ms: int, request_id: str | None) -> bytes:
+    """Return the ACK of a JOIN: the members, the new one included."""
+    return b'{"type":"ACK",%b' % _members(peer, room, now_ms, request_id)
+
+
+def peer_list(peer: Peer, room: Room, now_ms: int, request_id: str | None) -> bytes:
+    """Return the answer to DISCOVER."""
+    return b'{"type":"PEER_LIST",%b' % _members(peer, room, now_ms, request_id)
+
+
+def left(peer_id: str, now_ms: int, request_id: str | None) -> bytes:
+    """Return the ACK of a LEAVE."""
+    return b'{"type":"ACK","peer_id":"%b","payload":{"message":"left room"},"timestamp":%d%b}' % (
+        peer_id.encode(),
+        now_ms,
+        _request_id(request_id),
+    )
+
+
+def alive(peer_id: str, now_ms: int, request_id: str | None) -> bytes:
+    """Return the ACK of a KEEP_ALIVE."""
+    return b'{"type":"ACK","peer_id":"%b","timestamp":%d%b}' % (peer_id.encode(), now_ms, _request_id(request_id))
+
+
+def peer_joined(peer: Peer, room: Room, now_ms: int) -> bytes:
+    """Return the announcement of a new member."""
+    return b'{"type":"PEER_JOINED","peer_id":"%b","room_id":%b,"payload":%b,"timestamp":%d,"seq":%d}' % (
+        peer.peer_id.encode(),
+        encode_text(room.room_id),
+        peer.info,
+        now_ms,
+        room.seq,
+    )
+
+
+def peer_left(peer_id: str, room: Room, now_ms: int) -> bytes:
+    """Return the announcement that a member is gone."""
+    return b'{"type":"PEER_LEFT","peer_id":"%b","room_id":%b,"timestamp":%d,"seq":%d}' % (
+        peer_id.encode(),
+        encode_text(room.room_id),
+        now_ms,
+        room.seq,
+    )
+
+
+def forwarded(kind: str, source: str, target: str, payload: bytes, now_ms: int, request_id: str | None) -> bytes:
+    """Return a directed message as its target sees it: `payload` byte for byte, room_id and unknown members dropped."""
+    return b'{"type":"%b","peer_id":"%b","target_id":"%b","payload":%b,"timestamp":%d%b}' % (
+        kind.encode(),
+        source.encode(),
+        target.encode(),
+        payload,
+        now_ms,
+        _request_id(request_id),
+    )
+
+
+def error(code: ErrorCode, message: str, details: str, now_ms: int, request_id: str | None) -> bytes:
+    """Return an ERROR; empty `details` are left out."""
+    payload = encode(ErrorPayload(code=code, message=message, details=details or None))
+    return b'{"type":"ERROR","payload":%b,"timestamp":%d%b}' % (payload, now_ms, _request_id(request_id))
+
+
+def _members(peer: Peer, room: Room, now_ms: int, request_id: str | None) -> bytes:
+    room_id = encode_text(room.room_id)
+    return b'"peer_id":"%b","room_id":%b,"payload":{"room_id":%b,"peers":[%b]},"timestamp":%d%b,"seq":%d}' % (
+        peer.peer_id.encode(),
+        room_id,
+        room_id,
+        b",".join([member.info for member in room.members.values()]),
+        now_ms,
+        _request_id(request_id),
+        room.seq,
+    )
+
+
+def _request_id(request_id: str | None) -> bytes:
+    return b',"request_id":' + encode_text(request_id) if request_id else b""

@@ -1,0 +1,60 @@
+"""The records of the hub: peers and rooms."""
+
+from __future__ import annotations
+
+from visavis_shared.messages import Endpoint, PeerInfo, encode
+
+
+class Peer:
+    """One connected client."""
+
+    __slots__ = ("display_name", "endpoint", "info", "last_seen_at", "peer_id", "pinged_at", "room")
+
+    def __init__(self, peer_id: str, now: float) -> None:
+        self.peer_id = peer_id
+        self.room: Room | None = None
+        self.display_name: str | None = None
+        """Kept over LEAVE and a later JOIN without one."""
+        self.endpoint: Endpoint | None = None
+        """Kept like the name."""
+        self.info = b""
+        """PeerInfo as JSON while in a room: encoded once a JOIN, spliced into every list."""
+        self.last_seen_at = now
+        self.pinged_at = now
+
+    def describe(self, joined_at: int) -> None:
+        """Fix what the room is told of this peer; `joined_at` in milliseconds since the epoch."""
+        self.info = encode(
+            PeerInfo(peer_id=self.peer_id, display_name=self.display_name, endpoint=self.endpoint, joined_at=joined_at)
+        )
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.peer_id} in {self.room!r}>"
+
+
+class Room:
+    """A room and its members in the order in which they joined."""
+
+    __slots__ = ("created_at", "empty_at", "members", "room_id", "seq")
+
+    def __init__(self, room_id: str, created_at: int, now: float) -> None:
+        """`created_at` in milliseconds since the epoch, `now` in seconds on the loop's clock."""
+        self.room_id = room_id
+        self.created_at = created_at
+        self.members: dict[str, Peer] = {}
+        self.seq = 0
+        """Number of the last PEER_JOINED or PEER_LEFT."""
+        self.empty_at = now
+        """Since when the room is empty; meaningless while it has members."""
+
+    @property
+    def peer_ids(self) -> tuple[str, ...]:
+        """The members, first come first."""
+        return tuple(self.members)
+
+    def others(self, peer: Peer) -> tuple[str, ...]:
+        """Return the members other than `peer`."""
+        return tuple(peer_id for peer_id in self.members if peer_id != peer.peer_id)
+
+    def __repr__(self) -> str:
+        return f"<Room {self.room_id!r} {len(self.members)} members seq {self.seq}>"

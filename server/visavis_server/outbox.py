@@ -1,0 +1,108 @@
+"""One connection's bounded way out: frames collected within a turn of the loop, written at its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+OUTBOX_SIZE: Final = 1 << 20
+"""Bytes that may wait for a client before the next message closes it: a member list of 5,000 fits, and so do the
+answers to the most messages that one read can bring (256 KiB of KEEP_ALIVE: 0.7 MiB). A client that is merely on a
+slow line has a second's worth of 8 Mbit/s here."""
+OUTBOX_COUNT: Final = 16_384
+"""Messages that may wait, for small ones cost more memory than their bytes: about 1 MiB of bookkeeping."""
+FLUSH_SIZE: Final = 64 << 10
+"""Bytes collected in one turn of the loop after which the kernel is offered them at once: only what it does not take
+counts as unread."""
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that a client has to read its last messages and answer a close frame; short, so that a shutdown takes at
+most two."""
+
+
+class Outbox:
+    """The frames on their way to one client, and the end of its connection."""
+
+    __slots__ = (
+        "_count",
+        "_deadline",
+        "_loop",
+        "_pending",
+        "_pending_size",
+        "dirty",
+        "gone",
+        "open",
+        "peer_id",
+        "transport",
+    )
+
+    def __init__(self, peer_id: str, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.peer_id = peer_id
+        self.transport = transport
+        self.open = True
+        """Whether messages still pass; false from the close frame on."""
+        self.dirty = False
+        """Whether somebody will flush this outbox at the end of the turn."""
+        self.gone = asyncio.Event()
+        """Set when the connection has ended."""
+        self._loop = loop
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._count = 0
+        """Frames handed to the transport since it was last seen empty."""
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def put(self, frame: bytes) -> bool:
+        """Take one frame; returns False, having taken nothing, when the bound is reached.
+
+        A single message may be larger than the bound: it must find the outbox below it, not fit into it.
+        """
+        if self._count and self._is_full():
+            return False
+        self._pending.append(frame)
+        self._pending_size += len(frame)
+        if self._pending_size > FLUSH_SIZE:
+            self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Write what has been collected."""
+        pending = self._pending
+        if not pending:
+            return
+        self._count += len(pending)
+        self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+        pending.clear()
+        self._pending_size = 0
+        if not self.transport.get_write_buffer_size():
+            self._count = 0
+
+    def retire(self, close_frame: bytes) -> None:
+        """Send a close frame as the last one; the client has CLOSE_TIMEOUT to answer it."""
+        self.open = False
+        self._pending.append(close_frame)
+        self.flush()
+        self._deadline = self._loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
+
+    def finish(self) -> None:
+        """Close the connection once everything is written, or at the deadline that `retire` has set."""
+        self.transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
+
+    def on_lost(self) -> None:
+        """Note that the connection has ended. Idempotent."""
+        self.open = False
+        self._pending.clear()
+        self.gone.set()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _is_full(self) -> bool:
+        unread = self.transport.get_write_buffer_size()
+        if not unread:
+            self._count = 0
+            return False
+        return unread + self._pending_size >= OUTBOX_SIZE or self._count + len(self._pending) >= OUTBOX_COUNT

@@ -1,0 +1,98 @@
+"""The settings of the server: made once in the CLI, frozen, handed down."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from visavis_server.core import rules
+from visavis_server.core.rules import Exposure, Rules
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""TCP or UDP port; 0 lets the system choose."""
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+def _numeric(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("must be an IPv4 or IPv6 address") from None
+
+
+class Settings(BaseModel):
+    """What an operator can set; each field is a flag, an environment variable `VISAVIS_…` and a key of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 -- a server is there to be reached
+    """Address or name to listen on; `::` is every address of both families."""
+    port: Port = 8080
+    """TCP port of HTTP and WebSocket; 0 picks a free one."""
+    stun: bool = True
+    """Whether to answer STUN."""
+    stun_port: Port = 3478
+    """UDP port of STUN (RFC 8489 section 18.6); 0 picks a free one."""
+    stun_alternate_port: Port | None = None
+    """Second UDP port, for measuring NATs; by default the one after stun_port, or a free one."""
+    stun_address: Annotated[tuple[Annotated[str, AfterValidator(_numeric)], ...], Field(max_length=4)] = ()
+    """Addresses to answer STUN on, by default those of `host`; two of one family make RFC 5780 complete."""
+    public_host: Annotated[str, Field(max_length=253)] | None = None
+    """Name or address that clients are told for STUN; by default the one by which they reached the server."""
+    room_capacity: Annotated[int, Field(ge=0, le=100_000)] = rules.ROOM_CAPACITY
+    """Peers per room; 0 is unlimited."""
+    peer_limit: Annotated[int, Field(ge=1, le=1_000_000)] = rules.PEER_LIMIT
+    """Connections at once; more are refused with HTTP status 503."""
+    room_limit: Annotated[int, Field(ge=1, le=1_000_000)] = rules.ROOM_LIMIT
+    """Rooms at once, empty ones included; an empty one makes way for a new one."""
+    exposure: Exposure = Exposure.SEED
+    """What strangers may learn: `seed` rooms, members and endpoints; `members` rooms and sizes; `counts` totals."""
+    ping_interval: Seconds = rules.PING_INTERVAL
+    """Seconds between WebSocket pings."""
+    stale_timeout: Seconds = rules.STALE_TIMEOUT
+    """Seconds without any traffic after which a peer is dropped."""
+    empty_room_ttl: Seconds = rules.EMPTY_ROOM_TTL
+    """Seconds for which a room without members is kept."""
+    cleanup_interval: Seconds = rules.CLEANUP_INTERVAL
+    """Seconds between sweeps for pings, stale peers and empty rooms."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged on standard error."""
+    log_addresses: Literal["hashed", "plain"] = "hashed"
+    """How client addresses stand in the log."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.stale_timeout <= self.ping_interval:
+            raise ValueError("stale_timeout must be longer than ping_interval, or idle peers are dropped")
+        for family in (4, 6):
+            mine = [address for address in self.stun_address if ipaddress.ip_address(address).version == family]
+            if len(mine) > 2 or len(set(mine)) != len(mine):
+                raise ValueError("stun_address: at most two different addresses of each family")
+            if len(mine) == 2 and any(ipaddress.ip_address(address).is_unspecified for address in mine):
+                raise ValueError("stun_address: the wildcard address cannot stand beside another")
+        ports = (self.stun_port, self.alternate_port)
+        if self.stun and ports[0] and ports[0] == ports[1]:
+            raise ValueError("stun_alternate_port must differ from stun_port")
+        return self
+
+    @property
+    def alternate_port(self) -> int:
+        """The second STUN port; 0 lets the system choose."""
+        if self.stun_alternate_port is not None:
+            return self.stun_alternate_port
+        return self.stun_port + 1 if 0 < self.stun_port < 65535 else 0
+
+    @property
+    def rules(self) -> Rules:
+        """What the hub enforces."""
+        return Rules(
+            room_capacity=self.room_capacity,
+            peer_limit=self.peer_limit,
+            room_limit=self.room_limit,
+            ping_interval=self.ping_interval,
+            stale_timeout=self.stale_timeout,
+            empty_room_ttl=self.empty_room_ttl,
+            exposure=self.exposure,
+        )

@@ -1,0 +1,154 @@
+"""The WebSocket endpoint on aiohttp (RFC 6455): upgrade and frames in; everything written goes by the switchboard.
+
+aiohttp does HTTP. After the upgrade its protocol hands whatever the network brings to a parser that is set with
+`set_parser`; ours dispatches every message at once, within that read: no task, queue, future or wake-up a message, and
+one order of processing. Nothing else of aiohttp's WebSocket is used but its unmasking in C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import ipaddress
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from aiohttp import hdrs, web
+from aiohttp._websocket.helpers import websocket_mask  # in C; exported nowhere else
+from aiohttp.http import HttpVersion11
+
+from visavis_server.core import frames
+from visavis_server.core.hub import ServerFull
+from visavis_server.outbox import Outbox
+from visavis_server.rest import CORS, refusal
+from visavis_server.switchboard import Switchboard
+from visavis_shared import limits
+from visavis_shared.messages import Endpoint
+
+PROTOCOL_VERSION: Final = "13"
+"""Sec-WebSocket-Version (RFC 6455 section 4.1)."""
+_GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""Section 1.3."""
+_KEY_SIZE: Final = 16
+"""Bytes of a decoded Sec-WebSocket-Key (section 4.1)."""
+_RETRY_AFTER: Final = "30"
+"""Seconds after which a client that found the server full may try again."""
+
+
+class WebSocketEndpoint:
+    """Turns upgrade requests into connections of the switchboard."""
+
+    def __init__(self, switchboard: Switchboard) -> None:
+        self._switchboard = switchboard
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one request for /ws; returns when the connection has ended."""
+        accept = accept_key(request)
+        transport = request.transport
+        if accept is None:
+            headers = {"Sec-Websocket-Version": PROTOCOL_VERSION, **CORS}
+            return web.Response(status=HTTPStatus.BAD_REQUEST, text="Bad Request\n", headers=headers)
+        if transport is None:
+            return _Upgraded()
+        preamble = (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept
+        )
+        try:
+            outbox = self._switchboard.connect(transport, preamble, observed_endpoint(transport))
+        except ServerFull as error:
+            response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the server is full: {error}", request.path)
+            response.headers[hdrs.RETRY_AFTER] = _RETRY_AFTER
+            return response
+        request.protocol.keep_alive(False)
+        try:
+            # takes any object with these two methods, and feeds it at once what came in one segment with the request
+            request.protocol.set_parser(cast("Any", _Inbox(self._switchboard, outbox)))
+            await outbox.gone.wait()
+        finally:
+            # nobody stays registered whose connection is not being read
+            self._switchboard.on_lost(outbox)
+        return _Upgraded()
+
+
+def accept_key(request: web.BaseRequest) -> bytes | None:
+    """Return Sec-WebSocket-Accept for a valid upgrade request, None for any other (section 4.2.1)."""
+    headers = request.headers
+    key = headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
+    try:
+        key_size = len(base64.b64decode(key, validate=True))
+    except (binascii.Error, ValueError):
+        key_size = 0
+    valid = (
+        request.method == hdrs.METH_GET
+        and request.version >= HttpVersion11
+        and headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
+        and "upgrade" in (token.strip().lower() for token in headers.get(hdrs.CONNECTION, "").split(","))
+        and headers.get(hdrs.SEC_WEBSOCKET_VERSION, "").strip() == PROTOCOL_VERSION
+        and key_size == _KEY_SIZE
+    )
+    if not valid:
+        return None
+    # SHA-1 is what the protocol says; it proves understanding, not identity
+    return base64.b64encode(hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest())
+
+
+def observed_endpoint(transport: asyncio.Transport) -> Endpoint | None:
+    """Return the client's TCP address, an IPv4 one as such even on a dual-stack socket."""
+    peer = transport.get_extra_info("peername")
+    if not peer:
+        return None
+    address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return Endpoint(ip=str(mapped or address), port=peer[1])
+
+
+class _Inbox:
+    """What aiohttp's protocol feeds after the upgrade, in place of its own frame parser."""
+
+    __slots__ = ("_outbox", "_reader", "_switchboard")
+
+    def __init__(self, switchboard: Switchboard, outbox: Outbox) -> None:
+        self._switchboard = switchboard
+        self._outbox = outbox
+        self._reader = frames.FrameReader(limits.MESSAGE_SIZE, websocket_mask)
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Dispatch what came in; (False, b"") tells aiohttp that there is more to come and nothing left over."""
+        switchboard, outbox = self._switchboard, self._outbox
+        for opcode, payload in self._reader.receive(data):
+            match opcode:
+                case frames.TEXT:
+                    switchboard.receive(outbox, payload, text=True)
+                case frames.BINARY:
+                    switchboard.receive(outbox, payload, text=False)
+                case frames.PING:
+                    switchboard.on_ping(outbox, payload)
+                case frames.PONG:
+                    switchboard.on_pong(outbox)
+                case _:
+                    switchboard.on_close(outbox, frames.close_code(payload))
+        violation = self._reader.violation
+        if violation is not None:
+            switchboard.on_violation(outbox, violation.code, violation.reason)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The connection has ended."""
+        self._switchboard.on_lost(self._outbox)
+
+
+class _Upgraded(web.StreamResponse):
+    """What a handler returns for a connection that is no longer HTTP: nothing is left to be written."""
+
+    def __init__(self) -> None:
+        super().__init__(status=HTTPStatus.SWITCHING_PROTOCOLS)
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
