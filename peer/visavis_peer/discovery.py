@@ -27,6 +27,7 @@ class NatStudy:
     def __init__(self, on_change: Callable[[EndpointDiscovered], None]) -> None:
         self._on_change = on_change
         self._probe: FilteringProbe | None = None
+        self._probed = False
         self._last: EndpointDiscovered | None = None
 
     async def first_endpoint(self, session: IceSession) -> Endpoint | None:
@@ -41,6 +42,7 @@ class NatStudy:
         if session.answered_from is not None:
             local = session.answered_from.local_candidate.host
             self._probe = await probe_filtering(local, session.answers[0].server)
+        self._probed = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(session.gathered.wait(), SURVEY_WAIT)
         return self._tell(session)
@@ -48,7 +50,7 @@ class NatStudy:
     def report(self, session: IceSession) -> NatReport:
         """Return what is known of the NAT from `session` and the filtering probe."""
         base = _base(session)
-        return nat_report(base, session.answers, self._probe, complete=session.gathered.is_set())
+        return nat_report(base, session.answers, self._probe, complete=session.gathered.is_set(), probed=self._probed)
 
     def _tell(self, session: IceSession) -> EndpointDiscovered:
         endpoint, base = public_endpoint(session), _base(session)

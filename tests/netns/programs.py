@@ -43,15 +43,17 @@ class Program:
         assert self.process.stderr is not None
         self.errors = self.process.stderr.read()
 
-    def wait_for(self, event: str, timeout: float, matching: Callable[[Record], bool] = lambda _: True) -> Record:
-        """Return the first record of `event` that matches.
+    def wait_for(
+        self, event: str, timeout: float, matching: Callable[[Record], bool] = lambda _: True, *, otherwise: str = ""
+    ) -> Record:
+        """Return the first record of `event`, or of the event `otherwise`, that matches.
 
         Raises AssertionError with everything printed so far when none comes within `timeout` seconds.
         """
         found: list[Record] = []
 
         def look() -> bool:
-            found[:] = [record for record in self.records if record["event"] == event and matching(record)]
+            found[:] = [record for record in self.records if record["event"] in (event, otherwise) and matching(record)]
             return bool(found) or self.process.poll() is not None
 
         with self._changed:
@@ -95,10 +97,15 @@ class Program:
             stream.close()
 
 
+def launch(popen: Callable[..., subprocess.Popen[str]], *arguments: str) -> Program:
+    """Run `visavis` with `arguments` and `--json` by means of `popen`."""
+    command = [sys.executable, "-m", "visavis_peer", *arguments, "--json"]
+    return Program(popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+
+
 def start(client: Client, *arguments: str) -> Program:
     """Run `visavis` with `arguments` and `--json` on a host of the lab."""
-    command = [sys.executable, "-m", "visavis_peer", *arguments, "--json"]
-    return Program(client.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    return launch(client.namespace.popen, *arguments)
 
 
 def agent(client: Client, room: str, name: str, *more: str) -> Program:

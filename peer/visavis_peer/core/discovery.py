@@ -73,16 +73,26 @@ def filtering_of(probe: FilteringProbe | None) -> tuple[Filtering | None, str]:
 
 
 def nat_report(
-    local: Address | None, answers: Sequence[StunAnswer], probe: FilteringProbe | None, *, complete: bool
+    local: Address | None,
+    answers: Sequence[StunAnswer],
+    probe: FilteringProbe | None,
+    *,
+    complete: bool,
+    probed: bool = True,
 ) -> NatReport:
-    """Sum up what one socket bound to `local` has seen; `complete` when every server has answered or had its time."""
+    """Sum up what one socket bound to `local` has seen.
+
+    `complete` when every server has answered or had its time, `probed` when the filtering probe is over.
+    """
     if not answers:
         note = "no STUN server answered" if complete else "no STUN server has answered yet"
         return NatReport(udp=False if complete else None, notes=(note,))
     mapping, mapping_note = mapping_of(answers)
     filtering, filtering_note = filtering_of(probe)
     if not complete:
-        mapping_note, filtering_note = "mapping: not measured yet", "filtering: not measured yet"
+        mapping_note = "mapping: not measured yet"
+    if not probed:
+        filtering_note = "filtering: not measured yet"
     notes = [note for value, note in ((mapping, mapping_note), (filtering, filtering_note)) if value is None]
     mapped = answers[0].mapped
     return NatReport(

@@ -35,10 +35,6 @@ class Client:
         self.namespace = namespace
         self.address = address
 
-    def popen(self, command: list[str], **options: Any) -> Any:
-        """Start a program on this host; see Namespace.popen."""
-        return self.namespace.popen(command, **options)
-
 
 class Site:
     """One router with its clients; `public_address` is what the outside sees of a site that translates."""

@@ -1,0 +1,153 @@
+"""Play the main job and tell it to a person; see scripts/demo."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.netns.lab import KINDS, Lab
+from tests.netns.programs import URL, Program, Record, launch, start_server
+from tests.support.requirements import missing
+from visavis_peer.errors import NoPath
+from visavis_peer.output import describe_nat
+from visavis_shared.nat import NatReport
+
+PATIENCE: Final = 30.0
+"""Seconds for each step: a cold start of three Python programs on a small machine is part of the first."""
+ROOM: Final = "demo"
+
+
+Popen = Callable[..., subprocess.Popen[str]]
+
+
+@dataclass
+class Scene:
+    """Where the programs run."""
+
+    url: str
+    where: list[str]
+    popen: dict[str, Popen]
+    """How to start a program on the machine of each agent."""
+
+
+def main() -> int:
+    """Run the demo and return 0 when a message has gone each way over a direct link."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--nat", nargs=2, metavar="KIND", default=["linux", "address-restricted"], choices=[*KINDS])
+    kinds = parser.parse_args().nat
+    reason = missing("netns")
+    with _in_namespaces(*kinds) if reason is None else _on_loopback(reason) as scene:
+        for line in scene.where:
+            print(line)
+        print()
+        try:
+            return _tell(scene)
+        except AssertionError as error:
+            print(f"It did not work out: {error}", file=sys.stderr)
+            return 1
+
+
+@contextlib.contextmanager
+def _in_namespaces(left: str, right: str) -> Iterator[Scene]:
+    """Two sites of a NAT lab: nothing of it touches this machine's own network."""
+    with Lab() as lab:
+        sites = {"alice": lab.site("alice", left), "bob": lab.site("bob", right)}
+        start_server(lab)
+        where = [f"A signaling server with STUN listens on {URL}; in network namespaces of this machine:"]
+        where += [
+            f"  {name:5} has the address {site.clients[0].address} behind a {site.kind.name} router"
+            f" whose public address is {site.public_address}"
+            for name, site in sites.items()
+        ]
+        yield Scene(URL, where, {name: site.clients[0].namespace.popen for name, site in sites.items()})
+
+
+@contextlib.contextmanager
+def _on_loopback(reason: str) -> Iterator[Scene]:
+    """Three processes on this machine, without any NAT."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "server.log"
+        command = [sys.executable, "-m", "visavis_server", "--host", "127.0.0.1", "--port", "0", "--stun-port", "0"]
+        with log.open("w") as errors:
+            server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[2]
+            where = [f"No NATs in this run ({reason}): server and agents share this machine.", f"The server is {url}."]
+            yield Scene(url, where, {"alice": _popen, "bob": _popen})
+        finally:
+            server.terminate()
+            server.communicate()
+
+
+def _popen(command: list[str], **options: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def _agent(url: str, name: str) -> list[str]:
+    return ["agent", "--server", url, "--room", ROOM, "--name", name, "--message", f"hello from {name}"]
+
+
+def _tell(scene: Scene) -> int:
+    """Start one agent after the other, wait for each step on both sides, and say what happened."""
+    agents: dict[str, Program] = {}
+    try:
+        for name, popen in scene.popen.items():
+            agents[name] = launch(popen, *_agent(scene.url, name))
+            _tell_endpoint(name, agents[name])
+        print()
+        for name, program in agents.items():
+            _tell_negotiation(name, program.wait_for("negotiating", PATIENCE))
+        print()
+        for name, program in agents.items():
+            up = program.wait_for("link_up", PATIENCE, otherwise="error")
+            if up["event"] == "error":
+                print(f"{name:5} has no link: {up['message']}")
+                return NoPath.exit_code
+            _tell_link(name, up)
+        for name, program in agents.items():
+            data = program.wait_for("data", PATIENCE)
+            print(f"{name:5} got a message over the link: {data['text']!r} from {data['name']}")
+    finally:
+        for program in agents.values():
+            program.kill()
+    print("\nThe link is direct: no packet of it passed through the server.")
+    return 0
+
+
+def _tell_endpoint(name: str, program: Program) -> None:
+    program.wait_for("joined", PATIENCE)
+    found = program.wait_for("endpoint", PATIENCE, _is_studied)
+    nat = NatReport.model_validate(found["nat"], strict=False)
+    print(f"{name:5} sees itself as {found['ip']}:{found['port']} (local {found['local']}): {describe_nat(nat)}")
+
+
+def _is_studied(record: Record) -> bool:
+    """Whether an endpoint record is the last word of the study."""
+    return not any(note.endswith("yet") for note in record["nat"]["notes"])
+
+
+def _tell_negotiation(name: str, record: Record) -> None:
+    print(f"{name:5} is the {record['role']}; its candidates:")
+    for line in record["local_candidates"]:
+        fields = line.split()
+        print(f"        {fields[7]:6} {fields[4]}:{fields[5]}")
+
+
+def _tell_link(name: str, record: Record) -> None:
+    rtt = f"{record['rtt_ms']:.1f} ms" if record["rtt_ms"] is not None else "unknown"
+    print(
+        f"{name:5} linked {record['elapsed_ms']:.0f} ms after the OFFER: {record['path']} {record['kind']}, "
+        f"{record['local']} to {record['remote']}, round trip {rtt}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,107 @@
+"""List and prove the lab's kinds of NAT, print the matrix, or build a topology to work in; see scripts/nat-lab."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from tests.netns.lab import KINDS, Lab
+from tests.netns.lab.probe import Findings, reflectors, survey
+from tests.netns.pairs import SKEWS, Matrix, Outcome, all_cells
+from tests.netns.programs import URL, start_server
+from tests.support.requirements import missing
+
+CONCURRENT: Final = 2
+"""Cells at a time: one for each core, since the matrix measures times."""
+
+
+def main() -> int:
+    """Run one command."""
+    parser = argparse.ArgumentParser(prog="scripts/nat-lab", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("list", help="the kinds and what they claim").set_defaults(run=_list)
+    probe = commands.add_parser("probe", help="prove kinds by the lab's own probe")
+    probe.add_argument("kinds", nargs="*", metavar="KIND", choices=[*KINDS, []])
+    probe.set_defaults(run=_probe)
+    matrix = commands.add_parser("matrix", help="link every pair and print a table (Markdown)")
+    matrix.add_argument("--skew", type=float, default=SKEWS[1], choices=SKEWS, help="seconds between the starts")
+    matrix.set_defaults(run=_matrix)
+    build = commands.add_parser("run", help="build two sites and a server, and wait for Ctrl-C")
+    build.add_argument("kinds", nargs=2, metavar="KIND", choices=[*KINDS])
+    build.set_defaults(run=_run)
+    arguments = parser.parse_args()
+    reason = missing("netns")
+    if reason is not None and arguments.run is not _list:
+        print(f"nat-lab: {reason}", file=sys.stderr)
+        return 1
+    arguments.run(arguments)
+    return 0
+
+
+def _list(_arguments: argparse.Namespace) -> None:
+    for kind in KINDS.values():
+        claim = kind.behaviour
+        extra = ", poisonable" if kind.poisonable else ""
+        what = f"{claim.mapping} mapping, {claim.filtering} filtering{extra}" if claim.udp else "no UDP"
+        print(f"{kind.name:20} {what}")
+
+
+def _probe(arguments: argparse.Namespace) -> None:
+    with Lab() as lab, reflectors(lab) as opened:
+        for name in arguments.kinds or KINDS:
+            findings = survey(lab.site(name, name).clients[0], opened)
+            claim = KINDS[name].behaviour
+            found = (findings.udp, findings.mapping, findings.filtering)
+            agrees = found == ((True, claim.mapping, claim.filtering) if claim.udp else (False, None, None))
+            print(f"{name:20} {'as claimed' if agrees else 'NOT AS CLAIMED'}: {_describe(findings)}")
+
+
+def _describe(findings: Findings) -> str:
+    if not findings.udp:
+        return "no UDP"
+    port = "preserved" if findings.port_preserved else "changed"
+    return f"{findings.mapping} mapping, {findings.filtering} filtering, port {port}"
+
+
+def _matrix(arguments: argparse.Namespace) -> None:
+    cells = [cell for cell in all_cells() if cell.skew == arguments.skew and not cell.same_site]
+    with Lab() as lab, ThreadPoolExecutor(CONCURRENT) as pool:
+        matrix = Matrix(lab)
+        start_server(lab)
+        outcomes = dict(zip(cells, pool.map(matrix.run, cells), strict=True))
+    by_pair = {frozenset((cell.left, cell.right)): outcome for cell, outcome in outcomes.items()}
+    print("| | " + " | ".join(KINDS) + " |")
+    print("|---" * (len(KINDS) + 1) + "|")
+    for row, left in enumerate(KINDS):
+        pairs = [frozenset((left, right)) for right in KINDS]
+        shown = [_cell(by_pair[pair]) if column >= row else "" for column, pair in enumerate(pairs)]
+        print(f"| {left} | " + " | ".join(shown) + " |")
+    times = sorted(each.first_datagram_ms for each in outcomes.values() if each.first_datagram_ms is not None)
+    print(f"\n{len(times)} pairs linked, {len(cells) - len(times)} could not; OFFER to first datagram: ", end="")
+    print(f"median {times[len(times) // 2]:.0f} ms, maximum {times[-1]:.0f} ms; starts {arguments.skew:g} s apart")
+
+
+def _cell(outcome: Outcome) -> str:
+    if outcome.kinds is None:
+        return "no path"
+    short = "".join(kind.partition("-")[2][0] for kind in outcome.kinds)
+    return f"{short} {outcome.first_datagram_ms:.0f}"
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    with Lab() as lab:
+        sites = [lab.site(f"site{number}", kind) for number, kind in enumerate(arguments.kinds, 1)]
+        start_server(lab)
+        print(f"signaling server: {URL}")
+        for site in sites:
+            host = site.clients[0]
+            print(f"{site.kind.name} ({host.address}): ip netns exec {host.namespace.name} bash")
+        print("Ctrl-C removes it all", flush=True)
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
