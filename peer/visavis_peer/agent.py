@@ -183,7 +183,8 @@ class Agent:
             except (SignalingUnreachable, ServerBusy) as error:
                 delay = signaling_delay(attempt, random.random())
                 attempt += 1
-                if not self._joined.is_set() and loop.time() + delay > give_up_at:
+                in_vain = isinstance(error, ServerBusy) or loop.time() + delay > give_up_at
+                if in_vain and not self._joined.is_set():
                     raise
                 self._events.publish(Failure("signaling_lost", f"{error}; trying again in {delay:.1f} s"))
                 assert self._peering is not None

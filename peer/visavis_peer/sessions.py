@@ -87,6 +87,12 @@ class Session:
         """Carry out `effect` after those before it."""
         self._inbox.put_nowait(effect)
 
+    def retire(self) -> None:
+        """Do nothing more, say nothing more; `close` must follow."""
+        self._worker.cancel()
+        if self.ice is not None:
+            self.ice.attach(None)
+
     async def close(self) -> None:
         """Stop and close the ICE agent. Idempotent."""
         for task in (self._worker, self._checks):

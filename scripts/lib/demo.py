@@ -17,6 +17,7 @@ from tests.netns.programs import URL, Program, Record, launch, start_server
 from tests.support.requirements import missing
 from visavis_peer.errors import NoPath
 from visavis_peer.output import describe_nat
+from visavis_shared.endpoints import format_address
 from visavis_shared.nat import NatReport
 
 PATIENCE: Final = 30.0
@@ -138,7 +139,7 @@ def _tell_negotiation(name: str, record: Record) -> None:
     print(f"{name:5} is the {record['role']}; its candidates:")
     for line in record["local_candidates"]:
         fields = line.split()
-        print(f"        {fields[7]:6} {fields[4]}:{fields[5]}")
+        print(f"        {fields[7]:6} {format_address((fields[4], int(fields[5])))}")
 
 
 def _tell_link(name: str, record: Record) -> None:

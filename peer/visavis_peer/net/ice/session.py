@@ -115,8 +115,8 @@ class IceSession(Connection):
         """The sockets, best local address first."""
         return [protocol for protocol in self._protocols if isinstance(protocol, IceSocket)]
 
-    def attach(self, callbacks: IceCallbacks) -> None:
-        """Say who hears of what happens from now on."""
+    def attach(self, callbacks: IceCallbacks | None) -> None:
+        """Say who hears of what happens from now on; None: nobody."""
         self._callbacks = callbacks
 
     async def bind(self, addresses: Sequence[LocalAddress], ports: Sequence[int] = (0,)) -> list[str]:
