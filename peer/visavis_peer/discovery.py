@@ -32,8 +32,12 @@ class NatStudy:
 
     async def first_endpoint(self, session: IceSession) -> Endpoint | None:
         """Return the public endpoint of a session that has begun to gather, if it is known within STUN_WAIT."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(session.answered.wait(), STUN_WAIT)
+        either = [asyncio.ensure_future(event.wait()) for event in (session.answered, session.gathered)]
+        try:
+            await asyncio.wait(either, timeout=STUN_WAIT, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in either:
+                waiter.cancel()
         self._tell(session)
         return public_endpoint(session)
 

@@ -1,0 +1,232 @@
+"""`visavis` as a person or a script runs it: output, events and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.server_running import ServerProcess, server_process
+
+pytestmark = pytest.mark.timeout(60)
+
+DEADLINE = 30
+"""Seconds for a whole command: a cold start on a busy machine is most of it."""
+
+
+async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "visavis_peer", *arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=inherited | environment,
+    )  # fmt: skip
+
+
+async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run a command to its end and return exit code, standard output and standard error."""
+    process = await start(*arguments, **environment)
+    async with asyncio.timeout(DEADLINE):
+        output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def next_event(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
+    """Read JSON lines until one of `event`."""
+    assert process.stdout is not None
+    async with asyncio.timeout(DEADLINE):
+        while line := await process.stdout.readline():
+            record: dict[str, Any] = json.loads(line)
+            assert record["v"] == 1
+            if record["event"] == event:
+                return record
+    raise AssertionError(f"ended without {event}")
+
+
+@asynccontextmanager
+async def agent(server: ServerProcess, *more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    common = ("--server", url(server), "--room", "r", "--interface", "lo", "--json")
+    process = await start("agent", *common, *more)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def url(server: ServerProcess) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+async def test_ping_measures_round_trips_to_an_agent_and_names_the_path() -> None:
+    async with server_process() as server, agent(server, "--name", "ann") as ann:
+        await next_event(ann, "joined")
+        code, output, errors = await run(
+            "ping", "--server", url(server), "--room", "r", "--interface", "lo", "-c", "2", "-i", "0", "--peer", "ann"
+        )
+        assert (code, errors) == (0, "")
+        assert "link to ann" in output
+        assert "direct host-host" in output
+        assert "unauthenticated" in output
+        assert "2 of 2 came back from ann" in output
+
+
+async def test_ping_in_json_ends_with_a_summary() -> None:
+    async with server_process() as server, agent(server, "--name", "ann") as ann:
+        await next_event(ann, "joined")
+        code, output, _ = await run(
+            "ping", "--server", url(server), "--room", "r", "--interface", "lo", "-c", "2", "-i", "0", "--json"
+        )
+        records = [json.loads(line) for line in output.splitlines()]
+        assert code == 0
+        assert [record["seq"] for record in records if record["event"] == "progress"] == [1, 2]
+        assert (records[-1]["event"], records[-1]["received"], records[-1]["path"]) == ("done", 2, "direct")
+
+
+async def test_ping_says_who_is_there_when_the_peer_is_not() -> None:
+    async with server_process() as server, agent(server, "--name", "ann") as ann:
+        await next_event(ann, "joined")
+        code, _, errors = await run(
+            "ping", "--server", url(server), "--room", "r", "--interface", "lo", "--peer", "eve", "--timeout", "1"
+        )
+        assert code == 4
+        assert "no link to eve within 1 s" in errors
+        assert "ann" in errors
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_an_agent_that_is_stopped_leaves_at_once_and_cleanly(number: signal.Signals, code: int) -> None:
+    async with server_process() as server, agent(server, "--name", "ann") as ann, agent(server, "--name", "bob") as bob:
+        await next_event(ann, "link_up")
+        await next_event(bob, "link_up")
+        ann.send_signal(number)
+        assert (await next_event(bob, "link_down"))["reason"] == "closed by the peer"
+        assert (await next_event(bob, "peer_left"))["name"] == "ann"
+        async with asyncio.timeout(DEADLINE):
+            assert await ann.wait() == code
+        assert ann.stderr is not None
+        assert await ann.stderr.read() == b""
+
+
+async def test_messages_cross_and_what_a_peer_sends_is_escaped() -> None:
+    async with server_process() as server, agent(server, "--message", "\x1b[31mred") as ann:
+        await next_event(ann, "joined")
+        plain = await start("agent", "--server", url(server), "--room", "r", "--interface", "lo", "--message", "hi")
+        assert (await next_event(ann, "data"))["text"] == "hi"
+        assert plain.stdout is not None
+        async with asyncio.timeout(DEADLINE):
+            while b"says" not in (line := await plain.stdout.readline()):
+                assert line
+        plain.terminate()
+        await plain.communicate()
+        assert b"\x1b" not in line
+        assert b"\\x1b[31mred" in line
+
+
+async def test_discover_shows_the_endpoint_and_the_interfaces() -> None:
+    async with server_process() as server:
+        code, output, _ = await run("discover", "--server", url(server), "--interface", "lo")
+        assert code == 0
+        assert output.startswith("public endpoint  127.0.0.1:")
+        assert "interface used   lo 127.0.0.1" in output
+
+
+async def test_discover_in_json_with_a_named_stun_server_and_a_second_opinion() -> None:
+    async with server_process() as server:
+        code, output, _ = await run(
+            "discover", "--stun", f"127.0.0.1:{server.stun_port}", "--interface", "lo", "--classify", "--json"
+        )
+        endpoint, done = (json.loads(line) for line in output.splitlines())
+        assert code == 0
+        assert endpoint["nat"]["nat"] is False
+        assert {answer["mapped"][0] for answer in done["answers"]} == {"127.0.0.1"}
+        assert done["second_opinion"]["verdict"] is None
+        assert "two addresses" in done["second_opinion"]["note"]
+
+
+async def test_discover_classifies_with_a_server_that_has_two_addresses() -> None:
+    async with server_process("--stun-address", "127.0.0.1", "--stun-address", "127.0.0.2") as server:
+        code, output, _ = await run("discover", "--server", url(server), "--interface", "lo", "--classify")
+        assert code == 0
+        assert "endpoint-independent mapping, endpoint-independent filtering" in output
+        assert "second opinion   Open Internet" in output
+
+
+async def test_discover_fails_when_no_stun_server_answers() -> None:
+    code, output, errors = await run("discover", "--stun", "127.0.0.1:1", "--interface", "lo")
+    assert code == 7
+    assert "UDP seems blocked" in output
+    assert "127.0.0.1:1" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "VERB"),
+        (("agent",), "--server is required"),
+        (("agent", "--server", "http://x"), "--room is required"),
+        (("agent", "--server", "ftp://x", "--room", "r"), "not a URL"),
+        (("agent", "--server", "http://x", "--room", " r"), "white space"),
+        (("agent", "--server", "http://x", "--room", "r", "--port", "80"), "port"),
+        (("agent", "--server", "http://x", "--room", "r", "--message", "x" * 1201), "1201 bytes"),
+        (("ping", "--server", "http://x", "--room", "r", "--count", "0"), "--count"),
+        (("ping", "--server", "http://x", "--room", "r", "--interval", "-1"), "--interval"),
+        (("ping", "--server", "http://x", "--room", "r", "--timeout", "0"), "--timeout"),
+        (("discover",), "--stun HOST[:PORT] or --server URL"),
+        (("discover", "--stun", "host:port"), "the port must be"),
+        (("agent", "--config", "/nonexistent"), "cannot read"),
+    ],
+)
+async def test_a_wrong_command_line_is_exit_code_2_and_says_what_is_wrong(
+    arguments: tuple[str, ...], complaint: str
+) -> None:
+    code, _, errors = await run(*arguments)
+    assert code == 2
+    assert complaint in errors
+
+
+async def test_no_server_is_exit_code_5() -> None:
+    code, output, errors = await run(
+        "ping", "--server", "http://127.0.0.1:1", "--room", "r", "--timeout", "0.2", "--json"
+    )
+    assert code == 5
+    assert "cannot reach" in errors
+    assert json.loads(output.splitlines()[-1])["exit_code"] == 5
+
+
+async def test_settings_come_from_the_environment_and_the_file_and_flags_win(tmp_path: Path) -> None:
+    file = tmp_path / "visavis.toml"
+    async with server_process() as server:
+        file.write_text(f'server = "{url(server)}"\nroom = "from-file"\ninterface = ["lo"]\nname = "file"\n')
+        process = await start(
+            "agent", "--config", str(file), "--json", "--name", "flag", VISAVIS_ROOM="from-environment"
+        )
+        try:
+            assert (await next_event(process, "joined"))["room"] == "from-environment"
+        finally:
+            process.terminate()
+            await process.communicate()
+
+
+async def test_an_unknown_setting_in_the_file_names_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "visavis.toml"
+    file.write_text('sever = "x"\n')
+    code, _, errors = await run("agent", "--config", str(file))
+    assert code == 2
+    assert "did you mean server?" in errors
+
+
+async def test_version_is_told() -> None:
+    code, output, _ = await run("--version")
+    assert code == 0
+    assert output.startswith("visavis 0.")
