@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
 from http import HTTPStatus
 from types import TracebackType
@@ -155,7 +156,7 @@ async def _resolve(host: str) -> str:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise CannotListen(f"cannot resolve host {host!r}: {error.strerror or error}") from error
+        raise CannotListen(f"cannot resolve host {host!r}: {error.strerror}") from error
     return str(found[0][4][0])
 
 
@@ -175,6 +176,11 @@ def _listen(address: str, settings: Settings) -> socket.socket:
         ) from error
 
 
+def _reason(error: OSError) -> str:
+    """Return the system's words; `socket` appends the address to them."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
 def _open_stun(address: str, settings: Settings) -> StunResponder:
     hosts = list(settings.stun_address) or [address]
     if hosts == ["::"] and socket.has_dualstack_ipv6():
@@ -183,8 +189,7 @@ def _open_stun(address: str, settings: Settings) -> StunResponder:
         sockets, ports = open_sockets(hosts, settings.stun_port, settings.alternate_port)
     except OSError as error:
         where = f"{', '.join(hosts)} udp/{settings.stun_port} and udp/{settings.alternate_port}"
-        reason = error.strerror or error
-        raise CannotListen(f"cannot answer STUN on {where}: {reason} (see --stun-port, --stun off)") from error
+        raise CannotListen(f"cannot answer STUN on {where}: {_reason(error)} (see --stun-port, --stun off)") from error
     configured = tuple(host for host in hosts if not ipaddress.ip_address(host).is_unspecified)
     return StunResponder(StunService(ports, configured), sockets)
 

@@ -83,6 +83,11 @@ class Outbox:
         self.flush()
         self._deadline = self._loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
 
+    def hang_up(self) -> None:
+        """End the sending side behind the close frame: for a client that broke the protocol and is not listened to."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
     def finish(self) -> None:
         """Close the connection once everything is written, or at the deadline that `retire` has set."""
         self.transport.close()

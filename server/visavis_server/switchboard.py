@@ -95,6 +95,7 @@ class Switchboard:
         if outbox.open:
             logger.debug("%s broke the WebSocket protocol: %s", outbox.peer_id, ids.printable(reason))
             self._retire(outbox, frames.close_frame(code, reason))
+            outbox.hang_up()
 
     def on_lost(self, outbox: Outbox) -> None:
         """Forget a connection that has ended. Idempotent."""

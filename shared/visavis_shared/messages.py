@@ -335,6 +335,7 @@ ServerMessage = Annotated[
 
 CLIENT_MESSAGE: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage)
 SERVER_MESSAGE: Final[TypeAdapter[ServerMessage]] = TypeAdapter(ServerMessage)
+_ROOM_ID: Final[TypeAdapter[str]] = TypeAdapter(RoomId)
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -369,6 +370,17 @@ def decode_payload(model: type[_M], data: bytes) -> _M:
         return model.model_validate_json(data)
     except ValidationError as error:
         raise _refusal(error, prefix=("payload",)) from None
+
+
+def check_room_id(text: str) -> str:
+    """Return `text` when it may name a room.
+
+    Raises RemoteProtocolError (INVALID_MESSAGE, `room_id` in `details`).
+    """
+    try:
+        return _ROOM_ID.validate_python(text)
+    except ValidationError as error:
+        raise _refusal(error, prefix=("room_id",)) from None
 
 
 def _validate(adapter: TypeAdapter[_M], data: bytes | str) -> _M:

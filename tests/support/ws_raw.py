@@ -42,7 +42,7 @@ class Closed(NamedTuple):
     reason: str
 
 
-def upgrade_request(path: str = "/ws", *, version: str = "HTTP/1.1", **headers: str | None) -> bytes:
+def upgrade_request(path: str = "/ws", version: str = "HTTP/1.1", /, **headers: str | None) -> bytes:
     """Return an upgrade request; a header given as None is left out, underscores stand for hyphens."""
     fields: dict[str, str | None] = {
         "Host": "localhost",

@@ -25,11 +25,12 @@ CONTROL_SIZE: Final = 125
 
 _FIN: Final = 0x80
 _RESERVED: Final = 0x70
+_CONTROL: Final = 0x08
+"""Bit of the opcodes of control frames."""
 _MASKED: Final = 0x80
 _MASK_SIZE: Final = 4
 _MEDIUM: Final = struct.Struct("!BBH")
 _LARGE: Final = struct.Struct("!BBQ")
-_DATA_OPCODES: Final = frozenset({CONTINUATION, TEXT, BINARY})
 _OPCODES: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 _UNASSIGNED_CODES: Final = frozenset({1004, 1005, 1006, 1015})
 """Close codes below 1016 that must not stand in a frame (section 7.4.1)."""
@@ -80,19 +81,21 @@ class FrameReader:
                 break
             size &= ~_MASKED
             start = position + 2
-            if size > CONTROL_SIZE:
-                width = 2 if size == 126 else 8
-                if end < start + width:
-                    break
-                size = int.from_bytes(data[start : start + width])
-                start += width
-                if first & CLOSE:
+            if first & _CONTROL:
+                if size > CONTROL_SIZE:
                     self.violation = Violation(PROTOCOL_ERROR, "control frame too long")
                     break
-            # before the payload is here, so that nobody is made to buffer it
-            if size + len(self._partial) > self._size_limit:
-                self.violation = Violation(TOO_BIG, f"message larger than {self._size_limit} bytes")
-                break
+            else:
+                if size > CONTROL_SIZE:
+                    width = 2 if size == 126 else 8
+                    if end < start + width:
+                        break
+                    size = int.from_bytes(data[start : start + width])
+                    start += width
+                # before the payload is here, so that nobody is made to buffer it
+                if size + len(self._partial) > self._size_limit:
+                    self.violation = Violation(TOO_BIG, f"message larger than {self._size_limit} bytes")
+                    break
             start += _MASK_SIZE
             stop = start + size
             if end < stop:
@@ -108,7 +111,7 @@ class FrameReader:
 
     def _on_frame(self, first: int, payload: bytearray, messages: list[tuple[int, bytes]]) -> None:
         opcode, final = first & 0x0F, first & _FIN
-        if opcode not in _DATA_OPCODES:
+        if opcode & _CONTROL:
             if not final:
                 self.violation = Violation(PROTOCOL_ERROR, "fragmented control frame")
             elif opcode == CLOSE:

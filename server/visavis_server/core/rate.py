@@ -20,7 +20,8 @@ class RateLimiter:
     def __init__(self, rate: float, burst: int, capacity: int) -> None:
         """`rate` in events per second, `burst` events at once, `capacity` sources."""
         self._interval = 1 / rate
-        self._depth = burst / rate
+        # a thousandth of a token, so that rounding does not cost a whole one
+        self._depth = (burst + 0.001) / rate
         self._capacity = capacity
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
@@ -28,13 +29,14 @@ class RateLimiter:
         """Whether one more event from `ip` is within its rate; takes a token if so."""
         source = source_of(ip)
         full_at = max(self._full_at.get(source, now), now) + self._interval
-        if full_at - now > self._depth:
-            return False
-        self._full_at[source] = full_at
+        allowed = full_at - now <= self._depth
+        if allowed:
+            self._full_at[source] = full_at
+        # who is refused counts as heard, too: else a flood would be forgotten, and start anew
         self._full_at.move_to_end(source)
         if len(self._full_at) > self._capacity:
             self._full_at.popitem(last=False)
-        return True
+        return allowed
 
     def __len__(self) -> int:
         return len(self._full_at)
