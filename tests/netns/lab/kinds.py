@@ -1,7 +1,9 @@
 """The kinds of site: what each claims to be, and the rules of its router that make it so.
 
 A router's interfaces are `wan` and `lan`. The nat prerouting chain exists even where it is empty: without it the kernel
-does not translate the packets that come back.
+does not translate the packets that come back. IPv6, where a site has it, is never translated: the same router is then a
+stateful firewall. The kernel's maps are keyed by the client's own port, so the two clients of a cone NAT must not use
+the same one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Final
 from visavis_shared.nat import Filtering, Mapping, NatBehaviour
 
 _DROP_NEW: Final = "iifname wan ct state new drop"
+_DROP_UDP: Final = "meta l4proto udp drop"
 _LEARN: Final = "oifname wan meta l4proto udp update @endpoints { udp sport timeout 300s : ip saddr . udp sport }"
 _TO_HOST: Final = "iifname wan meta l4proto udp dnat ip to udp dport map @endpoints"
 
@@ -41,11 +44,22 @@ class Kind:
         if self.translates:
             chains.append(("prerouting", "nat", "dstnat", self.prerouting))
             chains.append(("postrouting", "nat", "srcnat", self.postrouting))
-        parts = [
-            f"chain {hook} {{\ntype {kind} hook {hook} priority {priority};\n{_lines(rules)}}}\n"
-            for hook, kind, priority, rules in chains
-        ]
+        parts = [_chain(*chain) for chain in chains]
         return f"table ip site {{\n{self.declarations}\n{''.join(parts)}}}\n"
+
+    def ruleset_v6(self) -> str:
+        """Return the router's rules for IPv6; neighbour discovery is not tracked, hence never new."""
+        rules = [_DROP_NEW] if self.forward else []
+        if not self.claim.udp:
+            rules.append(_DROP_UDP)
+        chains = [_chain(hook, "filter", "filter", "; ".join(rules)) for hook in ("forward", "input")]
+        return f"table ip6 site {{\n{''.join(chains)}}}\n"
+
+    @property
+    def dynamic(self) -> list[tuple[str, ...]]:
+        """What the rules remember besides the kernel's connections, each as nft names it: type, family, table, name."""
+        words = [line.split() for line in self.declarations.splitlines()]
+        return [(each[0], "ip", "site", each[1]) for each in words]
 
     @property
     def behaviour(self) -> NatBehaviour:
@@ -53,8 +67,9 @@ class Kind:
         return self.claim if self.carrier is None else self.claim.behind(KINDS[self.carrier].claim)
 
 
-def _lines(rules: str) -> str:
-    return "".join(f"{rule.strip()}\n" for rule in rules.split(";"))
+def _chain(hook: str, kind: str, priority: str, rules: str) -> str:
+    lines = "".join(f"{rule.strip()}\n" for rule in rules.split(";"))
+    return f"chain {hook} {{\ntype {kind} hook {hook} priority {priority};\n{lines}}}\n"
 
 
 def _claim(mapping: str, filtering: str, *, udp: bool = True) -> NatBehaviour:
@@ -97,7 +112,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("linux", _claim(_EI, _APD), forward="iifname wan ct state established,related accept; iifname wan drop"),
         Kind("linux-open", _claim(_EI, _APD), poisonable=True, input=""),
         Kind("cgnat", _claim(_EI, _APD), carrier="port-restricted"),
-        Kind("udp-blocked", _claim(_EI, _APD, udp=False), forward=f"meta l4proto udp drop; {_DROP_NEW}"),
+        Kind("udp-blocked", _claim(_EI, _APD, udp=False), forward=f"{_DROP_UDP}; {_DROP_NEW}"),
     )
 }
 """Every kind by name."""

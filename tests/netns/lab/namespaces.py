@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +16,17 @@ from typing import Any, Final
 _CLONE_NEWNET: Final = 0x40000000
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _NAME: Final = re.compile(r"^vv(\d+)-")
-_SYSCTLS: Final = (
-    "net.ipv4.ip_forward=1",
-    "net.ipv4.conf.all.rp_filter=0",
-    "net.ipv4.conf.default.rp_filter=0",
-    # a lab of IPv4 NATs: no neighbour discovery, no addresses that come a second later
-    "net.ipv6.conf.all.disable_ipv6=1",
-    "net.ipv6.conf.default.disable_ipv6=1",
+_SOCKET_TIMEOUT: Final = 2.0
+"""Seconds that a probe's socket waits: a datagram crosses the lab in well under a millisecond."""
+_SETTINGS: Final = (
+    ("ipv4/ip_forward", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    # removing the first address of a subnet must not take the others with it
+    ("ipv4/conf/all/promote_secondaries", "1"),
+    ("ipv4/conf/default/promote_secondaries", "1"),
+    # addresses are configured, never advertised, and in use at once instead of a second later
+    *((f"ipv6/conf/{which}/{name}", "0") for which in ("all", "default") for name in ("accept_ra", "accept_dad")),
 )
 
 
@@ -45,13 +50,17 @@ def ip_batch(lines: Sequence[str], namespace: str | None = None) -> None:
 class Namespace:
     """One network namespace, named after the process that owns it so that leftovers can be told."""
 
-    def __init__(self, name: str) -> None:
-        """`name` is unique in this process, at most 40 characters."""
+    def __init__(self, name: str, *, ipv6: bool = False) -> None:
+        """`name` is unique in this process, at most 40 characters; without `ipv6` there is none, not even link-local.
+
+        Raises RuntimeError where it cannot be made.
+        """
         self.name = f"vv{os.getpid()}-{name}"
         self._processes: list[subprocess.Popen[Any]] = []
         run("ip", "netns", "add", self.name)
-        run("ip", "netns", "exec", self.name, "sysctl", "-qw", *_SYSCTLS)
-        ip_batch(["link set lo up"], self.name)
+        with self.entered():
+            _apply(ipv6=ipv6)
+        self.configure("link set lo up")
 
     def __repr__(self) -> str:
         return f"Namespace({self.name})"
@@ -71,11 +80,15 @@ class Namespace:
     def popen(
         self, command: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[str]:
-        """Start a program inside; its pid is the program's own, and `close` ends it if it still runs."""
+        """Start a program inside; its pid is the program's own, and `close` ends it if it still runs.
+
+        It leads a process group of its own: Ctrl-C in the terminal is the lab's to deal with. `options` are Popen's.
+        """
         process = subprocess.Popen(
             ["ip", "netns", "exec", self.name, *command],
             text=True,
             stdin=subprocess.DEVNULL,
+            process_group=0,
             env={**os.environ, **(env or {})},
             **options,
         )
@@ -85,7 +98,7 @@ class Namespace:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Have the calling thread inside; a socket made there stays there when the thread has left."""
-        with Path("/proc/self/ns/net").open() as home, Path(f"/run/netns/{self.name}").open() as inside:
+        with Path("/proc/thread-self/ns/net").open() as home, Path(f"/run/netns/{self.name}").open() as inside:
             _setns(inside.fileno())
             try:
                 yield
@@ -95,22 +108,22 @@ class Namespace:
     def udp_socket(self, ip: str, port: int = 0) -> socket.socket:
         """Return a UDP socket bound inside, with a timeout of 2 s."""
         with self.entered():
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sock.settimeout(2)
+            sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
+            sock.settimeout(_SOCKET_TIMEOUT)
             sock.bind((ip, port))
             return sock
 
     def close(self) -> None:
-        """End what runs inside and remove the namespace. Idempotent."""
+        """End the programs started inside, their children included, and remove the namespace. Idempotent."""
         for process in self._processes:
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
         self._processes.clear()
-        subprocess.run(["ip", "netns", "delete", self.name], capture_output=True, check=False)
+        remove(self.name)
 
 
 def connect(left: Namespace, left_name: str, right: Namespace, right_name: str) -> None:
@@ -119,15 +132,41 @@ def connect(left: Namespace, left_name: str, right: Namespace, right_name: str) 
 
 
 def remove_leftovers() -> list[str]:
-    """Remove the namespaces of owners that no longer run, and return their names."""
+    """Remove the namespaces of owners that no longer run, with what still runs in them, and return their names."""
     removed = []
-    for line in run("ip", "netns", "list").splitlines():
-        name = line.split()[0]
+    for name in names():
         match = _NAME.match(name)
         if match and not Path(f"/proc/{match[1]}").exists():
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+            _end_orphans(name)
+            remove(name)
             removed.append(name)
     return removed
+
+
+def names() -> list[str]:
+    """Return the names of all namespaces of this machine."""
+    return [line.split()[0] for line in run("ip", "netns", "list").splitlines()]
+
+
+def remove(name: str) -> None:
+    """Remove a namespace; one that is gone already, perhaps by the hand of another lab, is as well."""
+    subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
+def _end_orphans(name: str) -> None:
+    """Kill what a dead owner has left running in its namespace, which would otherwise outlive the name unseen."""
+    found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
+    for pid in found.stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def _apply(*, ipv6: bool) -> None:
+    """Set the kernel's parameters in the namespace that the calling thread is in."""
+    switches = ("forwarding", "1") if ipv6 else ("disable_ipv6", "1")
+    settings = [*_SETTINGS, *((f"ipv6/conf/{which}/{switches[0]}", switches[1]) for which in ("all", "default"))]
+    for name, value in settings:
+        Path("/proc/sys/net", name).write_text(value)
 
 
 def _setns(descriptor: int) -> None:

@@ -10,13 +10,15 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from tests.netns.lab.topology import SIGNALING, Client, Lab
+from tests.netns.lab.topology import SIGNALING, SIGNALING_V6, Client, Lab, Site
 from visavis_shared.nat import Filtering, Mapping
 
 Address = tuple[str, int]
 _PORTS: Final = (7001, 7002)
+_MARKER: Final = b"marker"
+_USUAL_HOP_LIMIT: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,19 @@ class Findings:
 
 
 class Reflectors:
-    """Four sockets on the signaling host: two addresses by two ports."""
+    """Four sockets on the signaling host, two addresses by two ports, all of one family."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.sockets = {(ip, port): lab.signaling.udp_socket(ip, port) for ip in SIGNALING for port in _PORTS}
+    def __init__(self, lab: Lab, *, ipv6: bool) -> None:
+        self.ipv6 = ipv6
+        addresses = SIGNALING_V6 if ipv6 else SIGNALING
+        self.sockets = {(ip, port): lab.signaling.udp_socket(ip, port) for ip in addresses for port in _PORTS}
+        self.asked, self.other_port, self.other_address, self.other_both = self.sockets
+
+    def socket_of(self, client: Client) -> socket.socket:
+        """Return a fresh socket on `client` that can talk to the reflectors."""
+        address = client.address6 if self.ipv6 else client.address
+        assert address is not None, f"{client.site.name} has no IPv6"
+        return client.namespace.udp_socket(address)
 
     def close(self) -> None:
         for sock in self.sockets.values():
@@ -42,31 +53,41 @@ class Reflectors:
 
 
 @contextlib.contextmanager
-def reflectors(lab: Lab) -> Iterator[Reflectors]:
+def reflectors(lab: Lab, *, ipv6: bool = False) -> Iterator[Reflectors]:
     """Open the reflectors for a while."""
-    opened = Reflectors(lab)
-    try:
+    with contextlib.closing(Reflectors(lab, ipv6=ipv6)) as opened:
         yield opened
-    finally:
-        opened.close()
+
+
+def claim(site: Site) -> Findings:
+    """Return what `survey` must find of a site's clients, by the word of its kind."""
+    behaviour = site.kind.behaviour
+    if not behaviour.udp:
+        return Findings(udp=False)
+    return Findings(
+        udp=True,
+        mapping=behaviour.mapping,
+        filtering=behaviour.filtering,
+        port_preserved=site.kind.port_preserved,
+        public_address=site.clients[0].public_address,
+    )
 
 
 def survey(client: Client, reflectors: Reflectors) -> Findings:
     """Probe the site of `client`."""
-    with contextlib.closing(client.namespace.udp_socket(client.address)) as sock:
+    with reflectors.socket_of(client) as sock:
         seen = {}
         for address, reflector in reflectors.sockets.items():
             source = _pass(sock, address, reflector)
             if source is None:
                 return Findings(udp=False)
             seen[address] = source
-        first = seen[(SIGNALING[0], _PORTS[0])]
         return Findings(
             udp=True,
             mapping=_mapping(seen),
             filtering=_filtering(client, reflectors),
-            port_preserved=first[1] == sock.getsockname()[1],
-            public_address=first[0],
+            port_preserved=seen[reflectors.asked][1] == sock.getsockname()[1],
+            public_address=seen[reflectors.asked][0],
         )
 
 
@@ -84,55 +105,63 @@ def _pass(sock: socket.socket, destination: Address, receiver: socket.socket) ->
 def _mapping(seen: dict[Address, Address]) -> Mapping:
     if len(set(seen.values())) == 1:
         return Mapping.ENDPOINT_INDEPENDENT
-    by_ip = [{seen[(ip, port)] for port in _PORTS} for ip in SIGNALING]
-    return Mapping.ADDRESS_DEPENDENT if all(len(each) == 1 for each in by_ip) else Mapping.ADDRESS_AND_PORT_DEPENDENT
+    by_ip: dict[str, set[Address]] = {}
+    for (ip, _), source in seen.items():
+        by_ip.setdefault(ip, set()).add(source)
+    return (
+        Mapping.ADDRESS_DEPENDENT
+        if all(len(each) == 1 for each in by_ip.values())
+        else Mapping.ADDRESS_AND_PORT_DEPENDENT
+    )
 
 
 def _filtering(client: Client, reflectors: Reflectors) -> Filtering:
     """Contact one reflector from a fresh socket and see which of the others get in before it does."""
-    asked = (SIGNALING[0], _PORTS[0])
-    with contextlib.closing(client.namespace.udp_socket(client.address)) as sock:
-        source = _pass(sock, asked, reflectors.sockets[asked])
+    sockets, asked = reflectors.sockets, reflectors.asked
+    with reflectors.socket_of(client) as sock:
+        source = _pass(sock, asked, sockets[asked])
         assert source is not None
-        reflectors.sockets[(SIGNALING[1], _PORTS[1])].sendto(b"other address", source)
-        reflectors.sockets[(SIGNALING[0], _PORTS[1])].sendto(b"other port", source)
-        reflectors.sockets[asked].sendto(b"marker", source)
-        arrived = set()
-        while (data := sock.recv(64)) != b"marker":
-            arrived.add(data)
-    if b"other address" in arrived:
+        for other in (reflectors.other_port, reflectors.other_address, reflectors.other_both):
+            sockets[other].sendto(b"stranger", source)
+        sockets[asked].sendto(_MARKER, source)
+        arrived = {address[:2] for _, address in _until_marker(sock)}
+    if reflectors.other_both in arrived and reflectors.other_address in arrived:
         return Filtering.ENDPOINT_INDEPENDENT
-    return Filtering.ADDRESS_DEPENDENT if b"other port" in arrived else Filtering.ADDRESS_AND_PORT_DEPENDENT
+    assert not {reflectors.other_both, reflectors.other_address} & arrived, "a filter of no known kind"
+    return Filtering.ADDRESS_DEPENDENT if reflectors.other_port in arrived else Filtering.ADDRESS_AND_PORT_DEPENDENT
+
+
+def _until_marker(sock: socket.socket) -> list[tuple[bytes, Any]]:
+    """Return the datagrams, and their sources, that come before the marker does.
+
+    Raises TimeoutError when it does not come.
+    """
+    arrived = []
+    while (received := sock.recvfrom(64))[0] != _MARKER:
+        arrived.append(received)
+    return arrived
 
 
 def is_poisoned(client: Client, outsider: Client, reflectors: Reflectors) -> bool:
     """Whether a packet of `outsider` (public) that comes before any to it changes the client's mapping."""
-    asked = (SIGNALING[0], _PORTS[0])
-    with (
-        contextlib.closing(client.namespace.udp_socket(client.address)) as inside,
-        contextlib.closing(outsider.namespace.udp_socket(outsider.address)) as outside,
-    ):
+    asked = reflectors.asked
+    with reflectors.socket_of(client) as inside, reflectors.socket_of(outsider) as outside:
         usual = _pass(inside, asked, reflectors.sockets[asked])
         assert usual is not None
         outside.sendto(b"early", usual)
         # the marker takes the same way into the client's router, so the early packet has been dealt with when it is in
-        reflectors.sockets[asked].sendto(b"marker", usual)
-        while inside.recv(64) != b"marker":
-            pass
+        reflectors.sockets[asked].sendto(_MARKER, usual)
+        _until_marker(inside)
         return _pass(inside, outside.getsockname(), outside) != usual
 
 
-def opener_arrives(client: Client, target: Client, ttl: int, reflectors: Reflectors) -> bool:
-    """Whether a datagram with `ttl` hops from `client` reaches `target` (public)."""
+def arrives_at_router(client: Client, target: Site, hop_limit: int) -> bool:
+    """Whether a datagram of `client` that may make `hop_limit` hops reaches the router of `target`, a public site."""
     with (
-        contextlib.closing(client.namespace.udp_socket(client.address)) as sock,
-        contextlib.closing(target.namespace.udp_socket(target.address)) as receiver,
+        client.namespace.udp_socket(client.address) as sock,
+        target.router.udp_socket(target.public_address) as receiver,
     ):
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
-        sock.sendto(b"opener", receiver.getsockname())
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 64)
-        sock.sendto(b"marker", receiver.getsockname())
-        arrived = set()
-        while (data := receiver.recv(64)) != b"marker":
-            arrived.add(data)
-    return b"opener" in arrived
+        for hops, datagram in ((hop_limit, b"opener"), (_USUAL_HOP_LIMIT, _MARKER)):
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+            sock.sendto(datagram, receiver.getsockname())
+        return any(datagram == b"opener" for datagram, _ in _until_marker(receiver))
