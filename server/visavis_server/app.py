@@ -171,9 +171,7 @@ def _listen(address: str, settings: Settings) -> socket.socket:
         )
     except OSError as error:
         where = f"[{address}]:{settings.port}" if version6 else f"{address}:{settings.port}"
-        raise CannotListen(
-            f"cannot listen on http://{where}: {error.strerror or error} (see --host, --port)"
-        ) from error
+        raise CannotListen(f"cannot listen on http://{where}: {_reason(error)} (see --host, --port)") from error
 
 
 def _reason(error: OSError) -> str:

@@ -81,7 +81,7 @@ class World:
         self._lost = lost
         self._sent = itertools.count()
         self._last_arrival = {"a": 0.0, "b": 0.0}
-        self.hosts = {name: Host(name, Mesh(f"{name}{number}" for number in itertools.count())) for name in ("a", "b")}
+        self.hosts = {name: Host(name, Mesh(map(f"{name}{{}}".format, itertools.count()))) for name in ("a", "b")}
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (when, next(self._numbers), action))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.requirements import require
 from tests.support.server_running import http, server_process
 from tests.support.ws_raw import TIMEOUT
 
@@ -28,13 +28,9 @@ EXAMPLE_SHA256: Final = "bd1055f9d54057da824052b44b9de3fd849ebe9cb687201fd083f2c
 
 @pytest.fixture
 def node() -> str:
-    """The Node executable; where it is missing, CI fails and others skip."""
-    path = shutil.which("node")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("node is not installed")
-        pytest.skip("node is not installed")
-    return path
+    """The Node executable."""
+    require("node")
+    return shutil.which("node") or ""
 
 
 class Example:
@@ -89,8 +85,8 @@ async def test_two_clients_of_the_seed_document_meet(node: str) -> None:
         async with example(node, server.port) as second:
             assert await second.logged() == ["Joined room, peers:", None]
             label, peers = await second.logged()
-            assert [peer["peer_id"] for peer in peers][0] == alice["peer_id"]
-            newcomer = peers[1]["peer_id"]
+            earlier, newcomer = (peer["peer_id"] for peer in peers)
+            assert earlier == alice["peer_id"]
             assert await first.logged() == ["New peer:", newcomer]
             assert await second.logged() == ["Received offer from:", alice["peer_id"]]
             assert await first.logged() == ["Received answer, begin hole punching"]
