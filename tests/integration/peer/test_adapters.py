@@ -1,0 +1,288 @@
+"""net.signaling, net.stun_probe, net.names, net.nat_type and net.interfaces against servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from visavis_peer.core.discovery import FilteringProbe
+from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, UsageError, from_server
+from visavis_peer.net import nat_type, signaling
+from visavis_peer.net.interfaces import list_interfaces
+from visavis_peer.net.names import resolve
+from visavis_peer.net.signaling import SignalingClient, websocket_url
+from visavis_peer.net.stun_probe import answers_change_request, probe_filtering
+from visavis_shared.errors import ErrorCode
+from visavis_shared.messages import KeepAlive
+from visavis_shared.stun import (
+    CHANGE_IP,
+    Address,
+    BindingRequest,
+    binding_error,
+    binding_response,
+    parse_binding_request,
+)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+WELCOME = '{"type":"ACK","peer_id":"aa","payload":{"message":"connected"}}'
+
+
+@asynccontextmanager
+async def http_server(handler: Handler) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_get("/ws", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"ws://127.0.0.1:{runner.addresses[0][1]}/ws"
+    finally:
+        await runner.cleanup()
+
+
+def websocket(*messages: str | bytes) -> Handler:
+    """A server that sends these messages, then closes with 4000."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        for message in messages:
+            if isinstance(message, str):
+                await response.send_str(message)
+            else:
+                await response.send_bytes(message)
+        await response.close(code=4000, message=b"enough\x1b")
+        return response
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("server", "url"),
+    [
+        ("http://h", "ws://h/ws"),
+        ("https://h:8443/prefix/", "wss://h:8443/prefix/ws"),
+        ("ws://h/ws", "ws://h/ws"),
+        ("wss://h/a/ws/", "wss://h/a/ws"),
+        ("h:8080", "ws://h:8080/ws"),
+        ("http://[::1]:80", "ws://[::1]:80/ws"),
+    ],
+)
+def test_a_server_may_be_given_in_several_ways(server: str, url: str) -> None:
+    assert websocket_url(server) == url
+
+
+@pytest.mark.parametrize("server", ["", "ftp://h", "http://", "http://h:99999", "http://h:x"])
+def test_what_is_no_server_is_refused(server: str) -> None:
+    with pytest.raises(UsageError, match="not a URL"):
+        websocket_url(server)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(503, ServerBusy), (429, ServerBusy), (401, Refused), (403, Refused), (404, SignalingUnreachable)],
+)
+async def test_http_refusals_are_told_apart(status: int, error: type[AgentError]) -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status)
+
+    async with http_server(refuse) as url:
+        with pytest.raises(error, match=f"HTTP {status}"):
+            await SignalingClient(url).connect()
+
+
+async def test_a_server_of_another_protocol_is_recognised() -> None:
+    async with http_server(websocket('{"type":"ERROR","payload":{"code":"INTERNAL_ERROR","message":"x"}}')) as url:
+        with pytest.raises(SignalingUnreachable, match="did not send the welcome"):
+            await SignalingClient(url).connect()
+
+
+async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signaling, "CONNECT_TIMEOUT", 0.05)
+    forever = asyncio.Event()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        await forever.wait()
+        return response
+
+    async with http_server(silent) as url:
+        try:
+            with pytest.raises(SignalingUnreachable, match="did not answer"):
+                await SignalingClient(url).connect()
+        finally:
+            forever.set()
+
+
+async def test_a_welcome_of_the_seed_is_enough_and_unknown_messages_are_skipped() -> None:
+    messages = (WELCOME, "nonsense", '{"type":"NEW"}', b"binary", '{"type":"PEER_LEFT","peer_id":"bb","room_id":"r"}')
+    async with http_server(websocket(*messages)) as url, SignalingClient(url) as client:
+        assert client.peer_id == "aa"
+        assert client.welcome is not None
+        assert client.welcome.stun == ()
+        assert client.server_address == "127.0.0.1"
+        assert (await client.receive()).type == "PEER_LEFT"
+        with pytest.raises(SignalingUnreachable, match=r"code 4000\) enough\\x1b"):
+            await client.receive()
+
+
+async def test_a_welcome_with_nonsense_in_it_is_still_a_welcome() -> None:
+    welcome = '{"type":"ACK","peer_id":"aa","payload":{"message":"connected","stun":"nonsense"}}'
+    async with http_server(websocket(welcome)) as url, SignalingClient(url) as client:
+        assert client.welcome is not None
+        assert client.welcome.stun == ()
+
+
+async def test_sending_after_the_end_is_an_error_and_not_a_hang() -> None:
+    async with http_server(websocket(WELCOME)) as url:
+        client = SignalingClient(url)
+        await client.connect()
+        await client.close()
+        await client.close()
+        with pytest.raises(SignalingUnreachable, match="closed"):
+            await client.send(KeepAlive())
+
+
+async def test_a_server_that_breaks_off_is_noticed() -> None:
+    async def break_off(request: web.Request) -> web.StreamResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        await response.send_str(WELCOME)
+        while (await response.receive()).type is not WSMsgType.TEXT:
+            pass
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async with http_server(break_off) as url, SignalingClient(url) as client:
+        await client.send(KeepAlive())
+        with pytest.raises(SignalingUnreachable):
+            await client.receive()
+
+
+def test_a_refusal_of_the_server_keeps_its_reason() -> None:
+    error = from_server(ErrorCode.UNAUTHORIZED, "no", "token")
+    assert isinstance(error, Refused)
+    assert str(error) == "the server refused: no (token)"
+    assert isinstance(from_server(ErrorCode.ROOM_FULL, "full", None), ServerBusy)
+
+
+class BehaviourServer(asyncio.DatagramProtocol):
+    """A STUN server on 127.0.0.1 with a second port, whose answers to CHANGE-REQUEST the test decides."""
+
+    def __init__(self, other: Address | None, answer: Callable[[BindingRequest], str]) -> None:
+        self.other, self.answer = other, answer
+        self.elsewhere = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.elsewhere.bind(("127.0.0.1", 0))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.elsewhere.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        request = parse_binding_request(data)
+        source = (str(addr[0]), int(addr[1]))
+        response = binding_response(request, source, None, self.other)
+        match self.answer(request) if request.change else "here":
+            case "here":
+                self.transport.sendto(response, addr)
+            case "elsewhere":
+                self.elsewhere.sendto(response, source)
+            case "refuse":
+                self.transport.sendto(binding_error(request, 420, "Unknown Attribute"), addr)
+            case "nonsense":
+                self.elsewhere.sendto(data[:8] + request.transaction[4:] + b"x", source)
+
+
+@asynccontextmanager
+async def behaviour_server(other: Address | None, answer: Callable[[BindingRequest], str]) -> AsyncIterator[Address]:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: BehaviourServer(other, answer), local_addr=("127.0.0.1", 0)
+    )
+    try:
+        yield transport.get_extra_info("sockname")
+    finally:
+        transport.close()
+        await asyncio.sleep(0)
+
+
+OTHER_IP, OTHER_PORT = ("127.0.0.9", 9), ("127.0.0.1", 9)
+
+
+@pytest.mark.parametrize(
+    ("other", "answer", "expected"),
+    [
+        (None, "here", None),
+        (OTHER_IP, "elsewhere", FilteringProbe(True, True)),
+        (OTHER_IP, "nothing", FilteringProbe(False, False)),
+        (OTHER_IP, "refuse", FilteringProbe(None, None)),
+        (OTHER_IP, "here", FilteringProbe(None, None)),
+        (OTHER_IP, "nonsense", FilteringProbe(None, None)),
+        (OTHER_PORT, "elsewhere", FilteringProbe(None, True)),
+    ],
+)
+async def test_filtering_is_probed_by_what_the_server_really_does(
+    other: Address | None, answer: str, expected: FilteringProbe | None
+) -> None:
+    async with behaviour_server(other, lambda _: answer) as server:
+        assert await probe_filtering("127.0.0.1", server) == expected
+
+
+async def test_a_server_that_answers_nothing_and_an_address_that_is_not_ours_give_no_probe() -> None:
+    assert await probe_filtering("127.0.0.1", ("127.0.0.1", 9)) is None
+    assert await probe_filtering("11.0.0.99", ("127.0.0.1", 9)) is None
+
+
+async def test_a_server_that_refuses_change_request_is_never_shown_to_pystun3() -> None:
+    async with behaviour_server(OTHER_IP, lambda _: "refuse") as server:
+        assert not await answers_change_request("127.0.0.1", server)
+        opinion = await nat_type.classify("127.0.0.1", server)
+    assert opinion.verdict is None
+    assert "not asked" in opinion.note
+
+
+async def test_pystun3_has_a_deadline_and_is_killed_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nat_type, "DEADLINE", 0.5)
+    async with behaviour_server(OTHER_IP, lambda r: "nothing" if r.change & CHANGE_IP else "here") as server:
+        opinion = await nat_type.classify("127.0.0.1", server)
+    assert opinion.verdict is None
+    assert "no answer within" in opinion.note
+
+
+async def test_a_crash_of_pystun3_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nat_type, "_CHILD", "raise KeyError('0800')")
+    async with behaviour_server(OTHER_IP, lambda _: "elsewhere") as server:
+        opinion = await nat_type.classify("127.0.0.1", server)
+    assert opinion.note == "pystun3 failed: KeyError: '0800'"
+
+
+async def test_names_resolve_once_per_family_and_bad_ones_are_left_out() -> None:
+    assert await resolve([("127.0.0.1", 1), ("127.0.0.1", 1), ("::1", 2)]) == [("127.0.0.1", 1), ("::1", 2)]
+    assert await resolve([("nobody.invalid", 1)]) == []
+
+
+async def test_a_resolver_that_hangs_costs_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_: object, **__: object) -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr("visavis_peer.net.names.RESOLVE_TIMEOUT", 0.01)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
+    assert await resolve([("slow.example", 1)]) == []
+
+
+def test_the_machine_lists_its_loopback() -> None:
+    by_name = {interface.name: interface for interface in list_interfaces()}
+    loopback = next(interface for interface in by_name.values() if "127.0.0.1" in interface.addresses)
+    assert not loopback.default_route
