@@ -67,7 +67,7 @@ def _describe(findings: Findings) -> str:
 
 
 def _matrix(arguments: argparse.Namespace) -> None:
-    cells = [cell for cell in all_cells() if cell.skew == arguments.skew and not cell.same_site]
+    cells = [cell for cell in all_cells() if cell.skew == arguments.skew and not cell.variant]
     with Lab() as lab, ThreadPoolExecutor(CONCURRENT) as pool:
         matrix = Matrix(lab)
         start_server(lab)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from tests.netns.lab import KINDS, Client, Lab, Site
 from tests.netns.programs import URL, Program, Record, agent, start
@@ -17,8 +18,14 @@ PATIENCE: Final = 20.0
 """Seconds for anything that should take a fraction of one: two cores run many cells at a time."""
 NO_PATH_LIMIT: Final = 10.0
 """Seconds within which a pair that cannot link must say so."""
-SAME_SITE: Final = ("port-restricted", "symmetric")
-"""Kinds that are also tried with both agents behind one router."""
+Variant = Literal["", "one-router", "ipv6", "same-lan"]
+"""Two separate sites; both agents behind one router; with IPv6 beside; with the same private address on both sides."""
+VARIANTS: Final[dict[Variant, tuple[str, ...]]] = {
+    "one-router": ("port-restricted", "symmetric"),
+    "ipv6": ("symmetric",),
+    "same-lan": ("port-restricted",),
+}
+"""Kinds that are also tried in each variant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +35,21 @@ class Cell:
     left: str
     right: str
     skew: float
-    same_site: bool = False
+    variant: Variant = ""
 
     @property
     def links(self) -> bool:
-        """The oracle's word on whether a direct link must come about."""
-        return self.same_site or plain_ice_links(KINDS[self.left].behaviour, KINDS[self.right].behaviour)
+        """The oracle's word on whether a direct link must come about; a shared LAN and IPv6 need no NAT's consent."""
+        by_host = self.variant in ("one-router", "ipv6")
+        return by_host or plain_ice_links(KINDS[self.left].behaviour, KINDS[self.right].behaviour)
+
+    @property
+    def swapped(self) -> Cell:
+        """The same pair in the other order of starting."""
+        return replace(self, left=self.right, right=self.left)
 
     def __str__(self) -> str:
-        where = "one-" if self.same_site else ""
+        where = f"{self.variant}-" if self.variant else ""
         return f"{where}{self.left}-{self.right}-{self.skew:g}s"
 
 
@@ -57,25 +70,42 @@ class Outcome:
 
 
 def all_cells() -> list[Cell]:
-    """Return every unordered pair of kinds with every skew, and the pairs behind one router."""
+    """Return every unordered pair of kinds with every skew, and the variants."""
     pairs = itertools.combinations_with_replacement(KINDS, 2)
     apart = [Cell(left, right, skew) for left, right in pairs for skew in SKEWS]
-    return apart + [Cell(kind, kind, skew, same_site=True) for kind in SAME_SITE for skew in SKEWS]
+    variants = [
+        Cell(kind, kind, skew, variant) for variant, kinds in VARIANTS.items() for kind in kinds for skew in SKEWS
+    ]
+    return apart + variants
 
 
 class Matrix:
     """The sites of all cells: one of each kind on either side, so that a kind can meet itself."""
 
     def __init__(self, lab: Lab) -> None:
-        self._left = {kind: lab.site(f"l-{kind}", kind, clients=2) for kind in KINDS}
-        self._right = {kind: lab.site(f"r-{kind}", kind) for kind in KINDS}
+        self._lab = lab
+        self._sites: dict[tuple[str, str, Variant], Site] = {}
+        self._building = threading.Lock()
 
     def clients(self, cell: Cell) -> tuple[Client, Client]:
-        """Return the hosts that a cell's agents run on."""
-        left: Site = self._left[cell.left]
-        if cell.same_site:
-            return left.clients[0], left.clients[1]
-        return left.clients[0], self._right[cell.right].clients[0]
+        """Return the hosts that a cell's agents run on, built if need be."""
+        with self._building:
+            left = self._site("l", cell.left, cell.variant)
+            if cell.variant == "one-router":
+                return left.clients[0], left.clients[1]
+            return left.clients[0], self._site("r", cell.right, cell.variant).clients[0]
+
+    def _site(self, side: str, kind: str, variant: Variant) -> Site:
+        key = (side, kind, variant)
+        if key not in self._sites:
+            self._sites[key] = self._lab.site(
+                "-".join(part for part in key if part),
+                kind,
+                clients=2 if variant == "one-router" else 1,
+                ipv6=variant == "ipv6",
+                lan=1 if variant == "same-lan" else None,
+            )
+        return self._sites[key]
 
     def run(self, cell: Cell) -> Outcome:
         """Play a cell.
