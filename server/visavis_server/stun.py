@@ -95,7 +95,7 @@ def open_sockets(hosts: list[str], port: int, alternate_port: int) -> tuple[list
     Raises OSError, with nothing left open.
     """
     attempts = PICK_ATTEMPTS if 0 in (port, alternate_port) else 1
-    for attempt in range(1, attempts + 1):
+    while True:
         opened: list[socket.socket] = []
         try:
             first, second = port, alternate_port
@@ -107,11 +107,11 @@ def open_sockets(hosts: list[str], port: int, alternate_port: int) -> tuple[list
         except OSError:
             for each in opened:
                 each.close()
-            if attempt == attempts:
+            attempts -= 1
+            if not attempts:
                 raise
         else:
             return opened, (first, second)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -47,11 +47,9 @@ class WebSocketEndpoint:
         """Serve one request for /ws; returns when the connection has ended."""
         accept = accept_key(request)
         transport = request.transport
-        if accept is None:
+        if accept is None or transport is None:
             headers = {"Sec-Websocket-Version": PROTOCOL_VERSION, **CORS}
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="Bad Request\n", headers=headers)
-        if transport is None:
-            return _Upgraded()
         preamble = (
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept

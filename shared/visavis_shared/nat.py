@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -98,15 +98,15 @@ class _Side:
                 port = f"to {destination.host}"
             case Mapping.ADDRESS_AND_PORT_DEPENDENT:
                 port = f"to {destination.host} {destination.port}"
+            case mapping:
+                assert_never(mapping)
         external = _Address(self.host, port)
         self.sent_to.setdefault(external, set()).add(destination)
         return external
 
     def lets_in(self, source: _Address, external: _Address) -> bool:
-        """Whether a packet from `source` to the mapping `external` reaches the host."""
-        contacted = self.sent_to.get(external)
-        if contacted is None:
-            return False
+        """Whether a packet from `source` to the mapping `external`, which is open, reaches the host."""
+        contacted = self.sent_to[external]
         match self.nat.filtering:
             case Filtering.ENDPOINT_INDEPENDENT:
                 return True
@@ -114,6 +114,8 @@ class _Side:
                 return any(address.host == source.host for address in contacted)
             case Filtering.ADDRESS_AND_PORT_DEPENDENT:
                 return source in contacted
+            case filtering:
+                assert_never(filtering)
 
 
 def plain_ice_links(a: NatBehaviour, b: NatBehaviour) -> bool:

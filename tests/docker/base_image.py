@@ -78,6 +78,9 @@ def _fill(tar: tarfile.TarFile, wheels: Path) -> None:
     for alias in ("python3", "python"):
         tar.addfile(_member(f"usr/local/bin/{alias}", kind=tarfile.SYMTYPE, target=_VERSION))
     tar.add(library, f"usr/local/lib/{_VERSION}", filter=_wanted)
+    # Debian's Python takes the pip of new virtual environments from here, others from their library
+    if bundled := sysconfig.get_config_var("WHEEL_PKG_DIR"):
+        tar.add(bundled, bundled.lstrip("/"))
     with _unpacked_extensions(wheels) as extensions:
         for path in _shared_libraries([*tools, interpreter, *library.glob("lib-dynload/*.so"), *extensions]):
             tar.add(path.resolve(), _library_place(path))

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import pytest
 
 from tests.docker.base_image import ensure_base_image
-from tests.docker.engine import PROJECT, Composition, build_image
+from tests.docker.engine import PROJECT, Composition, build_image, discard_superseded
 
 _DOCKERD: Final = PROJECT / "scripts/lib/dockerd"
 _HERE: Final = PROJECT / "tests/docker"
@@ -47,9 +47,13 @@ def _do_without(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def image(daemon: None) -> str:
+def image(daemon: None) -> Iterator[str]:
     """The image of the Dockerfile, on a base that needs no registry."""
-    return build_image("visavis:test", PROJECT, BASE_IMAGE=ensure_base_image())
+    base = ensure_base_image()
+    # under a tag of its own the first stage stays cached
+    build_image("visavis-build:test", PROJECT, stage="build", BASE_IMAGE=base)
+    yield build_image("visavis:test", PROJECT, BASE_IMAGE=base)
+    discard_superseded(base)
 
 
 @pytest.fixture(scope="session")

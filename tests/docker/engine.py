@@ -46,11 +46,27 @@ def image_exists(tag: str) -> bool:
     return bool(run("docker", "images", "--quiet", tag).strip())
 
 
-def build_image(tag: str, context: Path, **arguments: str) -> str:
-    """Build an image and return its tag."""
+def build_image(tag: str, context: Path, *, stage: str = "", **arguments: str) -> str:
+    """Build an image, the last stage of its Dockerfile unless another is named, and return its tag."""
     options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-    run("docker", "build", "--quiet", "--tag", tag, *options, str(context))
+    run("docker", "build", "--quiet", "--tag", tag, "--target", stage, *options, str(context))
     return tag
+
+
+def discard_superseded(base: str) -> None:
+    """Remove what runs with other sources left: other bases of that name, and what stands on any and lost its tag."""
+    name = base.partition(":")[0]
+    bases = run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", name).split()
+    layers = {_first_layer(image) for image in bases}
+    untagged = run("docker", "images", "--quiet", "--filter", "dangling=true").split()
+    superseded = [image for image in untagged if _first_layer(image) in layers]
+    if unwanted := [*superseded, *(image for image in bases if image != base)]:
+        # one may go with another, or be in use: no failure
+        subprocess.run(["docker", "rmi", *unwanted], capture_output=True, check=False)
+
+
+def _first_layer(image: str) -> str:
+    return run("docker", "inspect", "--format", "{{index .RootFS.Layers 0}}", image).strip()
 
 
 def wait_for(look: Callable[[], T | None], complain: Callable[[], str], timeout: float = PATIENCE) -> T:

@@ -25,13 +25,19 @@ CONTROL_SIZE: Final = 125
 
 _FIN: Final = 0x80
 _RESERVED: Final = 0x70
+_OPCODE: Final = 0x0F
 _CONTROL: Final = 0x08
 """Bit of the opcodes of control frames."""
 _MASKED: Final = 0x80
 _MASK_SIZE: Final = 4
+_SHORTEST: Final = 2
+"""Bytes of a header without extended length and mask."""
 _MEDIUM: Final = struct.Struct("!BBH")
 _LARGE: Final = struct.Struct("!BBQ")
-_OPCODES: Final = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
+_WHOLE: Final = frozenset({_FIN | TEXT, _FIN | BINARY})
+"""First bytes of a message in one frame."""
+_ALLOWED: Final = _WHOLE | {TEXT, BINARY, CONTINUATION, _FIN, _FIN | CLOSE, _FIN | PING, _FIN | PONG}
+"""First bytes that a client may send: control frames are never fragmented (section 5.5)."""
 _UNASSIGNED_CODES: Final = frozenset({1004, 1005, 1006, 1015})
 """Close codes below 1016 that must not stand in a frame (section 7.4.1)."""
 
@@ -74,54 +80,57 @@ class FrameReader:
         if self._tail:
             data = self._tail + data
         position, end = 0, len(data)
-        while end - position >= 2:
-            first, size = data[position], data[position + 1]
-            if first & _RESERVED or first & 0x0F not in _OPCODES or not size & _MASKED:
-                self.violation = _describe_header(first)
-                break
-            size &= ~_MASKED
-            start = position + 2
-            if first & _CONTROL:
-                if size > CONTROL_SIZE:
-                    self.violation = Violation(PROTOCOL_ERROR, "control frame too long")
-                    break
-            else:
-                if size > CONTROL_SIZE:
-                    width = 2 if size == 126 else 8
-                    if end < start + width:
-                        break
-                    size = int.from_bytes(data[start : start + width])
-                    start += width
-                # before the payload is here, so that nobody is made to buffer it
-                if size + len(self._partial) > self._size_limit:
-                    self.violation = Violation(TOO_BIG, f"message larger than {self._size_limit} bytes")
-                    break
-            start += _MASK_SIZE
-            stop = start + size
-            if end < stop:
+        while end - position >= _SHORTEST:
+            first = data[position]
+            start, stop = self._locate(data, position, end)
+            if stop > end or self.violation is not None:
                 break
             payload = bytearray(data[start:stop])
             self._unmask(data[start - _MASK_SIZE : start], payload)
             position = stop
-            self._on_frame(first, payload, messages)
-            if self.violation is not None:
-                break
-        self._tail = data[position:] if self.violation is None else b""
+            if first in _WHOLE and self._opcode == CONTINUATION:
+                messages.append((first & _OPCODE, bytes(payload)))
+            else:
+                self._on_other(first, payload, messages)
+                if self.violation is not None:
+                    break
+        self._tail = data[position:]
         return messages
 
-    def _on_frame(self, first: int, payload: bytearray, messages: list[tuple[int, bytes]]) -> None:
-        opcode, final = first & 0x0F, first & _FIN
+    def _locate(self, data: bytes, position: int, end: int) -> tuple[int, int]:
+        """Return where the payload of the frame at `position` begins and ends; beyond `end` when that is not here yet.
+
+        Sets `violation` when the header breaks a rule.
+        """
+        first, size = data[position], data[position + 1] - _MASKED
+        start = position + 2 + _MASK_SIZE
+        if first not in _ALLOWED or size < 0:
+            self.violation = _describe_header(first)
+        elif size <= CONTROL_SIZE:
+            pass
+        elif first & _CONTROL:
+            self.violation = Violation(PROTOCOL_ERROR, "control frame too long")
+        else:
+            width = 2 if size == 126 else 8
+            start += width
+            if end < start - _MASK_SIZE:
+                return start, end + 1
+            size = int.from_bytes(data[position + 2 : position + 2 + width])
+        # before the payload is here, so that nobody is made to buffer it
+        if size + len(self._partial) > self._size_limit and not first & _CONTROL:
+            self.violation = self.violation or Violation(TOO_BIG, f"message larger than {self._size_limit} bytes")
+        return start, start + size
+
+    def _on_other(self, first: int, payload: bytearray, messages: list[tuple[int, bytes]]) -> None:
+        """Handle a control frame or a fragment."""
+        opcode, final = first & _OPCODE, first & _FIN
         if opcode & _CONTROL:
-            if not final:
-                self.violation = Violation(PROTOCOL_ERROR, "fragmented control frame")
-            elif opcode == CLOSE:
+            if opcode == CLOSE:
                 self.violation = _check_close(payload)
             if self.violation is None:
                 messages.append((opcode, bytes(payload)))
         elif (opcode == CONTINUATION) != (self._opcode != CONTINUATION):
             self.violation = Violation(PROTOCOL_ERROR, "continuation of nothing, or a message inside another")
-        elif opcode != CONTINUATION and final:
-            messages.append((opcode, bytes(payload)))
         else:
             self._opcode = self._opcode or opcode
             self._partial += payload
@@ -155,11 +164,17 @@ def close_frame(code: int | None, reason: str = "") -> bytes:
 
 
 def _describe_header(first: int) -> Violation:
+    """Say what is wrong with a frame that begins with `first`, or that its mask is missing."""
+    opcode = first & _OPCODE
     if first & _RESERVED:
-        return Violation(PROTOCOL_ERROR, "reserved bits set")
-    if first & 0x0F not in _OPCODES:
-        return Violation(PROTOCOL_ERROR, f"unknown opcode {first & 0x0F}")
-    return Violation(PROTOCOL_ERROR, "frame not masked")
+        reason = "reserved bits set"
+    elif _FIN | opcode not in _ALLOWED:
+        reason = f"unknown opcode {opcode}"
+    elif first not in _ALLOWED:
+        reason = "fragmented control frame"
+    else:
+        reason = "frame not masked"
+    return Violation(PROTOCOL_ERROR, reason)
 
 
 def _check_close(payload: bytearray) -> Violation | None:

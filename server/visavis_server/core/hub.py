@@ -81,8 +81,10 @@ class Hub:
         try:
             envelope = decode_envelope(data)
             request_id = envelope.request_id
-            # decode_envelope lets known types through only
-            self._handler(envelope)(peer, envelope, now, now_ms)
+            handler = self._handlers.get(envelope.type or "")
+            if handler is None:
+                raise _not_for_servers(envelope.type or "")
+            handler(peer, envelope, now, now_ms)
         except NotUtf8 as error:
             if text:
                 self._drop(peer, INVALID_TEXT, error.message, now, now_ms)
@@ -182,13 +184,6 @@ class Hub:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _handler(self, envelope: Envelope) -> Callable[[Peer, Envelope, float, int], None]:
-        handler = self._handlers.get(envelope.type or "")
-        if handler is None:
-            message = f"unknown message type: {envelope.type}"
-            raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, message, "type: only the server sends it")
-        return handler
-
     def _room_of_others(self, room_id: str) -> Room:
         """Return a room for somebody who is not in it."""
         if self.rules.exposure is not Exposure.SEED:
@@ -260,3 +255,8 @@ def _join_payload(data: bytes) -> JoinPayload:
     if data in (b"", b"null"):
         return JoinPayload()
     return decode_payload(JoinPayload, data)
+
+
+def _not_for_servers(kind: str) -> RemoteProtocolError:
+    """Return the refusal of a message that only a server sends; to us its type is as unknown as any other."""
+    return RemoteProtocolError(ErrorCode.INVALID_MESSAGE, f"unknown message type: {kind}", "type: only servers send it")

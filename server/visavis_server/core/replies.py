@@ -64,13 +64,19 @@ def peer_left(peer_id: str, room: Room, now_ms: int) -> bytes:
 
 def forwarded(kind: str, source: str, target: str, payload: bytes, now_ms: int, request_id: str | None) -> bytes:
     """Return a directed message as its target sees it: `payload` byte for byte, room_id and unknown members dropped."""
-    return b'{"type":"%b","peer_id":"%b","target_id":"%b","payload":%b,"timestamp":%d%b}' % (
-        kind.encode(),
-        source.encode(),
-        target.encode(),
-        payload,
-        now_ms,
-        _request_id(request_id),
+    # joined, not formatted: half the time, and this is the one reply that is written for every message of a session
+    return b"".join(
+        (
+            b'{"type":"',
+            kind.encode(),
+            b'","peer_id":"',
+            source.encode(),
+            b'","target_id":"',
+            target.encode(),
+            b'","payload":',
+            payload,
+            b',"timestamp":%d%b}' % (now_ms, _request_id(request_id)),
+        )
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 import re
 import signal
 import socket
@@ -141,6 +143,16 @@ async def test_a_name_that_does_not_exist_is_named() -> None:
 async def test_an_address_of_another_host_is_refused() -> None:
     with pytest.raises(CannotListen, match=r"cannot listen on http://\[2001:db8::1\]:0: "):
         await SignalingServer(Settings(host="2001:db8::1", port=0)).start()
+
+
+def test_main_serves_until_a_signal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process, so that coverage sees it."""
+    thresholds: list[tuple[int, ...]] = []
+    monkeypatch.setattr(gc, "freeze", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(gc, "set_threshold", lambda *values: thresholds.append(values))
+    assert cli.main(["--host", "127.0.0.1", "--port", "0", "--stun-port", "0"]) == 0
+    assert capsys.readouterr().out.startswith("listening on http://127.0.0.1:")
+    assert thresholds == [cli.GC_THRESHOLDS]
 
 
 def test_main_returns_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

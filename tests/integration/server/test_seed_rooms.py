@@ -13,6 +13,7 @@ from tests.support.conditions import until
 from tests.support.server_running import http, joined, running_server
 from tests.support.ws_raw import Message, RawClient
 from visavis_server.app import SignalingServer
+from visavis_server.core.effects import Effect
 
 ALICE = {"display_name": "Alice", "endpoint": {"ip": "203.0.113.1", "port": 12345}}
 
@@ -317,13 +318,26 @@ async def test_an_empty_room_still_exists(server: SignalingServer) -> None:
 
 async def test_an_empty_room_lives_from_when_it_became_empty() -> None:
     """Section 3, fix: the time to live does not count from the creation of the room."""
-    async with (
-        running_server(empty_room_ttl=0.2, cleanup_interval=0.01) as server,
-        await joined(server, "r1") as client,
-    ):
-        created = server.hub.rooms["r1"].created_at
-        await until(lambda: time.time() * 1000 > created + 250)
+    async with running_server(cleanup_interval=0.01) as server, await joined(server, "r1") as client:
+        room = server.hub.rooms["r1"]
+        room.created_at -= 10 * 60 * 1000
         await client.request(type="LEAVE")
+        sweeps = count_sweeps(server)
+        await until(lambda: len(sweeps) > 3)
         assert "r1" in server.hub.rooms, "older than its time to live, but empty only now"
+        room.empty_at -= 300
         await until(lambda: "r1" not in server.hub.rooms)
         assert error_of(await client.request(type="DISCOVER", room_id="r1"))[0] == "ROOM_NOT_FOUND"
+
+
+def count_sweeps(server: SignalingServer) -> list[float]:
+    """Return a list that grows with every sweep."""
+    sweeps: list[float] = []
+    handle_timer = server.hub.handle_timer
+
+    def counting(now: float, now_ms: int) -> list[Effect]:
+        sweeps.append(now)
+        return handle_timer(now, now_ms)
+
+    server.hub.handle_timer = counting  # type: ignore[method-assign]
+    return sweeps

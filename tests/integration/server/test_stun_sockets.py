@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.server_running import running_server
 from tests.support.ws_raw import TIMEOUT, RawClient, upgrade_request
+from visavis_server import stun
 from visavis_server.app import CannotListen, SignalingServer
-from visavis_server.stun import BATCH, open_sockets
+from visavis_server.stun import BATCH, _destination, open_sockets
 from visavis_shared.messages import WelcomePayload
 from visavis_shared.stun import (
     CHANGE_IP,
@@ -224,6 +225,23 @@ class BrokenSocket:
 
     def close(self) -> None:
         self.real.close()
+
+
+def test_control_data_of_other_kinds_is_no_address() -> None:
+    assert _destination([]) == ""
+    assert _destination([(socket.SOL_SOCKET, 1, b"x"), (socket.IPPROTO_IP, 8, b"short")]) == ""
+
+
+async def test_where_the_system_does_not_say_which_address_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere than on Linux: the answer leaves as the routing table says, and claims nothing."""
+    monkeypatch.setattr(stun, "_PKTINFO_WORKS", False)
+    async with running_server(stun=True, host="0.0.0.0") as server:
+        with udp() as sock:
+            for change in (0, CHANGE_PORT):
+                data, source = await ask(sock, ("127.0.0.1", ports(server)[0]), change)
+                response = parse_binding_response(data)
+                assert (response.mapped, response.origin, response.other) == (sock.getsockname(), None, None)
+                assert source == ("127.0.0.1", ports(server)[1 if change else 0])
 
 
 def test_ports_are_the_same_on_every_address() -> None:

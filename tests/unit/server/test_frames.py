@@ -88,6 +88,13 @@ def test_every_length_encoding_is_read() -> None:
         assert reader().receive(head + mask + b"hello") == [(frames.TEXT, b"hello")]
 
 
+@pytest.mark.parametrize("size", [5, 200, 70_000])
+def test_a_frame_may_come_byte_by_byte(size: int) -> None:
+    parser = FrameReader(70_000, unmask)
+    read = [message for byte in client_frame(frames.TEXT, b"x" * size) for message in parser.receive(bytes([byte]))]
+    assert read == [(frames.TEXT, b"x" * size)]
+
+
 def test_after_a_violation_nothing_is_read() -> None:
     parser = reader()
     ping = client_frame(frames.PING)

@@ -1,0 +1,58 @@
+"""docs/protocol.md says what the code does, where that can be checked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from visavis_server.outbox import OUTBOX_COUNT, OUTBOX_SIZE
+from visavis_server.settings import Settings
+from visavis_shared import limits
+from visavis_shared.errors import ErrorCode
+from visavis_shared.messages import MessageType, decode_client_message, decode_server_message
+
+TEXT: Final = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
+TRANSCRIPT: Final = re.findall(r"^[A-Z]([<>]) (.*)$", TEXT, re.MULTILINE)
+
+
+def test_every_line_of_a_transcript_is_a_message_of_its_side() -> None:
+    assert len(TRANSCRIPT) > 20
+    for direction, line in TRANSCRIPT:
+        if direction == "<":
+            decode_server_message(line)
+        elif '"request_id":"o2"' not in line and '"request_id":"j2"' not in line:  # the two that are refused
+            decode_client_message(line)
+
+
+def test_every_type_and_code_stands_in_it() -> None:
+    shown = {re.findall('"type":"([A-Z_]+)"', line)[0] for _, line in TRANSCRIPT}
+    assert shown == set(MessageType)
+    for name in (*MessageType, *ErrorCode):
+        assert f"`{name}`" in TEXT, name
+
+
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`--([a-z-]+)", TEXT))))
+def test_its_options_exist(option: str) -> None:
+    assert option.replace("-", "_") in Settings.model_fields
+
+
+def test_its_numbers_are_the_codes() -> None:
+    assert f"{limits.MESSAGE_SIZE:,} bytes" in TEXT
+    assert f"nested at most {limits.NESTING_DEPTH} deep" in TEXT
+    assert OUTBOX_SIZE == 1 << 20
+    assert f"1 MiB, {OUTBOX_COUNT:,} messages" in TEXT
+    for name, shown in (
+        ("ping_interval", "25 s"),
+        ("stale_timeout", "60 s"),
+        ("empty_room_ttl", "300 s"),
+        ("cleanup_interval", "5 s"),
+        ("peer_limit", "10,000"),
+        ("room_limit", "10,000"),
+        ("room_capacity", "0, unlimited"),
+    ):
+        option = "--" + name.replace("_", "-")
+        assert re.search(rf"\| {shown} \| `{option}` \|", TEXT), name
+        assert Settings.model_fields[name].default == int(re.sub(r"\D", "", shown))

@@ -1,0 +1,34 @@
+"""websocket: what real sockets do not show."""
+
+from __future__ import annotations
+
+from tests.unit.server.test_switchboard import FakeTransport
+from visavis_server.websocket import observed_endpoint
+
+
+class Known(FakeTransport):
+    """A transport with a peer address."""
+
+    def __init__(self, *address: object) -> None:
+        super().__init__()
+        self.address = address
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self.address if name == "peername" else default
+
+
+def test_a_connection_without_an_address_has_no_endpoint() -> None:
+    """For example one over a Unix socket, or one that is gone already."""
+    assert observed_endpoint(Known()) is None
+
+
+def test_zones_and_mapped_addresses_are_undone() -> None:
+    for address, ip in (
+        (("192.0.2.1", 5), "192.0.2.1"),
+        (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1"),
+        (("2001:db8::1", 5, 0, 0), "2001:db8::1"),
+        (("fe80::1%eth0", 5, 0, 2), "fe80::1"),
+    ):
+        observed = observed_endpoint(Known(*address))
+        assert observed is not None
+        assert (observed.ip, observed.port) == (ip, 5)
