@@ -99,9 +99,9 @@ def sentence(event: Event) -> str:
             return _negotiating(event)
         case LinkUp(peer_id, name, path, elapsed):
             how = f"link to {peer_label(peer_id, name)} up in {elapsed:.0f} ms"
-            return f"{how}: {describe_path(path)}, {_authentication(event.authenticated)}"
+            return f"{how}: {describe_path(path)}{_round_trip(path)}, {_authentication(event.authenticated)}"
         case PathChanged(peer_id, name, path, _):
-            return f"link to {peer_label(peer_id, name)} moved: {describe_path(path)}"
+            return f"link to {peer_label(peer_id, name)} moved: {describe_path(path)}{_round_trip(path)}"
         case LinkDown(peer_id, name, reason):
             return f"link to {peer_label(peer_id, name)} down: {printable(reason)}"
         case Failure(_, message, peer_id, name):
@@ -118,8 +118,7 @@ def peer_label(peer_id: str, name: str | None) -> str:
 
 def describe_path(path: PathInfo) -> str:
     """Return a path in words."""
-    rtt = "" if path.rtt_ms is None else f", round trip {path.rtt_ms:.1f} ms"
-    return f"{path.path} {path.kind}, {path.local} to {path.remote}{rtt}"
+    return f"{path.path} {path.kind}, {path.local} to {path.remote}"
 
 
 def describe_nat(nat: NatReport) -> str:
@@ -143,6 +142,10 @@ def _negotiating(event: Negotiating) -> str:
     remote = f"; its NAT: {describe_nat(event.remote_nat)}" if event.remote_nat else ""
     who = peer_label(event.peer_id, event.name)
     return f"checking paths to {who} as {event.role}: {_count(ours, 'candidate')} here, {theirs} there{remote}"
+
+
+def _round_trip(path: PathInfo) -> str:
+    return "" if path.rtt_ms is None else f", round trip {path.rtt_ms:.1f} ms"
 
 
 def _authentication(authenticated: bool) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from tests.netns.lab import KINDS, Lab
-from tests.netns.lab.probe import Findings, reflectors, survey
+from tests.netns.lab.probe import Findings, claim, reflectors, survey
 from tests.netns.pairs import SKEWS, Matrix, Outcome, all_cells
 from tests.netns.programs import URL, start_server
 from tests.support.requirements import missing
@@ -43,19 +43,18 @@ def main() -> int:
 
 def _list(_arguments: argparse.Namespace) -> None:
     for kind in KINDS.values():
-        claim = kind.behaviour
+        behaviour = kind.behaviour
         extra = ", poisonable" if kind.poisonable else ""
-        what = f"{claim.mapping} mapping, {claim.filtering} filtering{extra}" if claim.udp else "no UDP"
+        what = f"{behaviour.mapping} mapping, {behaviour.filtering} filtering{extra}" if behaviour.udp else "no UDP"
         print(f"{kind.name:20} {what}")
 
 
 def _probe(arguments: argparse.Namespace) -> None:
     with Lab() as lab, reflectors(lab) as opened:
         for name in arguments.kinds or KINDS:
-            findings = survey(lab.site(name, name).clients[0], opened)
-            claim = KINDS[name].behaviour
-            found = (findings.udp, findings.mapping, findings.filtering)
-            agrees = found == ((True, claim.mapping, claim.filtering) if claim.udp else (False, None, None))
+            site = lab.site(name, name)
+            findings = survey(site.clients[0], opened)
+            agrees = findings == claim(site)
             print(f"{name:20} {'as claimed' if agrees else 'NOT AS CLAIMED'}: {_describe(findings)}")
 
 

@@ -112,7 +112,10 @@ def test_a_nat_report_says_what_is_unknown() -> None:
 
 
 def test_a_path_without_a_measured_round_trip_leaves_it_out() -> None:
-    assert "round trip" not in describe_path(PathInfo("direct", "host-host", "a:1", "b:2", None))
+    unmeasured = PathInfo("direct", "host-host", "a:1", "b:2", None)
+    assert describe_path(unmeasured) == "direct host-host, a:1 to b:2"
+    assert "round trip" not in sentence(LinkUp("bb", None, unmeasured, 1.0))
+    assert "round trip 12.3 ms" in sentence(LinkUp("bb", None, PATH, 1.0))
 
 
 def test_a_peer_without_a_name_is_called_by_its_id() -> None:
