@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from visavis_peer.core.effects import (
     AddCandidate,
@@ -145,34 +145,26 @@ class Session:
             ice.add_candidate(None)
 
     def _send_offer(self, ice: IceSession, failures: int) -> None:
-        payload = OfferPayload(
-            session_id=self.session_id,
-            initiator_id=self._own_id,
-            round=failures,
-            endpoint=public_endpoint(ice),
-            ice=ice.credentials,
-            candidates=tuple(ice.candidates),
-            end_of_candidates=ice.gathered.is_set(),
-            nat=self._owner.nat_report(ice),
-            instance=self._instance,
-        )
-        self._described = True
+        described = self._describe(ice)
+        payload = OfferPayload(session_id=self.session_id, initiator_id=self._own_id, round=failures, **described)
         self._owner.send(Offer(target_id=self.peer_id, payload=payload))
 
     def _send_answer(self, ice: IceSession) -> None:
-        payload = AnswerPayload(
-            session_id=self.session_id,
-            accepted=True,
-            ready=True,
-            endpoint=public_endpoint(ice),
-            ice=ice.credentials,
-            candidates=tuple(ice.candidates),
-            end_of_candidates=ice.gathered.is_set(),
-            nat=self._owner.nat_report(ice),
-            instance=self._instance,
-        )
-        self._described = True
+        described = self._describe(ice)
+        payload = AnswerPayload(session_id=self.session_id, accepted=True, ready=True, **described)
         self._owner.send(Answer(target_id=self.peer_id, payload=payload))
+
+    def _describe(self, ice: IceSession) -> dict[str, Any]:
+        """Return what OFFER and ANSWER both say of this side; candidates found later trickle."""
+        self._described = True
+        return {
+            "endpoint": public_endpoint(ice),
+            "ice": ice.credentials,
+            "candidates": tuple(ice.candidates),
+            "end_of_candidates": ice.gathered.is_set(),
+            "nat": self._owner.nat_report(ice),
+            "instance": self._instance,
+        }
 
     def _on_candidate(self, line: str) -> None:
         if self._described:

@@ -1,5 +1,6 @@
 """ICE: the one package that imports aioice."""
 
-from visavis_peer.net.ice.session import IceCallbacks, IceSession
+from visavis_peer.net.ice.callbacks import IceCallbacks
+from visavis_peer.net.ice.session import IceSession
 
 __all__ = ["IceCallbacks", "IceSession"]

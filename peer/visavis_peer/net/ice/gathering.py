@@ -1,4 +1,4 @@
-"""Asking STUN servers from the sockets that will punch: candidates, mapping behaviour, and mappings kept alive."""
+"""Asking STUN servers from the sockets that will punch, and keeping their mappings alive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from aioice import stun
-from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 
 from visavis_peer.core.discovery import StunAnswer
 from visavis_peer.net.ice.socket import IceSocket, ip_version
@@ -21,34 +20,6 @@ KEEP_MAPPING_INTERVAL: Final = 20.0
 """Seconds between Binding requests of an agent that waits for a peer: Linux forgets a mapping after 30."""
 
 OnAnswer = Callable[[IceSocket, StunAnswer], None]
-
-
-def host_candidate(address: Address, preference: int) -> Candidate:
-    """Return the host candidate of a socket; `preference` is ICE's local preference, 0 to 65535."""
-    return Candidate(
-        foundation=candidate_foundation("host", "udp", address[0]),
-        component=1,
-        transport="udp",
-        priority=candidate_priority(1, "host", preference),
-        host=address[0],
-        port=address[1],
-        type="host",
-    )
-
-
-def server_reflexive_candidate(base: Candidate, mapped: Address) -> Candidate:
-    """Return the server-reflexive candidate of the host candidate `base` (RFC 8445 section 5.1.1.2)."""
-    return Candidate(
-        foundation=candidate_foundation("srflx", "udp", base.host),
-        component=1,
-        transport="udp",
-        priority=candidate_priority(1, "srflx", (base.priority >> 8) & 0xFFFF),
-        host=mapped[0],
-        port=mapped[1],
-        type="srflx",
-        related_address=base.host,
-        related_port=base.port,
-    )
 
 
 async def survey(sockets: Sequence[IceSocket], servers: Sequence[Address], on_answer: OnAnswer) -> None:

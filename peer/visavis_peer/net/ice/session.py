@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from aioice import stun
@@ -32,7 +30,9 @@ from visavis_peer.core.addresses import LocalAddress
 from visavis_peer.core.discovery import StunAnswer
 from visavis_peer.core.events import PathInfo
 from visavis_peer.core.keepalive import Consent
-from visavis_peer.net.ice.gathering import host_candidate, keep_mappings, server_reflexive_candidate, survey
+from visavis_peer.net.ice.callbacks import IceCallbacks
+from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate, usable_candidate
+from visavis_peer.net.ice.gathering import keep_mappings, survey
 from visavis_peer.net.ice.socket import IceSocket, Transaction, ip_version, open_socket
 from visavis_shared import limits
 from visavis_shared.endpoints import format_address
@@ -51,22 +51,6 @@ QUEUE_SIZE: Final = 256
 """Datagrams kept for the application before it listens: at 1,200 bytes, 300 KiB; the oldest are dropped."""
 ANSWER_COUNT: Final = 16
 """STUN answers kept: three of each of five servers, and mapping behaviour needs three."""
-
-
-@dataclass(frozen=True, slots=True)
-class IceCallbacks:
-    """What the shell hears of one session; every call comes from the event loop and must not block."""
-
-    candidate: Callable[[str], None]
-    """A new local candidate, as an SDP line."""
-    gathered: Callable[[], None]
-    """No more local candidates will come."""
-    check_received: Callable[[], None]
-    """An authenticated check of the peer has come in."""
-    valid: Callable[[PathInfo], None]
-    """The first pair is valid, or a better one now is."""
-    lost: Callable[[str], None]
-    """Consent has expired or the socket is gone; the reason in words."""
 
 
 class IceSession(Connection):
@@ -178,7 +162,7 @@ class IceSession(Connection):
             self._remote_candidates_end = True
             self._end_remote_candidates()
             return
-        candidate = _usable_candidate(line)
+        candidate = usable_candidate(line)
         if candidate is None or len(self._remote_candidates) >= limits.CANDIDATE_COUNT:
             logger.debug("remote candidate ignored: %r", line)
             return
@@ -411,17 +395,3 @@ class IceSession(Connection):
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _usable_candidate(line: str) -> Candidate | None:
-    """Return the candidate in an SDP line if it is one that this agent can check: UDP, component 1, numeric unicast."""
-    try:
-        candidate = Candidate.from_sdp(line)
-        ip = ipaddress.ip_address(candidate.host)
-    except (ValueError, IndexError):
-        return None
-    if ip.is_multicast or ip.is_unspecified or not 1 <= candidate.port <= 65535:
-        return None
-    if candidate.component != 1 or candidate.transport.lower() != "udp" or not 0 <= candidate.priority < 2**31:
-        return None
-    return candidate

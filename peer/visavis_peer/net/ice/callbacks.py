@@ -1,0 +1,24 @@
+"""What an ICE session reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from visavis_peer.core.events import PathInfo
+
+
+@dataclass(frozen=True, slots=True)
+class IceCallbacks:
+    """What the shell hears of one session; every call comes from the event loop and must not block."""
+
+    candidate: Callable[[str], None]
+    """A new local candidate, as an SDP line."""
+    gathered: Callable[[], None]
+    """No more local candidates will come."""
+    check_received: Callable[[], None]
+    """An authenticated check of the peer has come in."""
+    valid: Callable[[PathInfo], None]
+    """The first pair is valid, or a better one now is."""
+    lost: Callable[[str], None]
+    """Consent has expired or the socket is gone; the reason in words."""

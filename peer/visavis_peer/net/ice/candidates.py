@@ -1,0 +1,51 @@
+"""Candidates: those of this side, and which of the peer's can be used (RFC 8445 section 5.1, RFC 8839 section 5.1)."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from aioice.candidate import Candidate, candidate_foundation, candidate_priority
+
+from visavis_shared.stun import Address
+
+
+def host_candidate(address: Address, preference: int) -> Candidate:
+    """Return the host candidate of a socket; `preference` is ICE's local preference, 0 to 65535."""
+    return Candidate(
+        foundation=candidate_foundation("host", "udp", address[0]),
+        component=1,
+        transport="udp",
+        priority=candidate_priority(1, "host", preference),
+        host=address[0],
+        port=address[1],
+        type="host",
+    )
+
+
+def server_reflexive_candidate(base: Candidate, mapped: Address) -> Candidate:
+    """Return the server-reflexive candidate of the host candidate `base` (RFC 8445 section 5.1.1.2)."""
+    return Candidate(
+        foundation=candidate_foundation("srflx", "udp", base.host),
+        component=1,
+        transport="udp",
+        priority=candidate_priority(1, "srflx", (base.priority >> 8) & 0xFFFF),
+        host=mapped[0],
+        port=mapped[1],
+        type="srflx",
+        related_address=base.host,
+        related_port=base.port,
+    )
+
+
+def usable_candidate(line: str) -> Candidate | None:
+    """Return the candidate in an SDP line if it is one that this agent can check: UDP, component 1, numeric unicast."""
+    try:
+        candidate = Candidate.from_sdp(line)
+        ip = ipaddress.ip_address(candidate.host)
+    except (ValueError, IndexError):
+        return None
+    if ip.is_multicast or ip.is_unspecified or not 1 <= candidate.port <= 65535:
+        return None
+    if candidate.component != 1 or candidate.transport.lower() != "udp" or not 0 <= candidate.priority < 2**31:
+        return None
+    return candidate
