@@ -43,7 +43,7 @@ class Peering:
         """Random id of this agent's process: how peers know it again after a reconnection."""
         self.mesh = Mesh(hex_id(secrets.token_bytes(INSTANCE_BYTES)) for _ in itertools.count())
         self.links: dict[str, Link] = {}
-        """By the remote agent's instance."""
+        """By the remote agent's instance; see `_link_key`."""
         self.send = send
         self.nat_report = report
         self.local_nat = local_nat
@@ -165,10 +165,11 @@ class Peering:
         assert session.path is not None
         name = self.mesh.name_of(effect.peer_id)
         elapsed = self._elapsed(session)
-        link = self.links.get(effect.instance)
+        key = self._link_key(effect)
+        link = self.links.get(key)
         if link is None:
-            link = Link(effect.peer_id, name, session.path, lambda: self._on_bye(effect.instance))
-            self.links[effect.instance] = link
+            link = Link(effect.peer_id, name, session.path, lambda: self._on_bye(key))
+            self.links[key] = link
             link.move_to(session.ice, session.path)
             self._emit(LinkUp(effect.peer_id, name, session.path, elapsed))
             self._on_link(link)
@@ -180,8 +181,17 @@ class Peering:
         if former is not None:
             self._drop(former.session_id)
 
-    def _on_bye(self, instance: str) -> None:
-        link = self.links.get(instance)
+    def _link_key(self, effect: UseSession) -> str:
+        """Return what the link of a session goes by: the remote process, so that a peer which reconnected keeps it.
+
+        Any member may claim another's instance; as long as that other one is in the room, the claim is not believed.
+        """
+        link = self.links.get(effect.instance)
+        taken = link is not None and link.peer_id != effect.peer_id and link.peer_id in self.mesh.members
+        return effect.peer_id if taken else effect.instance
+
+    def _on_bye(self, key: str) -> None:
+        link = self.links.get(key)
         for session in list(self._sessions.values()):
             if link is not None and session.ice is link.session:
                 self.on_lost(session.session_id, "closed by the peer", closed_by_peer=True)

@@ -163,6 +163,20 @@ async def test_a_link_outlives_the_server_and_agents_come_back_to_it(monkeypatch
         await pair.__aexit__(None, None, None)
 
 
+async def test_a_member_that_claims_to_be_another_does_not_get_its_link() -> None:
+    async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
+        session = ann.links[0].session
+        mallory = Agent(AgentSettings(server=f"http://127.0.0.1:{server.port}", room="r", interfaces=("lo",)))
+        async with mallory:
+            assert mallory._peering is not None
+            assert bob.agent._peering is not None
+            mallory._peering.instance = bob.agent._peering.instance
+            await until(lambda: len(ann.links) == 2)
+            ann.links[0].send_datagram(b"for bob")
+            assert await bob.links[0].receive_datagram() == b"for bob"
+            assert ann.links[0].session is session
+
+
 async def test_a_link_whose_path_dies_is_made_anew() -> None:
     async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
         session = ann.links[0].session
