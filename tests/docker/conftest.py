@@ -23,13 +23,13 @@ _HERE: Final = PROJECT / "tests/docker"
 def daemon() -> Iterator[None]:
     """A Docker daemon, started and ended here unless there is one.
 
-    One run at a time: a second one would want the same subnets, and lose the daemon when the first one ends.
+    One run of a user at a time: a second one would want the same subnets, and lose the daemon when the first one ends.
     """
     if sys.platform != "linux":
         _do_without("the images are made of programs of a Linux machine")
     import fcntl  # where there is no Linux there may be none
 
-    with Path(tempfile.gettempdir(), "visavis-docker-tests.lock").open("w") as lock:
+    with Path(tempfile.gettempdir(), f"visavis-docker-tests-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = subprocess.run([_DOCKERD, "start"], capture_output=True, text=True, check=False)
         if result.returncode:
