@@ -105,6 +105,7 @@ class Session:
     async def _work(self) -> None:
         self.ice = ice = await self._pool.take()
         ice.opener_ttl = self._start.opener_ttl
+        ice.set_role(controlling=self.role == "offerer")
         ice.attach(
             IceCallbacks(
                 candidate=self._on_candidate,
@@ -138,7 +139,7 @@ class Session:
     def _set_remote(self, ice: IceSession, description: IceDescription) -> None:
         assert description.ice is not None  # the core refuses such a description
         self.remote = description
-        ice.set_remote(description.ice, controlling=self.role == "offerer")
+        ice.set_remote(description.ice)
         for candidate in description.candidates:
             ice.add_candidate(candidate)
         if description.end_of_candidates:

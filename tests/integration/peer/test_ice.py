@@ -66,8 +66,10 @@ async def sides(*addresses: LocalAddress) -> AsyncIterator[tuple[Side, Side]]:
         assert await side.ice.bind(addresses or (LOOPBACK,)) == []
         pair.append(side)
     left, right = pair
-    left.ice.set_remote(right.ice.credentials, controlling=True)
-    right.ice.set_remote(left.ice.credentials, controlling=False)
+    left.ice.set_role(controlling=True)
+    right.ice.set_role(controlling=False)
+    left.ice.set_remote(right.ice.credentials)
+    right.ice.set_remote(left.ice.credentials)
     try:
         yield left, right
     finally:
@@ -213,6 +215,22 @@ async def test_a_check_in_progress_is_repeated_at_once_when_the_peers_comes_in(m
         introduce(right, left)
         async with asyncio.timeout(5):
             await asyncio.gather(left_check, right.ice.check())
+
+
+async def test_checks_that_overtake_the_answer_change_no_role() -> None:
+    """The answerer may start before its ANSWER is in: the offerer then has no credentials of it yet."""
+    async with sides() as (left, right):
+        credentials = right.ice.credentials
+        left.ice.remote_username = left.ice.remote_password = None
+        introduce(right, left)
+        right_check = asyncio.create_task(right.ice.check())
+        await until(lambda: left.heard.checks)
+        left.ice.set_remote(credentials)
+        introduce(left, right)
+        async with asyncio.timeout(5):
+            await asyncio.gather(left.ice.check(), right_check)
+        assert (left.ice.ice_controlling, right.ice.ice_controlling) == (True, False)
+        await until(lambda: left.heard.paths and right.heard.paths)
 
 
 async def test_a_role_conflict_is_resolved() -> None:

@@ -149,10 +149,16 @@ class IceSession(Connection):
 
     # --- remote side --------------------------------------------------------------------------------------------------
 
-    def set_remote(self, credentials: IceCredentials, *, controlling: bool) -> None:
-        """Take the peer's credentials and this agent's role."""
-        self.remote_username, self.remote_password = credentials.ufrag, credentials.pwd
+    def set_role(self, *, controlling: bool) -> None:
+        """Take this agent's role; before the peer knows the credentials, for its checks may come before its answer.
+
+        A check that meets the wrong role would make the sides change theirs (RFC 8445 section 7.3.1.1) in vain.
+        """
         self.ice_controlling = controlling
+
+    def set_remote(self, credentials: IceCredentials) -> None:
+        """Take the peer's credentials."""
+        self.remote_username, self.remote_password = credentials.ufrag, credentials.pwd
 
     def add_candidate(self, line: str | None) -> None:
         """Take a candidate of the peer (an SDP line), or None for the end of them; what is malformed is ignored."""
