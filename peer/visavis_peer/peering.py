@@ -52,6 +52,7 @@ class Peering:
         self._on_link = on_link
         self._sessions: dict[str, Session] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -129,6 +130,8 @@ class Peering:
     # --- the core's effects -------------------------------------------------------------------------------------------
 
     def _apply(self, effects: list[Effect]) -> None:
+        if self._closed:
+            return  # a message may still come in while the sessions are being closed
         for effect in effects:
             self._perform(effect)
         if self._timer is not None:
@@ -219,7 +222,8 @@ class Peering:
         return (self._loop.time() - session.started_at) * 1000
 
     async def close(self) -> None:
-        """Close every link, telling the peers, and every session."""
+        """Close every link, telling the peers, and every session; whatever comes in from now on is ignored."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for link in list(self.links.values()):

@@ -36,6 +36,7 @@ from visavis_peer.core.events import (
     Ready,
 )
 from visavis_server.app import SignalingServer
+from visavis_shared.messages import IceCredentials, Offer, OfferPayload
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -185,6 +186,19 @@ async def test_a_link_whose_path_dies_is_made_anew() -> None:
         await until(lambda: ann.of(LinkDown))
         await until(lambda: len(ann.links) == 2)
         await until(lambda: bob.of(PathChanged) or len(bob.links) == 2)
+
+
+async def test_an_offer_that_comes_while_an_agent_closes_is_ignored() -> None:
+    async with running_server(stun=True) as server, linked_pair(server) as (ann, _):
+        peering = ann.agent._peering
+        assert peering is not None
+        closing = asyncio.create_task(peering.close())
+        await asyncio.sleep(0)
+        credentials = IceCredentials(ufrag="abcd", pwd="p" * 22)
+        payload = OfferPayload(session_id="late", ice=credentials)
+        peering.receive(Offer(peer_id=next(iter(peering.mesh.members)), target_id="x", payload=payload))
+        await closing
+        assert "late" not in peering._sessions
 
 
 async def test_nobody_listening_is_said_within_the_time_given() -> None:
