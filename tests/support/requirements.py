@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -21,7 +22,13 @@ def _netns() -> str | None:
 
 
 def _node() -> str | None:
-    return None if shutil.which("node") else "not installed: node"
+    node = shutil.which("node")
+    if node is None:
+        return "not installed: node"
+    for attempt in (["--experimental-websocket", "--eval", "0"], ["--eval", "require('ws')"]):
+        if subprocess.run([node, *attempt], capture_output=True, check=False).returncode == 0:
+            return None
+    return "this node has no WebSocket, nor the package ws (Debian: node-ws)"
 
 
 def _docker() -> str | None:

@@ -1,15 +1,18 @@
 // Runs the seed document's client example as it stands: gives it the names that it leaves to its reader
-// (myEndpoint, myPeerId), a WebSocket that goes to the server under test instead of port 8080, and a console that
+// (myEndpoint, myPeerId), a WebSocket that goes to the server under test instead of localhost:8080, and a console that
 // prints one JSON array a line.
 'use strict';
 const fs = require('node:fs');
 const vm = require('node:vm');
+const { webcrypto } = require('node:crypto');
+// Node 18 has neither as a global; scripts/test installs ws there
+const WebSocketHere = globalThis.WebSocket ?? require('ws');
 
 const [example, port] = process.argv.slice(2);
 
-class Redirected extends WebSocket {
+class Redirected extends WebSocketHere {
   constructor(url) {
-    super(url.replace(':8080/', `:${port}/`));
+    super(url.replace('localhost:8080/', `127.0.0.1:${port}/`));
     this.addEventListener('message', (event) => {
       scope.myPeerId ??= JSON.parse(event.data).peer_id;
     });
@@ -22,7 +25,7 @@ class Redirected extends WebSocket {
 
 const scope = vm.createContext({
   WebSocket: Redirected,
-  crypto,
+  crypto: webcrypto,
   console: { log: (...values) => process.stdout.write(`${JSON.stringify(values)}\n`) },
   myEndpoint: { ip: '203.0.113.1', port: 12345 },
   myPeerId: undefined,
