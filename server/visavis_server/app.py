@@ -136,11 +136,7 @@ class SignalingServer:
         )
 
     def _warn_of_exposure(self, address: str) -> None:
-        shown = {
-            Exposure.SEED: "every room with its members and their endpoints",
-            Exposure.MEMBERS: "every room's name",
-        }
-        what = shown.get(self.settings.exposure)
+        what = _SHOWN_TO_STRANGERS.get(self.settings.exposure)
         bound = ipaddress.ip_address(address)
         if what is not None and (bound.is_unspecified or bound.is_global):
             logger.warning("anybody who can reach this server can read %s; --exposure counts shows totals only", what)

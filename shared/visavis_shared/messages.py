@@ -325,8 +325,6 @@ ClientMessage = Annotated[
     Join | Leave | Discover | KeepAlive | Offer | Answer | CandidateMessage, Field(discriminator="type")
 ]
 """What a client sends."""
-Directed = Offer | Answer | CandidateMessage
-"""What the server forwards from one peer to another."""
 ServerMessage = Annotated[
     PeerJoined | PeerLeft | PeerList | Ack | ErrorMessage | Offer | Answer | CandidateMessage,
     Field(discriminator="type"),
