@@ -4,13 +4,16 @@ from visavis_peer import Agent, AgentSettings
 
 async with Agent(AgentSettings(server="https://host.example", room="den")) as agent:
 async for link in agent.links():
-link.send_datagram(b"hello")
-print(await link.receive_datagram(), link.path.kind, await link.ping(timeout=2))
+reader, writer = await link.open_stream()
+writer.write(b"hello")
+print(await reader.read(100), link.path.kind, await link.ping(timeout=2))
 """
 
 from visavis_peer.agent import Agent
 from visavis_peer.errors import (
     AgentError,
+    AuthenticationFailed,
+    LinkClosed,
     NoPath,
     PeerAbsent,
     Refused,
@@ -18,13 +21,17 @@ from visavis_peer.errors import (
     SignalingUnreachable,
     UsageError,
 )
-from visavis_peer.link.link import Link, LinkClosed
+from visavis_peer.link.link import Link
+from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
 from visavis_peer.settings import AgentSettings
+from visavis_shared.invite import Invite
 
 __all__ = [
     "Agent",
     "AgentError",
     "AgentSettings",
+    "AuthenticationFailed",
+    "Invite",
     "Link",
     "LinkClosed",
     "NoPath",
@@ -32,5 +39,8 @@ __all__ = [
     "Refused",
     "ServerBusy",
     "SignalingUnreachable",
+    "StreamReader",
+    "StreamReset",
+    "StreamWriter",
     "UsageError",
 ]

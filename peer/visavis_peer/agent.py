@@ -2,7 +2,8 @@
 
     async with Agent(AgentSettings(server="https://host.example", room="r")) as agent:
         async for link in agent.links():
-            link.send_datagram(b"hello")
+            reader, writer = await link.open_stream()
+            writer.write(b"hello")
 
 It connects, discovers, joins, and connects again; `Peering` keeps the links, which outlive a lost server.
 """
@@ -13,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final, Self
@@ -21,12 +23,14 @@ from visavis_peer.broadcast import Broadcast
 from visavis_peer.core.backoff import signaling_delay
 from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Ready
 from visavis_peer.core.mesh import PEER_COUNT
+from visavis_peer.core.sealing import RoomSeal
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import AgentError, ServerBusy, SignalingUnreachable, from_server
 from visavis_peer.link.link import Link
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.names import resolve
-from visavis_peer.net.signaling import SignalingClient, offered_stun, websocket_url
+from visavis_peer.net.relay import RelayClient
+from visavis_peer.net.signaling import SignalingClient, offered_stun, relay_url, websocket_url
 from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
 from visavis_peer.settings import AgentSettings
@@ -84,8 +88,16 @@ class Agent:
         self._joined = asyncio.Event()
 
     async def __aenter__(self) -> Self:
+        secret = self.settings.secret
         self._peering = Peering(
-            self._pool, self._send, self._events.publish, self._links.publish, self._study.report, lambda: self.nat
+            self._pool,
+            self._send,
+            self._events.publish,
+            self._links.publish,
+            self._study.report,
+            lambda: self.nat,
+            None if secret is None else RoomSeal(secret, self.settings.room, secrets.token_bytes),
+            self.settings.relay,
         )
         self._runner = asyncio.create_task(self._run())
         joined = asyncio.create_task(self._joined.wait())
@@ -116,7 +128,7 @@ class Agent:
 
     def links(self) -> AsyncIterator[Link]:
         """Return an iterator over the links that are up and those that come up later, until the agent is closed."""
-        return self._links.subscribe(self._peering.links.values() if self._peering else ())
+        return self._links.subscribe(self._peering.links.up if self._peering else ())
 
     async def wait_finished(self) -> None:
         """Wait until the agent ends by itself, which it does only by an error.
@@ -199,6 +211,7 @@ class Agent:
         endpoint = await self._study.first_endpoint(session)
         while not self._outbox.empty():
             self._outbox.get_nowait()  # meant for peers by the ids they had before
+        self._offer_relay(client)
         payload = JoinPayload(display_name=self.settings.name, endpoint=endpoint)
         await client.send(Join(room_id=self.settings.room, payload=payload, request_id=_JOIN))
         helpers = [asyncio.create_task(self._write(client)), asyncio.create_task(self._finish_study(session))]
@@ -221,6 +234,17 @@ class Agent:
 
     async def _finish_study(self, session: IceSession) -> None:
         await self._study.complete(session)
+
+    def _offer_relay(self, client: SignalingClient) -> None:
+        """Let links use the relay that this connection's welcome offers."""
+        assert self._peering is not None
+        links = self._peering.links
+        offer = client.welcome.relay if client.welcome is not None else None
+        if offer is None:
+            links.offer_relay(None)
+        else:
+            url, token = relay_url(self._url), offer.token
+            links.offer_relay(lambda: RelayClient(url, token, links.on_relayed, links.on_relay_state))
 
     def _stun_servers(self, client: SignalingClient) -> list[tuple[str, int]]:
         """Return the configured STUN servers, or those that the signaling server offers."""

@@ -16,13 +16,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from visavis_peer.commands import agent, discover, ping
+from visavis_peer.commands import agent, discover, ping, pipe
 from visavis_peer.errors import INTERRUPTED, AgentError, UsageError
 from visavis_peer.output import Printer
 from visavis_shared.ids import printable
 
 _PREFIX: Final = "VISAVIS_"
-_SETTINGS: Final = ("server", "room", "name", "stun", "interface", "port", "timeout")
+_SETTINGS: Final = (
+    "invite",
+    "invite_file",
+    "server",
+    "room",
+    "secret_file",
+    "name",
+    "relay",
+    "stun",
+    "interface",
+    "port",
+    "timeout",
+)
 """Names of the flags that may also come from the environment (`VISAVIS_SERVER`) or the file (`server = …`)."""
 _LISTS: Final = frozenset({"stun", "interface"})
 
@@ -75,11 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"visavis {version('visavis')}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (discover, agent, ping):
+    for module in (discover, agent, ping, pipe):
         verb = verbs.add_parser(module.NAME, help=module.HELP, description=module.HELP, allow_abbrev=False)
         _add_common(verb, needs_room=module.NEEDS_ROOM)
         module.add_arguments(verb)
-        verb.set_defaults(command=module.run)
+        verb.set_defaults(command=module.run, makes_invite=module is pipe)
     return parser
 
 
@@ -88,6 +100,21 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool) -> None:
         "--server", metavar="URL", help="signaling server: http(s) or ws(s), with a path prefix if need be"
     )
     if needs_room:
+        verb.add_argument(
+            "invite",
+            metavar="INVITE",
+            nargs="?",
+            help="https://host/r/room#secret; `-` reads it from standard input",
+        )
+        verb.add_argument("--invite-file", metavar="FILE", type=Path, help="read the invite from a file")
+        verb.add_argument(
+            "--secret-file", metavar="FILE", type=Path, help="the room's secret, with --server and --room"
+        )
+        verb.add_argument(
+            "--relay",
+            choices=("auto", "never", "only"),
+            help="whether links may (auto, the default), must not (never) or must (only) go by the server's relay",
+        )
         verb.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
         verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
     verb.add_argument(
@@ -116,6 +143,8 @@ def _fill_in(arguments: argparse.Namespace, environment: Mapping[str, str]) -> N
     for name in _SETTINGS:
         if getattr(arguments, name, None) is not None:
             continue
+        if name in ("invite", "invite_file") and getattr(arguments, "room", None) is not None:
+            continue  # the room of a flag goes before the invite of the environment
         text = environment.get(f"{_PREFIX}{name.upper()}")
         value: object = file.get(name)
         if text is not None:
@@ -145,6 +174,10 @@ def _typed(name: str, value: object) -> object:
                 return int(str(value))
             case "timeout":
                 return float(str(value))
+            case "invite_file" | "secret_file":
+                return Path(str(value))
+            case "relay" if value not in ("auto", "never", "only"):
+                raise UsageError(f"relay: {value!r} is not auto, never or only")
             case "stun" | "interface":
                 return [str(item) for item in value] if isinstance(value, list) else [str(value)]
             case _:

@@ -4,7 +4,9 @@ VisavisError
 └── AgentError                 1  internal
     ├── UsageError             2  the command line, a setting or an argument
     ├── PeerAbsent             4  the peer is not there, or did not come or answer in time
+    ├── LinkClosed             4  the link is gone
     ├── SignalingUnreachable   5  no connection to the signaling server
+    ├── AuthenticationFailed   6  the peer does not know the room's secret, or somebody interferes
     ├── NoPath                 7  no direct path to the peer
     ├── Refused                9  the server or the peer said no
     └── ServerBusy            10  the server or the room is full
@@ -36,6 +38,20 @@ class PeerAbsent(AgentError):
 
     exit_code = 4
     name = "peer_absent"
+
+
+class LinkClosed(AgentError):
+    """The link is gone; the text says why."""
+
+    exit_code = 4
+    name = "link_closed"
+
+
+class AuthenticationFailed(AgentError):
+    """The peer does not know the room's secret, or somebody in between pretends to be it."""
+
+    exit_code = 6
+    name = "authentication_failed"
 
 
 class SignalingUnreachable(AgentError):

@@ -100,8 +100,9 @@ def sentence(event: Event) -> str:
         case LinkUp(peer_id, name, path, elapsed):
             how = f"link to {peer_label(peer_id, name)} up in {elapsed:.0f} ms"
             return f"{how}: {describe_path(path)}{_round_trip(path)}, {_authentication(event.authenticated)}"
-        case PathChanged(peer_id, name, path, _):
-            return f"link to {peer_label(peer_id, name)} moved: {describe_path(path)}{_round_trip(path)}"
+        case PathChanged(peer_id, name, path, elapsed):
+            verb = "stays on" if path.path == "relay" else f"moved after {elapsed:.0f} ms to"
+            return f"link to {peer_label(peer_id, name)} {verb}: {describe_path(path)}{_round_trip(path)}"
         case LinkDown(peer_id, name, reason):
             return f"link to {peer_label(peer_id, name)} down: {printable(reason)}"
         case Failure(_, message, peer_id, name):
@@ -118,7 +119,8 @@ def peer_label(peer_id: str, name: str | None) -> str:
 
 def describe_path(path: PathInfo) -> str:
     """Return a path in words."""
-    return f"{path.path} {path.kind}, {path.local} to {path.remote}"
+    ends = f"{path.local} to {path.remote}" if path.local else f"by {path.remote}"
+    return f"{path.path} {path.kind}, {ends}" + (f" ({path.reason})" if path.reason else "")
 
 
 def describe_nat(nat: NatReport) -> str:

@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterable
 from visavis_peer.core.effects import (
     DropSession,
     Effect,
+    Introduce,
     ReportFailure,
     SendRefusal,
     StartSession,
     SuspectSession,
     UseSession,
 )
-from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, Negotiating, PathChanged, PeerJoined, PeerLeft
+from visavis_peer.core.events import Event, Failure, Negotiating, PeerJoined, PeerLeft
 from visavis_peer.core.mesh import Mesh
+from visavis_peer.core.sealing import NotAuthentic, RoomSeal
+from visavis_peer.errors import AuthenticationFailed
 from visavis_peer.link.link import Link
+from visavis_peer.links import Links, RelayPolicy
 from visavis_peer.net.ice import IceSession
 from visavis_peer.pool import SessionPool
 from visavis_peer.sessions import Session
@@ -28,7 +32,7 @@ from visavis_shared.nat import NatReport, explain_no_path
 
 
 class Peering:
-    """The links of one agent. Every call comes from the event loop; only `close` waits."""
+    """The dealings of one agent with its peers. Every call comes from the event loop; only `close` waits."""
 
     def __init__(
         self,
@@ -38,18 +42,21 @@ class Peering:
         on_link: Callable[[Link], None],
         report: Callable[[IceSession], NatReport],
         local_nat: Callable[[], NatReport],
+        seal: RoomSeal | None,
+        policy: RelayPolicy,
     ) -> None:
+        """`seal` is None in a room without a secret."""
         self.instance = hex_id(secrets.token_bytes(INSTANCE_BYTES))
         """Random id of this agent's process: how peers know it again after a reconnection."""
         self.mesh = Mesh(hex_id(secrets.token_bytes(INSTANCE_BYTES)) for _ in itertools.count())
-        self.links: dict[str, Link] = {}
-        """By the remote agent's instance; see `_link_key`."""
-        self.send = send
+        self.links = Links(self, policy, sealed=seal is not None)
+        self.emit = emit
+        self.on_link_up = on_link
         self.nat_report = report
-        self.local_nat = local_nat
+        self._local_nat = local_nat
+        self._seal = seal
+        self._send = send
         self._pool = pool
-        self._emit = emit
-        self._on_link = on_link
         self._sessions: dict[str, Session] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -62,28 +69,62 @@ class Peering:
         """Take the member list that answers this agent's JOIN."""
         effects = self.mesh.on_joined(own_id, members, self._loop.time())
         for info in self.mesh.members.values():
-            self._emit(PeerJoined(info.peer_id, info.display_name))
+            self._meet(info)
         self._apply(effects)
 
     def peer_joined(self, info: PeerInfo) -> None:
         """Meet a newcomer."""
-        self._emit(PeerJoined(info.peer_id, info.display_name))
+        self._meet(info)
         self._apply(self.mesh.on_peer_joined(info, self._loop.time()))
 
     def peer_left(self, peer_id: str) -> None:
         """Take leave of a peer; its link stays if it proves itself."""
-        self._emit(PeerLeft(peer_id, self.mesh.name_of(peer_id)))
+        self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id)))
+        self.links.peer_left(peer_id)
         self._apply(self.mesh.on_peer_left(peer_id))
 
     def receive(self, message: Offer | Answer | CandidateMessage) -> None:
-        """Take a directed message."""
+        """Take a directed message; in a room with a secret, one that was sealed with it."""
+        if self._seal is not None:
+            try:
+                message = self._seal.open(message, self.mesh.own_id)
+            except NotAuthentic as error:
+                self._on_forgery(message, error)
+                return
+        if isinstance(message, Offer | Answer) and message.payload.instance == self.instance:
+            return  # our own, sent back to us
         self._apply(self.mesh.receive(message, self._loop.time()))
 
     def signaling_lost(self) -> None:
         """Forget the room; links stay."""
         self._apply(self.mesh.on_signaling_lost())
 
-    # --- what sessions say --------------------------------------------------------------------------------------------
+    def network_changed(self) -> None:
+        """Look for new paths to everybody."""
+        self._apply(self.mesh.on_network_changed(self._loop.time()))
+
+    def _meet(self, info: PeerInfo) -> None:
+        self.emit(PeerJoined(info.peer_id, info.display_name))
+        self.links.want_relay()
+
+    def _on_forgery(self, message: Offer | Answer | CandidateMessage, error: NotAuthentic) -> None:
+        """Tell the user; a peer that offered hears that it was not understood."""
+        peer_id = message.peer_id or ""
+        if isinstance(message, CandidateMessage):
+            return  # it belongs to a session whose OFFER or ANSWER has been told of, or to none
+        name = self.mesh.name_of(peer_id)
+        text = f"authentication failed: its {message.type} cannot be trusted: {error}"
+        self.emit(Failure(AuthenticationFailed.name, text, peer_id, name))
+        if isinstance(message, Offer) and peer_id in self.mesh.members:
+            self._refuse(message.payload.session_id, peer_id, "the OFFER could not be authenticated")
+
+    # --- what sessions say (SessionOwner) -----------------------------------------------------------------------------
+
+    def send(self, message: ClientMessage) -> None:
+        """Send to the signaling server, sealed if the room has a secret."""
+        if self._seal is not None and isinstance(message, Offer | Answer | CandidateMessage):
+            message = self._seal.seal(message, self.mesh.own_id)
+        self._send(message)
 
     def on_check_received(self, session_id: str) -> None:
         """See SessionOwner."""
@@ -94,7 +135,7 @@ class Peering:
         session = self._sessions[session_id]
         assert session.ice is not None
         assert session.remote is not None
-        self._emit(
+        self.emit(
             Negotiating(
                 session.peer_id,
                 self.mesh.name_of(session.peer_id),
@@ -106,26 +147,44 @@ class Peering:
         )
 
     def on_valid(self, session_id: str) -> None:
-        """See SessionOwner."""
+        """See SessionOwner: the first pair, or a better one."""
         session = self._sessions[session_id]
-        link = next((link for link in self.links.values() if link.session is session.ice), None)
-        if link is None:
+        link = self.links.of_peer(session.peer_id)
+        if link is not None and link.direct is session.ice:
+            self.links.use_direct(session)
+        else:
             self._apply(self.mesh.on_valid_pair(session_id, self._loop.time()))
-        elif session.ice is not None and session.path is not None:
-            link.move_to(session.ice, session.path)
-            self._emit(PathChanged(link.peer_id, link.name, session.path, self._elapsed(session)))
 
-    def on_lost(self, session_id: str, reason: str, *, closed_by_peer: bool = False) -> None:
-        """See SessionOwner; the link that rode on the session is gone."""
-        session = self._sessions.get(session_id)
-        if session is None:
-            return
-        for instance, link in list(self.links.items()):
-            if link.session is session.ice:
-                del self.links[instance]
-                link.close(reason)
-                self._emit(LinkDown(link.peer_id, link.name, reason))
-        self._apply(self.mesh.on_session_lost(session_id, self._loop.time(), closed_by_peer=closed_by_peer))
+    def on_suspended(self, session_id: str) -> None:
+        """See SessionOwner."""
+        self.links.lose_direct(self._sessions[session_id])
+        self._apply(self.mesh.on_session_suspended(session_id, self._loop.time()))
+
+    def on_resumed(self, session_id: str) -> None:
+        """See SessionOwner."""
+        self.links.use_direct(self._sessions[session_id])
+        self._apply(self.mesh.on_session_resumed(session_id))
+
+    def on_lost(self, session_id: str) -> None:
+        """See SessionOwner."""
+        self._apply(self.mesh.on_session_lost(session_id, self._loop.time()))
+
+    def on_datagrams(self, session_id: str, datagrams: list[bytes]) -> None:
+        """See SessionOwner."""
+        self.links.receive(self._sessions[session_id], datagrams)
+
+    def links_to_offer(self, peer_id: str) -> tuple[str, ...]:
+        """See SessionOwner."""
+        return self.links.to_offer(peer_id, self.mesh.members.keys())
+
+    # --- what links say (LinkOwner) -----------------------------------------------------------------------------------
+
+    def on_link_closed(self, link: Link) -> None:
+        """Give up the sessions of a link that is over; a peer that stays gets another link."""
+        self._apply(self.mesh.on_link_closed(link.peer_id, self._loop.time()))
+        for session in list(self._sessions.values()):
+            if session.ice is not None and session.ice is link.direct:
+                self._drop(session.session_id)
 
     # --- the core's effects -------------------------------------------------------------------------------------------
 
@@ -145,9 +204,14 @@ class Peering:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case StartSession(session_id=session_id):
-                self._sessions[session_id] = Session(effect, self._pool, self, self.mesh.own_id, self.instance)
-            case UseSession():
-                self._use(effect)
+                self._sessions[session_id] = Session(
+                    effect, self._pool, self, self.mesh.own_id, self.instance, self.links.identity.fingerprint
+                )
+            case Introduce(session_id=session_id, peer_id=peer_id):
+                name = self.mesh.name_of(peer_id)
+                self.links.introduce(effect, self._sessions[session_id], name, self.mesh.members.keys())
+            case UseSession(session_id=session_id):
+                self._use(self._sessions[session_id])
             case DropSession(session_id=session_id):
                 self._drop(session_id)
             case SuspectSession(session_id=session_id):
@@ -155,81 +219,53 @@ class Peering:
                 if session is not None and session.ice is not None:
                     session.ice.suspect()
             case SendRefusal(session_id=session_id, peer_id=peer_id, reason=reason):
-                payload = AnswerPayload(session_id=session_id, accepted=False, reason=reason)
-                self.send(Answer(target_id=peer_id, payload=payload))
+                self._refuse(session_id, peer_id, reason)
             case ReportFailure():
                 self._report_failure(effect)
             case _:
                 self._sessions[effect.session_id].perform(effect)
 
-    def _use(self, effect: UseSession) -> None:
-        session = self._sessions[effect.session_id]
-        assert session.ice is not None
-        assert session.path is not None
-        name = self.mesh.name_of(effect.peer_id)
-        elapsed = self._elapsed(session)
-        key = self._link_key(effect)
-        link = self.links.get(key)
-        if link is None:
-            link = Link(effect.peer_id, name, session.path, lambda: self._on_bye(key))
-            self.links[key] = link
-            link.move_to(session.ice, session.path)
-            self._emit(LinkUp(effect.peer_id, name, session.path, elapsed))
-            self._on_link(link)
-            return
-        former = next((each for each in self._sessions.values() if each.ice is link.session), None)
-        link.peer_id, link.name = effect.peer_id, name
-        link.move_to(session.ice, session.path)
-        self._emit(PathChanged(effect.peer_id, name, session.path, elapsed))
-        if former is not None:
-            self._drop(former.session_id)
-
-    def _link_key(self, effect: UseSession) -> str:
-        """Return what the link of a session goes by: the remote process, so that a peer which reconnected keeps it.
-
-        Any member may claim another's instance; as long as that other one is in the room, the claim is not believed.
-        """
-        link = self.links.get(effect.instance)
-        taken = link is not None and link.peer_id != effect.peer_id and link.peer_id in self.mesh.members
-        return effect.peer_id if taken else effect.instance
-
-    def _on_bye(self, key: str) -> None:
-        link = self.links.get(key)
-        for session in list(self._sessions.values()):
-            if link is not None and session.ice is link.session:
-                self.on_lost(session.session_id, "closed by the peer", closed_by_peer=True)
+    def _use(self, session: Session) -> None:
+        """Move the peer's link to `session` and close the one it rode on."""
+        link = self.links.of_peer(session.peer_id)
+        former = None if link is None else link.direct
+        self.links.use_direct(session)
+        for other in list(self._sessions.values()):
+            if other is not session and other.ice is not None and other.ice is former:
+                self._drop(other.session_id)
 
     def _drop(self, session_id: str) -> None:
         session = self._sessions.pop(session_id, None)
         if session is not None:
+            self.links.lose_direct(session)
             session.retire()
             task = asyncio.create_task(session.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
+    def _refuse(self, session_id: str, peer_id: str, reason: str) -> None:
+        payload = AnswerPayload(session_id=session_id, accepted=False, reason=reason)
+        self.send(Answer(target_id=peer_id, payload=payload))
+
     def _report_failure(self, failure: ReportFailure) -> None:
-        """Say why there is no link, in words, and when the next attempt is."""
+        """Say why there is no direct path, in words, and when the next attempt is."""
         if failure.error == "no_path":
-            reason = explain_no_path(self.local_nat(), failure.remote_nat)
+            reason = explain_no_path(self._local_nat(), failure.remote_nat)
         else:
             reason = printable(failure.reason)
+        if self.links.explain(failure.peer_id, reason):
+            return  # the link works by the relay, and its path says why
         retry = "" if failure.retry_in is None else f"; trying again in {failure.retry_in:.0f} s"
         message = {"no_path": "no path", "no_answer": "no answer", "refused": "refused"}[failure.error]
         name = self.mesh.name_of(failure.peer_id)
-        self._emit(Failure(failure.error, f"{message}: {reason}{retry}", failure.peer_id, name))
-
-    def _elapsed(self, session: Session) -> float:
-        return (self._loop.time() - session.started_at) * 1000
+        self.emit(Failure(failure.error, f"{message}: {reason}{retry}", failure.peer_id, name))
 
     async def close(self) -> None:
         """Close every link, telling the peers, and every session; whatever comes in from now on is ignored."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for link in list(self.links.values()):
-            link.say_bye()
-            link.close("closed by this side")
-        self.links.clear()
+        await self.links.close()
         for session_id in list(self._sessions):
             self._drop(session_id)
         if self._closing:

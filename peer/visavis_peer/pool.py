@@ -64,7 +64,7 @@ class SessionPool:
         # reading the interfaces takes system calls and on Linux a few small files
         interfaces = await loop.run_in_executor(None, list_interfaces)
         self.choice = choose_addresses(interfaces, self._settings.interfaces)
-        session = IceSession()
+        session = IceSession(policy="relay" if self._settings.relay == "only" else "auto")
         try:
             for problem in await session.bind(self.choice.used, self._settings.ports):
                 logger.info("address left out: %s", problem)

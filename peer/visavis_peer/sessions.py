@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import secrets
 from typing import Any, Final, Protocol
 
 from visavis_peer.core.effects import (
@@ -32,6 +34,8 @@ from visavis_shared.messages import (
 )
 from visavis_shared.nat import NatReport
 
+logger = logging.getLogger(__name__)
+
 INBOX_SIZE: Final = 128
 """Effects of one session that await its ICE agent: the core lets at most 32 candidates and a few others through."""
 
@@ -56,14 +60,28 @@ class SessionOwner(Protocol):
     def on_valid(self, session_id: str) -> None:
         """The session has a valid pair, or a better one."""
 
-    def on_lost(self, session_id: str, reason: str) -> None:
+    def on_suspended(self, session_id: str) -> None:
+        """The peer has ceased to answer on the session's path."""
+
+    def on_resumed(self, session_id: str) -> None:
+        """The peer answers again."""
+
+    def on_lost(self, session_id: str) -> None:
         """The session's path is dead."""
+
+    def on_datagrams(self, session_id: str, datagrams: list[bytes]) -> None:
+        """The peer has sent UDP payloads on the session's path."""
+
+    def links_to_offer(self, peer_id: str) -> tuple[str, ...]:
+        """Return the links that a session with `peer_id` may carry on."""
 
 
 class Session:
     """One ICE session of one negotiation: effects go in, signaling messages and reports come out."""
 
-    def __init__(self, start: StartSession, pool: SessionPool, owner: SessionOwner, own_id: str, instance: str) -> None:
+    def __init__(
+        self, start: StartSession, pool: SessionPool, owner: SessionOwner, own_id: str, instance: str, fingerprint: str
+    ) -> None:
         self.session_id = start.session_id
         self.peer_id = start.peer_id
         self.role: Role = start.role
@@ -77,6 +95,10 @@ class Session:
         self._owner = owner
         self._own_id = own_id
         self._instance = instance
+        self._fingerprint = fingerprint
+        self.nonce = secrets.token_hex(16)
+        self.carries: str | None = None
+        """The link of before that this session carries on, to be named in the ANSWER."""
         self._described = False
         """OFFER or ANSWER has been sent: later candidates trickle."""
         self._inbox: asyncio.Queue[SessionEffect] = asyncio.Queue(INBOX_SIZE)
@@ -92,6 +114,7 @@ class Session:
         self._worker.cancel()
         if self.ice is not None:
             self.ice.attach(None)
+            self.ice.deliver_to(None)
 
     async def close(self) -> None:
         """Stop and close the ICE agent. Idempotent."""
@@ -112,9 +135,12 @@ class Session:
                 gathered=self._on_gathered,
                 check_received=lambda: self._owner.on_check_received(self.session_id),
                 valid=self._on_valid,
-                lost=lambda reason: self._owner.on_lost(self.session_id, reason),
+                suspended=lambda: self._owner.on_suspended(self.session_id),
+                resumed=lambda: self._owner.on_resumed(self.session_id),
+                lost=self._on_lost,
             )
         )
+        ice.deliver_to(lambda datagrams: self._owner.on_datagrams(self.session_id, datagrams))
         while True:
             self._perform(await self._inbox.get(), ice)
 
@@ -147,12 +173,18 @@ class Session:
 
     def _send_offer(self, ice: IceSession, failures: int) -> None:
         described = self._describe(ice)
-        payload = OfferPayload(session_id=self.session_id, initiator_id=self._own_id, round=failures, **described)
+        payload = OfferPayload(
+            session_id=self.session_id,
+            initiator_id=self._own_id,
+            round=failures,
+            links=self._owner.links_to_offer(self.peer_id),
+            **described,
+        )
         self._owner.send(Offer(target_id=self.peer_id, payload=payload))
 
     def _send_answer(self, ice: IceSession) -> None:
         described = self._describe(ice)
-        payload = AnswerPayload(session_id=self.session_id, accepted=True, ready=True, **described)
+        payload = AnswerPayload(session_id=self.session_id, accepted=True, ready=True, link=self.carries, **described)
         self._owner.send(Answer(target_id=self.peer_id, payload=payload))
 
     def _describe(self, ice: IceSession) -> dict[str, Any]:
@@ -165,6 +197,8 @@ class Session:
             "end_of_candidates": ice.gathered.is_set(),
             "nat": self._owner.nat_report(ice),
             "instance": self._instance,
+            "fingerprint": self._fingerprint,
+            "nonce": self.nonce,
         }
 
     def _on_candidate(self, line: str) -> None:
@@ -183,3 +217,7 @@ class Session:
     def _on_valid(self, path: PathInfo) -> None:
         self.path = path
         self._owner.on_valid(self.session_id)
+
+    def _on_lost(self, reason: str) -> None:
+        logger.info("session %s: %s", self.session_id, reason)
+        self._owner.on_lost(self.session_id)

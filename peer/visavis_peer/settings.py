@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from visavis_shared.invite import SECRET_SIZE
 from visavis_shared.messages import DisplayName, RoomId
 
 PORT_COUNT = 32
@@ -22,6 +23,10 @@ class AgentSettings(BaseModel):
     room: RoomId
     name: DisplayName | None = None
     """Shown to the other members of the room."""
+    secret: Annotated[bytes | None, Field(min_length=SECRET_SIZE, max_length=SECRET_SIZE, repr=False)] = None
+    """The room's secret, which authenticates the peers to each other; None: they stay unauthenticated."""
+    relay: Literal["auto", "never", "only"] = "auto"
+    """Whether links may, must not, or must go by a relay."""
     stun: Annotated[tuple[str, ...], Field(max_length=8)] = ()
     """STUN servers as `host[:port]` (3478); empty: those that the signaling server offers."""
     interfaces: Annotated[tuple[str, ...], Field(max_length=32)] = ()

@@ -26,6 +26,13 @@ CANDIDATE_LENGTH: Final = 512
 CANDIDATE_COUNT: Final = 32
 """Candidates of one side (RFC 8445 section 19.5.1 lets an agent bound them): 32 x 3 bases stay below its 100 checks."""
 
+SEALED_LENGTH: Final = 24_576
+"""Characters of a sealed description: 32 candidates of 512 characters, sealed and in base64, stay below; so does the
+message around it below MESSAGE_SIZE."""
+
+LINK_COUNT: Final = 64
+"""Links that one agent names in an OFFER: as many as it keeps."""
+
 NESTING_DEPTH: Final = 64
 """Levels of nested JSON in a payload: the protocol needs no more than 5, and a receiver's parser must survive it."""
 

@@ -110,6 +110,12 @@ CandidateLine = Annotated[str, Field(min_length=1, max_length=limits.CANDIDATE_L
 Candidates = Annotated[tuple[CandidateLine, ...], Field(max_length=limits.CANDIDATE_COUNT, strict=False)]
 
 
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256 in lower-case hexadecimal."""
+Sealed = Annotated[str, Field(min_length=1, max_length=limits.SEALED_LENGTH, pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+"""Nonce and ciphertext of a sealed JSON object, in base64 (docs/protocol.md)."""
+
+
 class IceDescription(Model):
     """What one side of a session tells the other about its ICE agent: our extension of OFFER and ANSWER."""
 
@@ -120,6 +126,12 @@ class IceDescription(Model):
     nat: NatReport | None = None
     instance: Annotated[str, Field(max_length=limits.SESSION_ID_LENGTH)] | None = None
     """Random id of the sending agent's process: tells a peer that came back from a new one."""
+    fingerprint: Fingerprint | None = None
+    """SHA-256 of the sending agent's certificate (DER)."""
+    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    """Fresh random value of this session: only who has read it can prove itself over the link."""
+    sealed: Sealed | None = None
+    """All other members but the seed's, sealed with the room's secret."""
 
 
 class OfferPayload(IceDescription):
@@ -130,6 +142,8 @@ class OfferPayload(IceDescription):
     initiator_id: PeerId | None = None
     round: Annotated[int, Field(ge=0, le=1000)] = 0
     """Failed rounds of checks before this one: both sides vary what they do by it."""
+    links: Annotated[tuple[SessionId, ...], Field(max_length=limits.LINK_COUNT, strict=False)] = ()
+    """Links that the sender holds, each by the session in which it was made: this session may carry on one of them."""
 
 
 class AnswerPayload(IceDescription):
@@ -142,6 +156,8 @@ class AnswerPayload(IceDescription):
     """Openers towards the offered candidates have been sent: checks may start."""
     reason: Annotated[str, Field(max_length=200)] | None = None
     """Why not, when `accepted` is false."""
+    link: SessionId | None = None
+    """Which of the offered `links` this session carries on; absent: a new one."""
 
 
 class CandidatePayload(Model):
@@ -154,6 +170,8 @@ class CandidatePayload(Model):
     """Openers have been sent towards every candidate received so far: checks may start."""
     nat: NatReport | None = None
     """What the sender has learnt of its NAT since its OFFER or ANSWER."""
+    sealed: Sealed | None = None
+    """All other members, sealed."""
 
 
 class MembersPayload(Model):
@@ -183,6 +201,21 @@ class ServerLimits(Model):
     """Seconds without any traffic after which the server closes a connection."""
 
 
+class RelayOffer(Model):
+    """The server's relay, at `/relay` beside `/ws`."""
+
+    mode: Literal["auto", "only"]
+    """`only` asks the agents to use no direct path."""
+    token: Annotated[str, Field(min_length=1, max_length=256)]
+    """To be shown by this client's relay connection; bound to its peer_id."""
+    message_size: Annotated[int, Field(ge=1)]
+    """Bytes of one message at most, the peer id before it included."""
+    rate: Annotated[int, Field(ge=0)]
+    """Bytes per second that a pair of peers may send; 0 is unlimited."""
+    volume: Annotated[int, Field(ge=0)]
+    """Bytes that a pair of peers may send in all; 0 is unlimited."""
+
+
 class WelcomePayload(Model):
     """The first ACK, sent by the server when a connection opens."""
 
@@ -195,6 +228,8 @@ class WelcomePayload(Model):
     """Seconds between the server's WebSocket pings."""
     limits: ServerLimits | None = None
     stun: Annotated[tuple[StunServer, ...], Field(max_length=16, strict=False)] = ()
+    relay: RelayOffer | None = None
+    """Absent where the operator offers none."""
 
 
 class ErrorPayload(Model):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+from typing import Final
 
 from visavis_peer.agent import Agent
 from visavis_peer.commands.options import agent_settings
-from visavis_peer.core.frames import DATAGRAM_SIZE
-from visavis_peer.errors import UsageError
+from visavis_peer.errors import LinkClosed, UsageError
 from visavis_peer.link.link import Link
+from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
 from visavis_peer.output import Printer, peer_label
 from visavis_shared.ids import printable
 
 NAME = "agent"
 HELP = "stay in a room, keep a link to every peer in it, and print what happens"
 NEEDS_ROOM = True
+
+MESSAGE_SIZE: Final = 64 << 10
+"""Bytes of a text message: it is printed on one line."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,39 +32,63 @@ async def run(arguments: argparse.Namespace) -> int:
     """Run until a signal or an error that makes going on pointless."""
     settings = agent_settings(arguments)
     message = (arguments.message or "").encode()
-    if len(message) > DATAGRAM_SIZE:
-        raise UsageError(f"--message has {len(message)} bytes; a datagram carries {DATAGRAM_SIZE}")
+    if len(message) > MESSAGE_SIZE:
+        raise UsageError(f"--message has {len(message)} bytes; {MESSAGE_SIZE} is the limit")
     printer = Printer(as_json=arguments.json)
     agent = Agent(settings)
     events, links = agent.events(), agent.links()
 
-    async def greet_each() -> None:
-        async with asyncio.TaskGroup() as readers:
+    async def serve_links() -> None:
+        async with asyncio.TaskGroup() as group:
             async for link in links:
                 if message:
-                    link.send_datagram(message)
-                readers.create_task(_print_data(link, printer))
+                    group.create_task(_send(link, message))
+                group.create_task(_print_streams(link, printer))
 
     async def print_events() -> None:
         async for event in events:
             printer.event(event)
 
     printing = asyncio.create_task(print_events())
-    reading = asyncio.create_task(greet_each())
+    serving = asyncio.create_task(serve_links())
     try:
         async with agent:
             await agent.wait_finished()
     finally:
         await asyncio.wait([printing])
-        reading.cancel()
-        await asyncio.wait([reading])
+        serving.cancel()
+        await asyncio.wait([serving])
     return 0
 
 
-async def _print_data(link: Link, printer: Printer) -> None:
-    async for datagram in link.datagrams():
-        text = datagram.decode(errors="replace")
-        if printer.as_json:
-            printer.json("data", peer_id=link.peer_id, name=link.name, text=text, size=len(datagram))
-        else:
-            printer.line(f"{peer_label(link.peer_id, link.name)} says: {printable(text)}")
+async def _send(link: Link, message: bytes) -> None:
+    with contextlib.suppress(LinkClosed, StreamReset):  # the events tell
+        _, writer = await link.open_stream()
+        writer.write(message)
+        writer.write_eof()
+        await writer.wait_closed()
+
+
+async def _print_streams(link: Link, printer: Printer) -> None:
+    async for reader, writer in link.streams():
+        await _print_message(link, reader, writer, printer)
+
+
+async def _print_message(link: Link, reader: StreamReader, writer: StreamWriter, printer: Printer) -> None:
+    """Print one message; what is longer than that is none, and is refused."""
+    writer.write_eof()
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in reader:
+            parts.append(part)
+            size += len(part)
+            if size > MESSAGE_SIZE:
+                reader.stop(1)
+    except (LinkClosed, StreamReset):
+        return
+    text = b"".join(parts).decode(errors="replace")
+    if printer.as_json:
+        printer.json("data", peer_id=link.peer_id, name=link.name, text=text, size=size)
+    else:
+        printer.line(f"{peer_label(link.peer_id, link.name)} says: {printable(text)}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import sys
+from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
@@ -10,6 +13,7 @@ from pydantic import ValidationError
 from visavis_peer.errors import UsageError
 from visavis_peer.settings import AgentSettings
 from visavis_shared.endpoints import parse_host_port
+from visavis_shared.invite import InvalidInvite, Invite, decode_secret
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds: a person at a terminal looks for the reason after that long."""
@@ -42,15 +46,64 @@ def stun_of(arguments: argparse.Namespace) -> tuple[str, ...]:
 def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
     """Return the settings of an agent.
 
-    Raises UsageError that names the flag.
+    Raises UsageError that names the flag, or says what is wrong with the invite.
     """
-    for name in ("server", "room"):
-        if not getattr(arguments, name):
-            raise UsageError(f"--{name} is required (or VISAVIS_{name.upper()}, or `{name}` in the --config file)")
-    return build_settings(arguments, server=arguments.server, room=arguments.room, name=arguments.name)
+    invite = find_invite(arguments)
+    if invite is None:
+        for name in ("server", "room"):
+            if not getattr(arguments, name):
+                raise UsageError(
+                    f"an invite is required, or --{name} (or VISAVIS_{name.upper()}, or `{name}` in the --config file)"
+                )
+        invite = Invite(arguments.server, arguments.room, _read_secret(arguments.secret_file))
+    return invite_settings(arguments, invite)
 
 
-def build_settings(arguments: argparse.Namespace, *, server: str, room: str, name: str | None) -> AgentSettings:
+def invite_settings(arguments: argparse.Namespace, invite: Invite) -> AgentSettings:
+    """Return the settings of an agent that follows `invite`.
+
+    Raises UsageError that names the setting.
+    """
+    return build_settings(arguments, server=invite.server, room=invite.room, name=arguments.name, secret=invite.secret)
+
+
+def find_invite(arguments: argparse.Namespace) -> Invite | None:
+    """Return the invite from the argument, the environment, a file, standard input, or the person at the terminal.
+
+    None where server and room are given one by one, or nobody can be asked. Raises UsageError.
+    """
+    text = arguments.invite
+    try:
+        if text == "-":
+            text = sys.stdin.readline()
+        elif text is None and arguments.invite_file is not None:
+            text = arguments.invite_file.read_text(encoding="utf-8")
+        elif text is None and not (arguments.room or arguments.makes_invite) and sys.stdin.isatty():
+            text = getpass.getpass("invite (not shown): ", sys.stderr)
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise UsageError(f"cannot read the invite: {error}") from None
+    if text is None:
+        return None
+    try:
+        return Invite.parse(text)
+    except InvalidInvite as error:
+        raise UsageError(str(error)) from None
+
+
+def _read_secret(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return decode_secret(path.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--secret-file: {error}") from None
+    except InvalidInvite as error:
+        raise UsageError(f"--secret-file: {error}") from None
+
+
+def build_settings(
+    arguments: argparse.Namespace, *, server: str, room: str, name: str | None, secret: bytes | None = None
+) -> AgentSettings:
     """Return settings with what the common flags say.
 
     Raises UsageError that names the setting.
@@ -60,12 +113,14 @@ def build_settings(arguments: argparse.Namespace, *, server: str, room: str, nam
             server=server,
             room=room,
             name=name,
+            secret=secret,
+            relay=getattr(arguments, "relay", None) or "auto",
             stun=stun_of(arguments),
             interfaces=tuple(arguments.interface or ()),
             port=arguments.port,
             connect_timeout=timeout_of(arguments),
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator
 from statistics import fmean
 
 from visavis_peer.agent import Agent
+from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import agent_settings, timeout_of
-from visavis_peer.core.events import Event, Failure, PeerJoined
-from visavis_peer.errors import AgentError, NoPath, PeerAbsent, Refused, UsageError
+from visavis_peer.errors import PeerAbsent, UsageError
 from visavis_peer.link.link import Link
 from visavis_peer.output import Printer, describe_path, peer_label
 
@@ -40,56 +39,9 @@ async def run(arguments: argparse.Namespace) -> int:
     agent = Agent(settings)
     events = agent.events()
     async with agent:
-        link = await _link(agent, events, arguments.peer, timeout, printer)
+        link = await meet(agent, events, printer, wanted=arguments.peer, timeout=timeout)
         rtts = await _measure(link, arguments.count, arguments.interval, printer)
     return _summary(link, arguments.count, rtts, printer)
-
-
-async def _link(
-    agent: Agent, events: AsyncIterator[Event], wanted: str | None, timeout: float, printer: Printer
-) -> Link:
-    """Return the link to the wanted peer.
-
-    Raises what made it impossible; the events are printed meanwhile.
-    """
-    watch = asyncio.create_task(_watch(events, wanted, printer))
-    search = asyncio.create_task(_find(agent, wanted))
-    try:
-        await asyncio.wait([watch, search], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if search.done():
-            return search.result()
-        if watch.done():
-            raise watch.result()
-    finally:
-        for task in (watch, search):
-            task.cancel()
-        await asyncio.wait([watch, search])
-    seen = ", ".join(peer_label(info.peer_id, info.display_name) for info in agent.members) or "nobody"
-    raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen}")
-
-
-async def _find(agent: Agent, wanted: str | None) -> Link:
-    async for link in agent.links():
-        if wanted in (None, link.name, link.peer_id):
-            return link
-    raise PeerAbsent("the agent was closed")
-
-
-async def _watch(events: AsyncIterator[Event], wanted: str | None, printer: Printer) -> AgentError:
-    """Print events until one says that the link will not come, and return that."""
-    names: dict[str, str | None] = {}
-    async for event in events:
-        printer.event(event)
-        if isinstance(event, PeerJoined):
-            names[event.peer_id] = event.name
-        if isinstance(event, Failure) and event.peer_id is not None:
-            if wanted not in (None, event.peer_id, names.get(event.peer_id)):
-                continue
-            label = peer_label(event.peer_id, event.name)
-            kinds: dict[str, type[AgentError]] = {"no_path": NoPath, "refused": Refused}
-            reason = event.message.partition("; trying again")[0]
-            return kinds.get(event.error, PeerAbsent)(f"{label}: {reason}")
-    return PeerAbsent("the agent was closed")
 
 
 async def _measure(link: Link, count: int, interval: float, printer: Printer) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from visavis_peer.core.allocation import PortSample, allocation_of
 from visavis_shared.nat import Filtering, Mapping, NatReport
 from visavis_shared.stun import Address
 
@@ -30,6 +31,24 @@ class FilteringProbe:
     """From another address and another port."""
     other_port: bool | None
     """From the same address and another port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What goes beyond mapping and filtering; a member that was not measured is None or empty."""
+
+    samples: Sequence[PortSample] = ()
+    """New mappings of several sockets, in the order in which they were made."""
+    hairpin: bool | None = None
+    """Whether a datagram from a second socket to the first one's mapped address came in."""
+    silences: Sequence[tuple[float, bool]] = ()
+    """Seconds without a packet on a mapping, and whether it still let an answer in (RFC 5780 section 4.6)."""
+    gateway_external: str | None = None
+    """The external address that the gateway tells (PCP, NAT-PMP, UPnP-IGD)."""
+    unsolicited: Address | None = None
+    """A STUN server address that had sent to the socket, and been kept out, before the socket sent to it."""
+    probing: bool | None = None
+    """Whether this agent takes part in prediction and birthday probing."""
 
 
 def mapping_of(answers: Sequence[StunAnswer]) -> tuple[Mapping | None, str]:
@@ -72,6 +91,46 @@ def filtering_of(probe: FilteringProbe | None) -> tuple[Filtering | None, str]:
     return Filtering.ADDRESS_AND_PORT_DEPENDENT, "answers from another address or port were kept out"
 
 
+def hairpinning_of(survey: Survey) -> tuple[bool | None, str]:
+    """Return whether the NAT hairpins (RFC 5780 section 4.5), and the reason."""
+    if survey.hairpin is None:
+        return None, "hairpinning: not measured"
+    return survey.hairpin, "measured by a datagram to the own mapped address"
+
+
+def lifetime_of(survey: Survey) -> tuple[float | None, str]:
+    """Return the longest silence in seconds that a mapping survived and no shorter one killed, and the reason."""
+    if not survey.silences:
+        return None, "lifetime: not measured"
+    shortest_death = min((silence for silence, alive in survey.silences if not alive), default=float("inf"))
+    survived = [silence for silence, alive in survey.silences if alive and silence < shortest_death]
+    if not survived:
+        return None, f"lifetime: below {shortest_death:g} s, the shortest silence that was tried"
+    return max(survived), "the longest silence that a mapping survived"
+
+
+def nat_count_of(local: Address | None, mapped: Address, gateway_external: str | None) -> tuple[int | None, str]:
+    """Return how many NATs are in the way at least, and the reason."""
+    if local is not None and mapped[0] == local[0]:
+        return 0, "the mapped address is the local one"
+    if gateway_external is None:
+        return None, "number of NATs: no gateway tells its external address"
+    if gateway_external == mapped[0]:
+        return 1, "the gateway's external address is the mapped one"
+    return 2, "the gateway's external address is not the mapped one: another NAT is beyond it"
+
+
+def poisonable_of(answers: Sequence[StunAnswer], unsolicited: Address | None) -> tuple[bool | None, str]:
+    """Return whether a packet that came first changed the mapping towards its sender, and the reason."""
+    after = {answer.mapped for answer in answers if answer.server == unsolicited}
+    others = {answer.mapped for answer in answers if answer.server != unsolicited}
+    if unsolicited is None or not after or not others:
+        return None, "poisonable: not measured"
+    if len(others) > 1:
+        return None, "poisonable: the mapping differs from server to server anyway"
+    return after != others, "compared with the mapping towards servers that had not sent before"
+
+
 def nat_report(
     local: Address | None,
     answers: Sequence[StunAnswer],
@@ -79,27 +138,66 @@ def nat_report(
     *,
     complete: bool,
     probed: bool = True,
+    survey: Survey | None = None,
 ) -> NatReport:
     """Sum up what one socket bound to `local` has seen.
 
-    `complete` when every server has answered or had its time, `probed` when the filtering probe is over.
+    `complete` when every server has answered or had its time, `probed` when the filtering probe is over. Without a
+    `survey` the report leaves out what only a survey can tell, and says nothing of it.
     """
     if not answers:
         note = "no STUN server answered" if complete else "no STUN server has answered yet"
-        return NatReport(udp=False if complete else None, notes=(note,))
+        return NatReport(
+            udp=False if complete else None, probing=None if survey is None else survey.probing, notes=(note,)
+        )
+    poisonable, poisonable_note = poisonable_of(answers, None if survey is None else survey.unsolicited)
+    if poisonable and survey is not None:
+        answers = [answer for answer in answers if answer.server != survey.unsolicited]
     mapping, mapping_note = mapping_of(answers)
     filtering, filtering_note = filtering_of(probe)
     if not complete:
         mapping_note = "mapping: not measured yet"
     if not probed:
         filtering_note = "filtering: not measured yet"
-    notes = [note for value, note in ((mapping, mapping_note), (filtering, filtering_note)) if value is None]
     mapped = answers[0].mapped
-    return NatReport(
+    report = NatReport(
         udp=True,
         nat=None if local is None else mapped[0] != local[0],
         mapping=mapping,
         filtering=filtering,
         port_preserved=None if local is None else mapped[1] == local[1],
-        notes=tuple(notes),
+        notes=_unknown((mapping, mapping_note), (filtering, filtering_note)),
     )
+    if survey is None:
+        return report
+    allocation, allocation_note = allocation_of(survey.samples)
+    hairpinning, hairpinning_note = hairpinning_of(survey)
+    lifetime, lifetime_note = lifetime_of(survey)
+    nat_count, nat_count_note = nat_count_of(local, mapped, survey.gateway_external)
+    further = _unknown(
+        (allocation, allocation_note),
+        (hairpinning, hairpinning_note),
+        (lifetime, lifetime_note),
+        (nat_count, nat_count_note),
+        (poisonable, poisonable_note),
+    )
+    return report.model_copy(
+        update={
+            "allocation": allocation.kind if allocation else None,
+            "allocation_step": allocation.step if allocation else None,
+            "foreign_rate": allocation.foreign_rate if allocation else None,
+            "last_port": allocation.last_port if allocation else None,
+            "port_block": allocation.block if allocation else None,
+            "hairpinning": hairpinning,
+            "lifetime_s": lifetime,
+            "nat_count": nat_count,
+            "poisonable": poisonable,
+            "probing": survey.probing,
+            "notes": report.notes + further,
+        }
+    )
+
+
+def _unknown(*findings: tuple[object, str]) -> tuple[str, ...]:
+    """Return the reasons of what is None."""
+    return tuple(note for value, note in findings if value is None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from visavis_shared.messages import IceDescription
+from visavis_shared.messages import AnswerPayload, IceDescription, OfferPayload
 from visavis_shared.nat import NatReport
 
 Role = Literal["offerer", "answerer"]
 """The offerer is the controlling ICE agent (RFC 8445 section 6.1.1)."""
+FailureKind = Literal["no_path", "no_answer", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,20 @@ class SetRemote:
 
 
 @dataclass(frozen=True, slots=True)
+class Introduce:
+    """OFFER or ANSWER of the peer is here: make the link to it, or carry on the one there is."""
+
+    session_id: str
+    peer_id: str
+    description: OfferPayload | AnswerPayload
+
+    @property
+    def instance(self) -> str:
+        """The remote agent's process, or its peer id where it does not say."""
+        return self.description.instance or self.peer_id
+
+
+@dataclass(frozen=True, slots=True)
 class AddCandidate:
     """Give the ICE agent one more candidate of the peer, or with None the end of them."""
 
@@ -93,8 +108,6 @@ class UseSession:
 
     session_id: str
     peer_id: str
-    instance: str
-    """The remote agent's process, or its peer id where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +129,7 @@ class ReportFailure:
     """Tell the user why there is no link to this peer and when the next attempt is."""
 
     peer_id: str
-    error: Literal["no_path", "no_answer", "refused"]
+    error: FailureKind
     reason: str
     """For `no_answer` and `refused`; for `no_path` the shell explains from both NAT reports."""
     remote_nat: NatReport | None
@@ -131,6 +144,7 @@ Effect = (
     | SendRefusal
     | SendReady
     | SetRemote
+    | Introduce
     | AddCandidate
     | OpenHoles
     | StartChecks

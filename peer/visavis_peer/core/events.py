@@ -14,12 +14,16 @@ class PathInfo:
 
     path: Literal["direct", "relay"]
     kind: str
-    """Candidate types, local then remote, for example `srflx-prflx` (RFC 8445 section 5.1.1)."""
+    """Candidate types, local then remote, for example `srflx-prflx` (RFC 8445 section 5.1.1); `server` for the
+    signaling server's relay."""
     local: str
-    """Local transport address, `ip:port` or `[ip]:port`."""
+    """Local transport address, `ip:port` or `[ip]:port`; empty by the server's relay."""
     remote: str
+    """Remote transport address; the server's by its relay."""
     rtt_ms: float | None
-    """Round trip of the connectivity check that validated the path, in milliseconds."""
+    """Round trip of the connectivity check that validated the path, in milliseconds; None by the server's relay."""
+    reason: str | None = None
+    """Why the path is a relay; None for a direct one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,14 +84,27 @@ class Mesh:
         """See Negotiation.on_valid_pair."""
         return [effect for each in self._all() for effect in each.on_valid_pair(session_id, now)]
 
-    def on_session_lost(self, session_id: str, now: float, *, closed_by_peer: bool = False) -> list[Effect]:
+    def on_session_suspended(self, session_id: str, now: float) -> list[Effect]:
+        """See Negotiation.on_session_suspended."""
+        return [effect for each in self._all() for effect in each.on_session_suspended(session_id, now)]
+
+    def on_session_resumed(self, session_id: str) -> list[Effect]:
+        """See Negotiation.on_session_resumed."""
+        return [effect for each in self._all() for effect in each.on_session_resumed(session_id)]
+
+    def on_session_lost(self, session_id: str, now: float) -> list[Effect]:
         """See Negotiation.on_session_lost; a session that outlived its negotiation is just closed."""
-        effects = [
-            effect
-            for each in self._all()
-            for effect in each.on_session_lost(session_id, now, closed_by_peer=closed_by_peer)
-        ]
+        effects = [effect for each in self._all() for effect in each.on_session_lost(session_id, now)]
         return effects or [DropSession(session_id)]
+
+    def on_network_changed(self, now: float) -> list[Effect]:
+        """Look for paths to every peer at once."""
+        return [effect for each in self._all() for effect in each.restart(now)]
+
+    def on_link_closed(self, peer_id: str, now: float) -> list[Effect]:
+        """See Negotiation.on_link_closed."""
+        negotiation = self.negotiations.get(peer_id)
+        return negotiation.on_link_closed(now) if negotiation else []
 
     def next_timer(self) -> float | None:
         """Return when `handle_timer` wants to be called, or None."""

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, assert_never
+from typing import Final, assert_never
 
 from visavis_peer.core.backoff import punch_delay
 from visavis_peer.core.effects import (
     AddCandidate,
     DropSession,
     Effect,
+    FailureKind,
+    Introduce,
     OpenHoles,
     ReportFailure,
     Role,
@@ -36,7 +38,7 @@ from visavis_peer.core.effects import (
     UseSession,
 )
 from visavis_shared import limits
-from visavis_shared.messages import AnswerPayload, CandidatePayload, OfferPayload
+from visavis_shared.messages import AnswerPayload, CandidatePayload, IceDescription, OfferPayload
 from visavis_shared.nat import NatReport
 
 ANSWER_TIMEOUT: Final = 5.0
@@ -103,9 +105,10 @@ class Negotiation:
         """Failed rounds in a row."""
         self._session_ids = session_ids
         self._remote_nat: NatReport | None = None
-        self._instance = peer_id
         self._candidates = 0
         self._up_role: Role = "offerer"
+        self._suspended = False
+        """Whether the peer has ceased to answer on the path of `up`."""
 
     def __repr__(self) -> str:
         return f"Negotiation({self.peer_id}, {self.state}, up={self.up}, failures={self.failures})"
@@ -143,21 +146,22 @@ class Negotiation:
 
     def receive_offer(self, offer: OfferPayload, now: float) -> list[Effect]:
         """Answer an OFFER, unless ours has precedence."""
-        if offer.ice is None:
-            reason = "the OFFER carries no ICE credentials"
-            return [SendRefusal(offer.session_id, self.peer_id, reason)]
+        lacking = _lacking(offer)
+        if lacking:
+            return [SendRefusal(offer.session_id, self.peer_id, f"the OFFER carries no {lacking}")]
         if isinstance(self.state, Offering) and self.own_id < self.peer_id:
             return []  # glare: the peer drops its OFFER and answers ours
         if self._is_current(offer.session_id) or offer.session_id == self.up:
             return []
         effects = self._drop_attempt()
-        self._learn(offer.nat, offer.instance)
+        self._remote_nat = offer.nat
         self._candidates = len(offer.candidates)
         self.failures = max(self.failures, offer.round)
         self.state = Answered(offer.session_id, answered_at=now)
         return [
             *effects,
             StartSession(offer.session_id, self.peer_id, "answerer", self._opener_ttl()),
+            Introduce(offer.session_id, self.peer_id, offer),
             SetRemote(offer.session_id, offer),
             OpenHoles(offer.session_id),
             SendAnswer(offer.session_id, self.peer_id),
@@ -168,14 +172,16 @@ class Negotiation:
         state = self.state
         if not isinstance(state, Offering) or answer.session_id != state.session_id:
             return []
-        self._learn(answer.nat, answer.instance)
+        self._remote_nat = answer.nat
         if not answer.accepted:
             return self._fail("refused", answer.reason or "the peer gave no reason", now, "offerer")
-        if answer.ice is None:
-            return self._fail("refused", "the ANSWER carries no ICE credentials", now, "offerer")
+        lacking = _lacking(answer)
+        if lacking:
+            return self._fail("refused", f"the ANSWER carries no {lacking}", now, "offerer")
         self._candidates = len(answer.candidates)
         self.state = Checking(state.session_id, checking_at=now, role="offerer")
         return [
+            Introduce(state.session_id, self.peer_id, answer),
             SetRemote(state.session_id, answer),
             OpenHoles(state.session_id),
             SendReady(state.session_id, self.peer_id),
@@ -210,23 +216,51 @@ class Negotiation:
         if not isinstance(state, Checking) or state.session_id != session_id:
             return []
         self.up, self._up_role = session_id, state.role
+        self._suspended = False
         self.failures = 0
         self.state = Idle(None)
-        return [UseSession(session_id, self.peer_id, self._instance)]
+        return [UseSession(session_id, self.peer_id)]
 
-    def on_session_lost(self, session_id: str, now: float, *, closed_by_peer: bool) -> list[Effect]:
-        """The path of a session has died (consent expired, socket gone, the peer closed it): begin again.
+    def on_session_suspended(self, session_id: str, now: float) -> list[Effect]:
+        """The peer no longer answers on the path of a session: look for another beside it."""
+        if session_id == self.up:
+            self._suspended = True
+            if isinstance(self.state, Idle):
+                self.state = Idle(self._next_offer(now))
+        return []
 
-        The former offerer offers at once; the other side gives it OFFER_FALLBACK, and so does everybody to a peer that
-        has closed the link and is about to leave.
-        """
+    def on_session_resumed(self, session_id: str) -> list[Effect]:
+        """The peer answers again: there is no need for another path."""
+        if session_id == self.up:
+            self._suspended = False
+            if isinstance(self.state, Idle):
+                self.state = Idle(None)
+        return []
+
+    def on_session_lost(self, session_id: str, now: float) -> list[Effect]:
+        """The path of a session is gone for good: begin again."""
         if session_id != self.up:
             return []
         self.up = None
         if isinstance(self.state, Idle):
-            at_once = self._up_role == "offerer" and not closed_by_peer
-            self.state = Idle(now if at_once else now + OFFER_FALLBACK)
+            self.state = Idle(self._next_offer(now))
         return [DropSession(session_id)]
+
+    def restart(self, now: float) -> list[Effect]:
+        """The network has changed: look for a path at once, beside the one there is (RFC 8445 section 2.4)."""
+        effects = self._drop_attempt()
+        self.failures = 0
+        self.state = Idle(now)
+        return effects + self.handle_timer(now)
+
+    def on_link_closed(self, now: float) -> list[Effect]:
+        """The link is over, so its path has no use; the peer may be about to leave, so give it time to do so."""
+        effects = self._drop_attempt()
+        if self.up is not None:
+            effects.append(DropSession(self.up))
+            self.up = None
+        self.state = Idle(now + OFFER_FALLBACK)
+        return effects
 
     def abandon(self, *, suspect: bool) -> list[Effect]:
         """The peer is no longer in the room as far as the server says: stop negotiating.
@@ -255,18 +289,18 @@ class Negotiation:
         self.state = Checking(session_id, checking_at=now, role="answerer")
         return [StartChecks(session_id)]
 
-    def _fail(
-        self, error: Literal["no_path", "no_answer", "refused"], reason: str, now: float, role: Role
-    ) -> list[Effect]:
+    def _fail(self, error: FailureKind, reason: str, now: float, role: Role) -> list[Effect]:
         """End the round; the next one is offered by the other side, so that the roles change too."""
         effects = self._drop_attempt()
         self.failures += 1
         delay = punch_delay(self.failures)
         if role == "offerer" and error == "no_path":
             delay += OFFER_FALLBACK
+        if self.up is not None and not self._suspended:
+            self.state = Idle(None)  # what there is works
+            return effects
         self.state = Idle(now + delay)
-        if self.up is None:
-            effects.append(ReportFailure(self.peer_id, error, reason, self._remote_nat, delay))
+        effects.append(ReportFailure(self.peer_id, error, reason, self._remote_nat, delay))
         return effects
 
     def _drop_attempt(self) -> list[Effect]:
@@ -275,9 +309,18 @@ class Negotiation:
     def _is_current(self, session_id: str) -> bool:
         return not isinstance(self.state, Idle) and self.state.session_id == session_id
 
-    def _learn(self, nat: NatReport | None, instance: str | None) -> None:
-        self._remote_nat = nat
-        self._instance = instance or self.peer_id
+    def _next_offer(self, now: float) -> float:
+        """Return when to offer again: the former offerer at once, the other side if that one does not."""
+        return now if self._up_role == "offerer" else now + OFFER_FALLBACK
 
     def _opener_ttl(self) -> int:
         return OPENER_TTLS[min(self.failures, len(OPENER_TTLS) - 1)]
+
+
+def _lacking(description: IceDescription) -> str:
+    """Return what an OFFER or ANSWER lacks for a link, empty if nothing."""
+    if description.ice is None:
+        return "ICE credentials"
+    if description.fingerprint is None or description.nonce is None:
+        return "certificate fingerprint"
+    return ""

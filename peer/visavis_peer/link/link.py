@@ -1,64 +1,151 @@
-"""A link to one peer."""
+"""A link to one peer: streams and datagrams over QUIC, over whatever path is best.
+
+The agent makes it, tells it which paths there are, and hands it what comes in; the application gets it once both sides
+have proved themselves. It outlives its paths and the signaling connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, assert_never
 
+from visavis_peer.core.credits import Overrun
 from visavis_peer.core.events import PathInfo
-from visavis_peer.core.frames import DATAGRAM_SIZE, Bye, DataFrame, Ping, Pong, decode, encode
-from visavis_peer.errors import AgentError, PeerAbsent
-from visavis_peer.net.ice import IceSession
+from visavis_peer.core.paths import PathChoice, Route
+from visavis_peer.errors import AgentError, AuthenticationFailed, LinkClosed, PeerAbsent, Refused
+from visavis_peer.link import control, quic
+from visavis_peer.link.quic import SecureConnection
+from visavis_peer.link.streams import StreamReader, StreamTable, StreamWriter
 
 RECEIVE_COUNT: Final = 1024
 """Datagrams kept for a reader that is busy, 1.2 MB at most; the oldest are dropped, as UDP does."""
+PING_INTERVAL: Final = 5.0
+"""Seconds of silence after which the peer is asked for a sign of life."""
+NO_PATH: Final = PathInfo("relay", "none", "", "", None, "no path has been found yet")
+SILENCE: Final = 28.0
+"""Seconds without a sign of life after which the link is given up: an outage of 20 s passes, and a peer that died is
+noticed within 30 s."""
+SILENCE_OUTSIDE: Final = 10.0
+"""The same for a peer that the server no longer lists."""
+HANDSHAKE_TIMEOUT: Final = 15.0
+"""Seconds for the handshake, from the ANSWER on: a round of checks and its first retry."""
 
 
-class LinkClosed(AgentError):
-    """The link is gone; the text says why."""
+class DirectPath(Protocol):
+    """What a link needs of an ICE session."""
 
-    exit_code = 4
-    name = "link_closed"
+    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
+        """Send UDP payloads on the selected pair."""
+
+    def suspect(self) -> None:
+        """Ask for consent at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCallbacks:
+    """What a link tells the agent."""
+
+    up: Callable[[], None]
+    """Both sides have proved themselves."""
+    path_changed: Callable[[], None]
+    """The main path is another one, or none."""
+    down: Callable[[AgentError], None]
+    """The link is over."""
+    relay: Callable[[Sequence[bytes]], None]
+    """Send UDP payloads by the server's relay."""
 
 
 class Link:
-    """Datagrams to and from one peer, over whatever path the agent has found; the agent makes and moves it.
+    """Streams and datagrams to and from one peer, encrypted end to end."""
 
-    Datagrams may be lost, reordered or repeated, as with UDP. They are not encrypted yet.
-    """
-
-    def __init__(self, peer_id: str, name: str | None, path: PathInfo, on_bye: Callable[[], None]) -> None:
+    def __init__(
+        self, peer_id: str, name: str | None, connection: SecureConnection, callbacks: LinkCallbacks, *, sealed: bool
+    ) -> None:
+        """`connection` has not been started; `sealed` tells whether OFFER and ANSWER were."""
         self.peer_id = peer_id
         """The peer's id in the room; changes when the peer has reconnected to the signaling server."""
         self.name = name
-        self.path = path
-        self.authenticated = False
-        """Whether the peer has proved to know the room's secret."""
+        self.authenticated = sealed
+        """Whether the peer has proved to know the room's secret; otherwise it is whoever the server says."""
+        self.path = NO_PATH
+        """The main path, or the last one while there is none."""
         self.closed_reason: str | None = None
-        """Why the link is gone; None while it is up."""
+        """Why the link is gone; None while it is not."""
+        self.error: AgentError | None = None
+        """The same as an exception."""
+        self.started = False
+        self.announced = False
+        """Whether the application has been told of the link: both sides have proved themselves and there is a path."""
         self.on_datagram: Callable[[bytes], None] | None = None
-        """Called with each datagram instead of keeping it for `receive`."""
-        self._on_bye = on_bye
-        self._session: IceSession | None = None
+        """Called with each datagram instead of keeping it for `receive_datagram`."""
+        self._connection = connection
+        self._callbacks = callbacks
+        self._streams = StreamTable(connection, self._wake_up)
+        self._choice = PathChoice()
+        self._direct: DirectPath | None = None
+        self._direct_info: PathInfo | None = None
+        self._relay_info: PathInfo | None = None
         self._received: deque[bytes] = deque(maxlen=RECEIVE_COUNT)
         self._wake = asyncio.Event()
         self._pings: dict[bytes, asyncio.Future[None]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._flush_scheduled = False
+        self._rtt = 0.0
+        self._heard_at = time.monotonic()
+        self._asked_at = self._heard_at
+        self._outside = False
+        self._watch = self._loop.call_later(PING_INTERVAL / 5, self._watch_over)
 
     def __repr__(self) -> str:
         state = f"closed: {self.closed_reason}" if self.closed_reason else self.path.kind
         return f"Link({self.peer_id}, {state})"
 
+    # --- for the application ------------------------------------------------------------------------------------------
+
+    async def open_stream(self) -> tuple[StreamReader, StreamWriter]:
+        """Open a stream; waits while 64 of this side are open.
+
+        Raises LinkClosed.
+        """
+        return await self._streams.open()
+
+    async def accept_stream(self) -> tuple[StreamReader, StreamWriter]:
+        """Return the next stream that the peer has opened.
+
+        Raises LinkClosed.
+        """
+        return await self._streams.accept()
+
+    async def streams(self) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+        """Yield the streams that the peer opens until the link is gone."""
+        while True:
+            try:
+                stream = await self.accept_stream()
+            except LinkClosed:
+                return
+            yield stream
+
+    @property
+    def datagram_size(self) -> int:
+        """Bytes of a datagram at most."""
+        return quic.DATAGRAM_SIZE - quic.DATAGRAM_OVERHEAD
+
     def send_datagram(self, data: bytes) -> None:
-        """Send `data` (at most 1,200 bytes).
+        """Send `data`, at most `datagram_size` bytes; it may be lost or overtaken, as with UDP.
 
         Raises LinkClosed, or ValueError when it is too large.
         """
-        if len(data) > DATAGRAM_SIZE:
-            raise ValueError(f"a datagram has at most {DATAGRAM_SIZE} bytes, not {len(data)}")
-        self._send(encode(DataFrame(data)))
+        if len(data) > self.datagram_size:
+            raise ValueError(f"a datagram has at most {self.datagram_size} bytes, not {len(data)}")
+        self._check_open()
+        self._send_datagram(control.DATA, data)
 
     async def receive_datagram(self) -> bytes:
         """Return the next datagram.
@@ -85,20 +172,20 @@ class Link:
 
         Raises PeerAbsent when nothing comes back within `timeout` seconds, LinkClosed when the link is gone.
         """
+        self._check_open()
         token = secrets.token_bytes(8)
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[None] = loop.create_future()
+        answered: asyncio.Future[None] = self._loop.create_future()
         self._pings[token] = answered
-        started = loop.time()
+        started = time.monotonic()
         try:
-            self._send(encode(Ping(token)))
+            self._send_datagram(control.PING, token)
             async with asyncio.timeout(timeout):
                 await answered
         except TimeoutError:
             raise PeerAbsent(f"no answer over the link within {timeout:g} s") from None
         finally:
             del self._pings[token]
-        return loop.time() - started
+        return time.monotonic() - started
 
     async def wait_closed(self) -> str:
         """Wait until the link is gone and return why."""
@@ -107,59 +194,235 @@ class Link:
             await self._wake.wait()
         return self.closed_reason
 
-    # --- the agent's side ---------------------------------------------------------------------------------------------
+    # --- paths: the agent's side --------------------------------------------------------------------------------------
 
     @property
-    def session(self) -> IceSession | None:
+    def link_id(self) -> str:
+        """The session in which the link was made."""
+        return self._connection.introduction.link_id
+
+    @property
+    def up(self) -> bool:
+        """Whether the application has the link and it is not gone."""
+        return self.announced and self.closed_reason is None
+
+    @property
+    def is_offerer(self) -> bool:
+        """Whether this side sent the OFFER in which the link was made: a tie-breaker that both sides agree on."""
+        return self._connection.is_offerer
+
+    @property
+    def direct(self) -> DirectPath | None:
         """The ICE session that carries the link."""
-        return self._session
+        return self._direct
 
-    def move_to(self, session: IceSession, path: PathInfo) -> None:
-        """Carry the link on `session` from now on."""
-        self._session = session
-        self.path = path
-        session.deliver_to(self._receive)
+    def start(self) -> None:
+        """Begin the handshake, which the offerer's side does."""
+        self.started = True
+        if self._connection.is_offerer:
+            self._connection.start(time.monotonic())
+            self._flush()
 
-    def say_bye(self) -> None:
-        """Tell the peer that this side closes the link; a lost one is made up for by consent."""
-        if self.closed_reason is None and self._session is not None:
-            self._session.send_datagram(encode(Bye()))
+    def use_direct(self, path: DirectPath, info: PathInfo) -> None:
+        """Carry the link on `path` from now on."""
+        self._direct, self._direct_info = path, info
+        self._choice.set_direct(usable=True, now=time.monotonic())
+        self._path_moved()
 
-    def close(self, reason: str) -> None:
-        """Mark the link as gone; waiting readers and pings end. Idempotent."""
+    def lose_direct(self, path: DirectPath) -> None:
+        """Carry nothing on `path` any longer, if it is the one in use."""
+        if path is self._direct:
+            self._direct = self._direct_info = None
+            self._choice.set_direct(usable=False, now=time.monotonic())
+            self._path_moved()
+
+    def set_relay(self, info: PathInfo | None) -> None:
+        """Say whether the server's relay carries datagrams to this peer, and how users are told."""
+        self._relay_info = info
+        usable = info is not None
+        if usable != self._choice.relay or self._choice.main == "relay":
+            self._choice.relay = usable
+            self._path_moved()
+
+    def receive(self, datagrams: list[bytes], route: Route) -> None:
+        """Take UDP payloads of the peer."""
         if self.closed_reason is not None:
             return
-        self.closed_reason = reason
+        now = time.monotonic()
+        self._choice.on_received(route, now)
+        self._connection.receive(datagrams, now)
+        self._take_events()
+        self._wake_up()
+
+    def peer_is_outside(self, outside: bool) -> None:
+        """Say whether the server has taken the peer off its list: then less silence is enough to give it up."""
+        self._outside = outside
+        self._ask()
+
+    def close(self, reason: str, *, refuse: bool = False) -> None:
+        """End the link and tell the peer the reason; with `refuse`, that it is not wanted. Idempotent."""
+        if self.closed_reason is None:
+            self._connection.close(quic.REFUSED if refuse else quic.CLOSED, reason)
+            self._take_events()
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _path_moved(self) -> None:
+        """The main path has changed: what was lost on the old one is found out and sent again at once."""
+        main = self._choice.main
+        info = self._direct_info if main == "direct" else self._relay_info if main == "relay" else None
+        if info is None or self.closed_reason is not None:
+            return
+        self._ask()
+        if info != self.path:
+            self.path = info
+            if self.announced:
+                self._callbacks.path_changed()
+            else:
+                self._announce()
+
+    def _announce(self) -> None:
+        """Give the application the link as soon as it can use it."""
+        if self._connection.established and self.path is not NO_PATH and not self.announced:
+            self.announced = True
+            self._callbacks.up()
+
+    def _send_datagram(self, kind: int, data: bytes) -> None:
+        self._connection.send_datagram(bytes((kind,)) + data)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        """Flush at the end of this turn of the loop."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._choice.main is None or self.closed_reason is not None:
+            return  # the engine keeps everything until there is a path
+        now = time.monotonic()
+        while True:
+            self._streams.flush()
+            datagrams = self._connection.take_datagrams(now)
+            if not datagrams:
+                break
+            self._transmit(datagrams, now)
+        self._set_timer()
+
+    def _transmit(self, datagrams: list[bytes], now: float) -> None:
+        for route in self._choice.routes(now, self._rtt):
+            if route == "relay":
+                self._callbacks.relay(datagrams)
+            elif self._direct is not None:
+                self._direct.send_datagrams(datagrams)
+        if self._choice.doubted and self._direct is not None:
+            self._direct.suspect()
+
+    def _set_timer(self) -> None:
+        due = self._connection.next_timer()
+        if due == self._timer_at and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        if due is None:
+            self._timer = None
+        else:
+            self._timer = self._loop.call_later(max(0.0, due - time.monotonic()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._connection.handle_timer(max(time.monotonic(), self._timer_at or 0.0))
+        self._take_events()
+        self._flush()
+
+    def _watch_over(self) -> None:
+        """Ask for a sign of life in silence, and give up after too much of it."""
+        now = time.monotonic()
+        silence = now - self._heard_at
+        if not self._connection.established:
+            if silence > HANDSHAKE_TIMEOUT:
+                self._end(LinkClosed("the handshake took too long"))
+                return
+        elif silence > (SILENCE_OUTSIDE if self._outside else SILENCE):
+            self._connection.close(quic.CLOSED, "no sign of life")
+            self._end(LinkClosed("the peer no longer answers"))
+            return
+        elif min(silence, now - self._asked_at) > PING_INTERVAL:
+            self._ask()
+        self._watch = self._loop.call_later(PING_INTERVAL / 5, self._watch_over)
+
+    def _ask(self) -> None:
+        """Ask for a sign of life."""
+        self._asked_at = time.monotonic()
+        self._connection.ping()
+        self._wake_up()
+
+    def _take_events(self) -> None:
+        try:
+            while (event := self._connection.next_event()) is not None:
+                self._on_event(event)
+        except Overrun as error:
+            self._connection.close(quic.PROTOCOL_VIOLATION, f"the peer sends {error}")
+            self._take_events()
+
+    def _on_event(self, event: quic.ConnectionEvent) -> None:
+        if not isinstance(event, quic.Terminated):
+            self._heard_at = time.monotonic()
+        match event:
+            case quic.StreamData(stream_id, data, end):
+                self._streams.on_data(stream_id, data, end=end)
+            case quic.Control(frame):
+                self._streams.on_control(frame)
+            case quic.Datagram(data):
+                self._on_datagram(data)
+            case quic.StreamReset(stream_id, code):
+                self._streams.on_reset(stream_id, code)
+            case quic.StreamStopped(stream_id, code):
+                self._streams.on_stopped(stream_id, code)
+            case quic.Established():
+                self._announce()
+            case quic.Alive():
+                self._rtt = time.monotonic() - self._asked_at
+            case quic.Terminated(code, reason, authentic):
+                kind = AuthenticationFailed if not authentic else Refused if code == quic.REFUSED else LinkClosed
+                self._end(kind(reason or "closed by the peer"))
+            case _:
+                assert_never(event)
+
+    def _on_datagram(self, data: bytes) -> None:
+        kind, content = data[:1], data[1:]
+        if kind == bytes((control.PING,)):
+            self._send_datagram(control.PONG, content[:8])
+        elif kind == bytes((control.PONG,)):
+            answered = self._pings.get(content)
+            if answered is not None and not answered.done():
+                answered.set_result(None)
+        elif kind == bytes((control.DATA,)):
+            if self.on_datagram is not None:
+                self.on_datagram(content)
+            else:
+                self._received.append(content)
+                self._wake.set()
+
+    def _end(self, error: AgentError) -> None:
+        """Mark the link as gone; whoever waits for something ends."""
+        if self.closed_reason is not None:
+            return
+        self._flush()  # the notice to the peer
+        self.error, self.closed_reason = error, str(error)
+        closed = error if isinstance(error, LinkClosed) else LinkClosed(str(error))
+        self._streams.close(closed)
+        self._watch.cancel()
         self._wake.set()
         for answered in self._pings.values():
             if not answered.done():
-                answered.set_exception(LinkClosed(reason))
-
-    def _send(self, datagram: bytes) -> None:
-        self._check_open()
-        if self._session is not None:
-            self._session.send_datagram(datagram)
+                answered.set_exception(closed)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._callbacks.down(error)
 
     def _check_open(self) -> None:
         if self.closed_reason is not None:
             raise LinkClosed(self.closed_reason)
-
-    def _receive(self, datagram: bytes) -> None:
-        match decode(datagram):
-            case DataFrame(data):
-                if self.on_datagram is not None:
-                    self.on_datagram(data)
-                else:
-                    self._received.append(data)
-                    self._wake.set()
-            case Ping(token):
-                if self.closed_reason is None:
-                    self._send(encode(Pong(token)))
-            case Pong(token):
-                answered = self._pings.get(token)
-                if answered is not None and not answered.done():
-                    answered.set_result(None)
-            case Bye():
-                self._on_bye()
-            case None:
-                pass

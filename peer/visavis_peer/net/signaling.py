@@ -50,6 +50,19 @@ def websocket_url(server: str) -> str:
     return urlunsplit((scheme or "", parts.netloc, path if path.endswith("/ws") else f"{path}/ws", parts.query, ""))
 
 
+def base_url(websocket: str) -> str:
+    """Return the URL that people know a server by, for an invite: http(s), without `/ws`."""
+    parts = urlsplit(websocket)
+    scheme = {"ws": "http", "wss": "https"}[parts.scheme]
+    return urlunsplit((scheme, parts.netloc, parts.path.removesuffix("/ws"), "", ""))
+
+
+def relay_url(websocket: str) -> str:
+    """Return the URL of the relay that stands beside a server's WebSocket URL."""
+    parts = urlsplit(websocket)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.removesuffix("/ws") + "/relay", parts.query, ""))
+
+
 class SignalingClient:
     """One connection to the signaling server; a lost one is replaced by another object."""
 

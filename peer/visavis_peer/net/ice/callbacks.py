@@ -20,5 +20,9 @@ class IceCallbacks:
     """An authenticated check of the peer has come in."""
     valid: Callable[[PathInfo], None]
     """The first pair is valid, or a better one now is."""
+    suspended: Callable[[], None]
+    """Consent has expired: nothing is sent until it is given again."""
+    resumed: Callable[[], None]
+    """Consent has been given again."""
     lost: Callable[[str], None]
-    """Consent has expired or the socket is gone; the reason in words."""
+    """The path is gone for good; the reason in words."""

@@ -59,7 +59,7 @@ class IceSession(Connection):
     Only `bind`, `check` and `close` are coroutines. Not reusable: a restart is another session beside this one.
     """
 
-    def __init__(self, *, opener_ttl: int = 4) -> None:
+    def __init__(self, *, opener_ttl: int = 4, policy: str = "auto") -> None:
         super().__init__(ice_controlling=False)
         self.opener_ttl = opener_ttl
         self.answers: list[StunAnswer] = []
@@ -70,7 +70,7 @@ class IceSession(Connection):
         self.gathered = asyncio.Event()
         """Set when every STUN server has answered or had its time."""
         self._callbacks: IceCallbacks | None = None
-        self._application: Callable[[bytes], None] | None = None
+        self._application: Callable[[list[bytes]], None] | None = None
         self._bases_mapped: list[Candidate] = []
         self._early: deque[bytes] = deque(maxlen=QUEUE_SIZE)
         self._holes_open = False
@@ -316,15 +316,20 @@ class IceSession(Connection):
     def datagram_received(self, data: bytes) -> None:
         """Hand the application a datagram of the peer, or keep it until there is one to hand it to."""
         if self._application is not None:
-            self._application(data)
+            self._application([data])
         else:
             self._early.append(data)
 
-    def deliver_to(self, application: Callable[[bytes], None]) -> None:
+    def deliver_to(self, application: Callable[[list[bytes]], None] | None) -> None:
         """Deliver datagrams to `application` from now on, those that came early first."""
         self._application = application
-        while self._early:
-            application(self._early.popleft())
+        while application is not None and self._early:
+            application([self._early.popleft()])
+
+    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
+        """Send over the selected pair."""
+        for data in datagrams:
+            self.send_datagram(data)
 
     def send_datagram(self, data: bytes) -> None:
         """Send `data` over the selected pair; does nothing while there is none, as UDP may lose anything."""

@@ -1,0 +1,86 @@
+"""Meeting one peer: what `ping` and `pipe` do before they do their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from visavis_peer.agent import Agent
+from visavis_peer.core.events import Event, Failure, PeerJoined
+from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused
+from visavis_peer.link.link import Link
+from visavis_peer.output import Printer, peer_label
+
+_FATAL: Final[dict[str, type[AgentError]]] = {
+    "no_path": NoPath,
+    "refused": Refused,
+    AuthenticationFailed.name: AuthenticationFailed,
+}
+
+
+async def meet(
+    agent: Agent,
+    events: AsyncIterator[Event],
+    printer: Printer,
+    *,
+    wanted: str | None = None,
+    timeout: float | None = None,
+    patient: bool = False,
+) -> Link:
+    """Return the link to the peer called `wanted` (name or id; None: the first one), printing events meanwhile.
+
+    With `patient` a peer that fails is not the end: another one may come. Raises what made it impossible; PeerAbsent
+    after `timeout` seconds, or AuthenticationFailed if that is what kept the peers apart.
+    """
+    failures: list[AgentError] = []
+    watch = asyncio.create_task(_watch(events, wanted, printer, failures, patient=patient))
+    search = asyncio.create_task(_find(agent, wanted))
+    try:
+        await asyncio.wait([watch, search], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if search.done():
+            return search.result()
+        if watch.done():
+            raise watch.result()
+    finally:
+        for task in (watch, search):
+            task.cancel()
+        await asyncio.wait([watch, search])
+    for failure in failures:
+        if isinstance(failure, AuthenticationFailed):
+            raise failure
+    seen = ", ".join(peer_label(info.peer_id, info.display_name) for info in agent.members) or "nobody"
+    raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen}")
+
+
+async def _find(agent: Agent, wanted: str | None) -> Link:
+    async for link in agent.links():
+        if wanted in (None, link.name, link.peer_id):
+            return link
+    raise PeerAbsent("the agent was closed")
+
+
+async def _watch(
+    events: AsyncIterator[Event],
+    wanted: str | None,
+    printer: Printer,
+    failures: list[AgentError],
+    *,
+    patient: bool,
+) -> AgentError:
+    """Print events until one says that the link will not come, and return that."""
+    names: dict[str, str | None] = {}
+    async for event in events:
+        printer.event(event)
+        if isinstance(event, PeerJoined):
+            names[event.peer_id] = event.name
+        if isinstance(event, Failure) and event.peer_id is not None:
+            if wanted not in (None, event.peer_id, names.get(event.peer_id)):
+                continue
+            label = peer_label(event.peer_id, event.name)
+            reason = event.message.partition("; trying again")[0]
+            failure = _FATAL.get(event.error, PeerAbsent)(f"{label}: {reason}")
+            if not patient:
+                return failure
+            failures.append(failure)
+    return PeerAbsent("the agent was closed")

@@ -1,0 +1,147 @@
+"""`visavis pipe`: standard input and output of one machine, joined to those of another."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from visavis_peer.agent import Agent
+from visavis_peer.commands.blocking import BlockingThread
+from visavis_peer.commands.meeting import meet
+from visavis_peer.commands.options import agent_settings, invite_settings, timeout_of
+from visavis_peer.core.events import Event
+from visavis_peer.errors import UsageError
+from visavis_peer.link.link import Link
+from visavis_peer.link.streams import StreamReader, StreamWriter
+from visavis_peer.net.signaling import base_url, websocket_url
+from visavis_peer.output import Printer
+from visavis_shared.invite import SECRET_SIZE, Invite
+
+NAME = "pipe"
+HELP = "join standard input and output to those of one peer; without an invite, make one"
+NEEDS_ROOM = True
+
+CHUNK: Final = 256 << 10
+"""Bytes read from standard input at a time: what the engine takes ahead (link/streams.py, UNSENT)."""
+ROOM_BYTES: Final = 10
+"""Random bytes of a room's name: nobody meets in it by chance, nor by guessing (80 bits)."""
+STDIN: Final = 0
+STDOUT: Final = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own flags."""
+    parser.add_argument(
+        "--events", metavar="FILE", type=Path, help="append the events to this file, one JSON object per line"
+    )
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Meet the peer and carry bytes both ways until both sides have ended theirs.
+
+    Raises what keeps the two apart, LinkClosed when the link is lost for good, StreamReset when the peer gives up.
+    """
+    if arguments.invite == "-":
+        raise UsageError("standard input is what pipe carries; give the invite as an argument, or with --invite-file")
+    with contextlib.ExitStack() as stack:
+        printer = Printer(as_json=False, stream=sys.stderr)
+        if arguments.events is not None:
+            try:
+                file = stack.enter_context(arguments.events.open("a", encoding="utf-8"))
+            except OSError as error:
+                raise UsageError(f"--events: {error}") from None
+            printer = Printer(as_json=True, stream=file)
+        if arguments.invite or arguments.invite_file or arguments.room:
+            return await _join(Agent(agent_settings(arguments)), printer, timeout_of(arguments), patient=False)
+        if not arguments.server:
+            raise UsageError("an invite is required, or --server URL (or VISAVIS_SERVER) to make one")
+        invite = _make_invite(arguments.server)
+        agent = Agent(invite_settings(arguments, invite))
+        timeout = None if arguments.timeout is None else timeout_of(arguments)
+        return await _join(agent, printer, timeout, patient=True, invite=invite)
+
+
+def _make_invite(server: str) -> Invite:
+    room = base64.b32encode(secrets.token_bytes(ROOM_BYTES)).decode().lower()
+    return Invite(base_url(websocket_url(server)), room, secrets.token_bytes(SECRET_SIZE))
+
+
+async def _join(
+    agent: Agent, printer: Printer, timeout: float | None, *, patient: bool, invite: Invite | None = None
+) -> int:
+    events = agent.events()
+    async with agent:
+        if invite is not None:
+            Printer(as_json=False, stream=sys.stderr).line(f"on the other machine, run: visavis pipe '{invite}'")
+        link = await meet(agent, events, printer, timeout=timeout, patient=patient)
+        helpers = [
+            asyncio.create_task(_print_events(events, printer)),
+            asyncio.create_task(_refuse_others(agent, link)),
+        ]
+        try:
+            await _carry(link)
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.wait(helpers)
+    return 0
+
+
+async def _print_events(events: AsyncIterator[Event], printer: Printer) -> None:
+    async for event in events:
+        printer.event(event)
+
+
+async def _refuse_others(agent: Agent, link: Link) -> None:
+    async for other in agent.links():
+        if other is not link:
+            other.close("this pipe is in use by another peer", refuse=True)
+
+
+async def _carry(link: Link) -> None:
+    """Join the two streams; the first error of either direction ends both."""
+    reader, writer = await (link.open_stream() if link.is_offerer else link.accept_stream())
+    async with contextlib.AsyncExitStack() as stack:
+        tasks = [asyncio.create_task(_send(writer)), asyncio.create_task(_receive(reader))]
+        stack.push_async_callback(asyncio.wait, tasks)
+        for task in tasks:
+            stack.callback(task.cancel)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+
+async def _send(writer: StreamWriter) -> None:
+    """Send standard input, and wait until the peer has written it out."""
+    thread = BlockingThread()
+    while data := await thread.call(os.read, STDIN, CHUNK):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()
+    await writer.wait_closed()
+
+
+async def _receive(reader: StreamReader) -> None:
+    """Write what comes to standard output, and end that when the peer ends its side."""
+    thread = BlockingThread()
+    try:
+        while data := await reader.read(CHUNK):
+            await thread.call(_write_all, data)
+        await thread.call(os.close, STDOUT)
+    except BrokenPipeError:
+        reader.stop()
+        raise
+
+
+def _write_all(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(STDOUT, view) :]

@@ -1,0 +1,67 @@
+"""Which path the datagrams of a link take: direct where it works, the relay where not, both while in doubt.
+
+QUIC drops what comes twice, so doubt costs bytes and nothing else, while a path that died costs its streams no more
+than the time until doubt.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Route = Literal["direct", "relay"]
+
+DOUBT: Final = 1.0
+"""Seconds for which datagrams on the direct path go unanswered before the relay is used as well: three probes of a
+round trip of 100 ms, and a third of the time in which a link has to be back (3 s)."""
+DOUBT_RTTS: Final = 3.0
+"""The same in round trips, for slow paths: as many as a QUIC probe timeout takes (RFC 9002 section 6.2)."""
+
+
+class PathChoice:
+    """The paths of one link. Times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self.direct = False
+        """Whether an ICE session with consent carries datagrams."""
+        self.relay = False
+        """Whether the server's relay carries datagrams to this peer."""
+        self._unanswered_since: float | None = None
+        self._heard_at = 0.0
+        self._doubted = False
+
+    @property
+    def main(self) -> Route | None:
+        """The path in use, as users are told."""
+        return "direct" if self.direct else "relay" if self.relay else None
+
+    def set_direct(self, *, usable: bool, now: float) -> None:
+        """Take note that the direct path works, from now on or no longer."""
+        self.direct = usable
+        self._unanswered_since = None
+        self._heard_at = now
+        self._doubted = False
+
+    def on_received(self, route: Route, now: float) -> None:
+        """Count a datagram that came in."""
+        if route == "direct":
+            self._unanswered_since = None
+            self._heard_at = now
+            self._doubted = False
+        elif self.direct and now - self._heard_at > DOUBT / 2:
+            # the peer uses the relay though there is a direct path, and nothing comes by that one: so it doubts
+            self._doubted = True
+
+    def routes(self, now: float, rtt: float) -> tuple[Route, ...]:
+        """Return the paths for datagrams that are sent now; `rtt` is the smoothed round trip in seconds."""
+        if not self.direct:
+            return ("relay",) if self.relay else ()
+        if self._unanswered_since is None:
+            self._unanswered_since = now
+        elif now - self._unanswered_since > max(DOUBT, DOUBT_RTTS * rtt):
+            self._doubted = True
+        return ("direct", "relay") if self._doubted and self.relay else ("direct",)
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the direct path is in doubt: its consent should be asked for at once."""
+        return self.direct and self._doubted

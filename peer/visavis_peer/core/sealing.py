@@ -1,0 +1,142 @@
+"""Sealing what OFFER, ANSWER and CANDIDATE carry, so that the signaling server is only a postman.
+
+    key    = HKDF-SHA256(room secret, salt "visavis/1 sealing", info = room, session, offerer, answerer, direction)
+    sealed = base64(nonce ‖ AES-256-GCM(key, nonce, JSON object, AAD = message type))
+
+Every member but the seed's (session_id, endpoint, initiator_id, accepted) is inside. The ids that the server gave to
+both agents are part of the key, so what is sealed for one pair, direction or session does not open in another;
+`n` counts the messages of one direction, so none is taken twice or out of order.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import ValidationError
+
+from visavis_peer.core.effects import Role
+from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, CandidatePayload, Offer, OfferPayload
+
+NONCE_SIZE: Final = 12
+"""Bytes of a random nonce; a key seals at most a few dozen messages (NIST SP 800-38D allows 2^32)."""
+SESSION_COUNT: Final = 4096
+"""Sessions remembered: those in use, and those seen, so that an OFFER is not taken twice."""
+_SALT: Final = b"visavis/1 sealing"
+_CLEAR: Final = frozenset({"session_id", "endpoint", "initiator_id", "accepted", "sealed"})
+"""Members of the seed's document, which any server may read; `accepted` counts only as it stands inside."""
+_PAYLOADS: Final[dict[str, type[OfferPayload] | type[AnswerPayload] | type[CandidatePayload]]] = {
+    "OFFER": OfferPayload,
+    "ANSWER": AnswerPayload,
+    "CANDIDATE": CandidatePayload,
+}
+
+Directed = Offer | Answer | CandidateMessage
+
+
+class NotAuthentic(Exception):
+    """A message was not sealed with this room's secret for this session, or is a copy of one that was."""
+
+
+class SessionSeal:
+    """The two keys of one session and where each direction stands."""
+
+    def __init__(self, secret: bytes, room: str, session_id: str, offerer: str, answerer: str, role: Role) -> None:
+        def key(direction: str) -> AESGCM:
+            info = json.dumps([room, session_id, offerer, answerer, direction]).encode()
+            return AESGCM(HKDF(SHA256(), length=32, salt=_SALT, info=info).derive(secret))
+
+        from_offerer, from_answerer = key("offerer"), key("answerer")
+        self._ours, self._theirs = (from_offerer, from_answerer) if role == "offerer" else (from_answerer, from_offerer)
+        self._sent = 0
+        self._taken = 0
+
+    def seal(self, kind: str, members: dict[str, Any], nonce: bytes) -> str:
+        """Return `members` (a JSON object) sealed; `nonce` is NONCE_SIZE fresh random bytes."""
+        self._sent += 1
+        text = json.dumps({"n": self._sent, **members}, separators=(",", ":")).encode()
+        return base64.b64encode(nonce + self._ours.encrypt(nonce, text, kind.encode())).decode()
+
+    def open(self, kind: str, sealed: str) -> dict[str, Any]:
+        """Return the members that were sealed.
+
+        Raises NotAuthentic.
+        """
+        try:
+            data = base64.b64decode(sealed, validate=True)
+            text = self._theirs.decrypt(data[:NONCE_SIZE], data[NONCE_SIZE:], kind.encode())
+        except (binascii.Error, ValueError, InvalidTag):
+            raise NotAuthentic("it is not sealed with this room's secret for this session") from None
+        members: dict[str, Any] = json.loads(text)
+        number = members.pop("n")
+        if number <= self._taken:
+            raise NotAuthentic("it is a copy of an earlier one")
+        self._taken = number
+        return members
+
+
+class RoomSeal:
+    """Seals and opens the directed messages of one agent in one room with a secret."""
+
+    def __init__(self, secret: bytes, room: str, entropy: Callable[[int], bytes]) -> None:
+        """`entropy` returns that many random bytes."""
+        self._secret = secret
+        self._room = room
+        self._entropy = entropy
+        self._sessions: OrderedDict[tuple[str, str], SessionSeal] = OrderedDict()
+        """By session_id and peer_id; the oldest make way."""
+
+    def seal(self, message: Directed, own_id: str) -> Directed:
+        """Return `message` (to `target_id`) with its payload sealed."""
+        payload = message.payload
+        peer_id = message.target_id
+        key = (payload.session_id, peer_id)
+        known = self._sessions.get(key)
+        if isinstance(message, Offer):
+            known = SessionSeal(self._secret, self._room, payload.session_id, own_id, peer_id, "offerer")
+            self._keep(key, known)
+        elif known is None:  # the refusal of an OFFER that did not open
+            known = SessionSeal(self._secret, self._room, payload.session_id, peer_id, own_id, "answerer")
+        members = payload.model_dump(mode="json", exclude_none=True, exclude=set(_CLEAR) - {"accepted"})
+        sealed = known.seal(message.type, members, self._entropy(NONCE_SIZE))
+        kept = {name: value for name, value in payload if name in _CLEAR and value is not None}
+        return message.model_copy(update={"payload": type(payload)(**kept | {"sealed": sealed})})
+
+    def open(self, message: Directed, own_id: str) -> Directed:
+        """Return `message` (from `peer_id`) as it was before it was sealed.
+
+        Raises NotAuthentic.
+        """
+        payload, peer_id = message.payload, message.peer_id or ""
+        if payload.sealed is None:
+            raise NotAuthentic("it is not sealed, but this room has a secret")
+        key = (payload.session_id, peer_id)
+        known = self._sessions.get(key)
+        if isinstance(message, Offer):
+            if known is not None:
+                raise NotAuthentic("it is a copy of an earlier one")
+            known = SessionSeal(self._secret, self._room, payload.session_id, peer_id, own_id, "answerer")
+        elif known is None:
+            raise NotAuthentic("it belongs to no session of this agent")
+        members = known.open(message.type, payload.sealed)
+        if isinstance(message, Offer):
+            self._keep(key, known)
+        kept = payload.model_dump(mode="json", include={"session_id", "endpoint"}, exclude_none=True)
+        try:
+            opened = _PAYLOADS[message.type].model_validate_json(json.dumps(members | kept))
+        except ValidationError:
+            raise NotAuthentic("what was sealed is not a payload of this protocol") from None
+        return message.model_copy(update={"payload": opened})
+
+    def _keep(self, key: tuple[str, str], seal: SessionSeal) -> None:
+        self._sessions[key] = seal
+        if len(self._sessions) > SESSION_COUNT:
+            self._sessions.popitem(last=False)

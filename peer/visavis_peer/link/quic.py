@@ -1,0 +1,343 @@
+"""One authenticated QUIC connection without I/O: qh3 behind the few calls that a link needs.
+
+The only importer of qh3. The offerer is the QUIC client. It takes the peer for real when TLS has shown the certificate
+that the ANSWER named, and proves itself with HELLO as the first bytes of stream 0, the control stream; the answerer
+delivers nothing before that proof.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Concatenate, Final, ParamSpec
+
+from qh3.quic import events as quic_events
+from qh3.quic.configuration import QuicConfiguration
+from qh3.quic.connection import QuicConnection, QuicConnectionError
+
+from visavis_peer.link import control
+from visavis_peer.link.identity import Identity, Introduction, proves
+
+# it warns of every close by the peer, which is how links end
+logging.getLogger("quic").setLevel(logging.CRITICAL)
+
+P = ParamSpec("P")
+
+ALPN: Final = "visavis/1"
+DATAGRAM_SIZE: Final = 1200
+"""Bytes of a UDP payload that every path carries (RFC 9000 section 14)."""
+DATAGRAM_OVERHEAD: Final = 48
+"""Bytes of a UDP payload that are not the application's: packet header 11 and tag 16, frame header 3, our kind 1, and
+17 to spare for the acknowledgements that share the packet."""
+RECEIVE_WINDOW: Final = 4 << 20
+"""Bytes that the engine takes out of order: more than all credits together (core/credits.py)."""
+IDLE_TIMEOUT: Final = 60.0
+"""Seconds; never reached, for the link itself gives up sooner (link.py, SILENCE)."""
+INITIAL_RTT: Final = 0.1
+"""Seconds taken for the round trip until it is measured: a lost first flight is repeated after three of them. RFC 9002
+says 0.333, for strangers; ours have just exchanged messages."""
+CONTROL_STREAM: Final = 0
+
+CLOSED: Final = 0
+AUTHENTICATION_FAILED: Final = 1
+PROTOCOL_VIOLATION: Final = 2
+REFUSED: Final = 3
+"""Codes with which a side closes the connection."""
+_ADDRESS: Final = ("192.0.2.1", 9)
+"""What the engine takes for the peer's address: one, for paths are the link's business (RFC 5737)."""
+_INITIAL_MASK: Final = 0xF0
+_INITIAL: Final = 0xC0
+"""First byte of a QUIC version 1 Initial packet (RFC 9000 section 17.2.2)."""
+_BAD_CERTIFICATE: Final = 0x100 + 42
+"""CRYPTO_ERROR with TLS's alert bad_certificate (RFC 9001 section 4.8): qh3 raises it when the fingerprint differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """Both sides are who OFFER and ANSWER said."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamData:
+    """Bytes of a stream, in order."""
+
+    stream_id: int
+    data: bytes
+    end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset:
+    """The peer has given up sending on a stream."""
+
+    stream_id: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStopped:
+    """The peer reads no further."""
+
+    stream_id: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A QUIC datagram, its kind byte included."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A frame of the control stream."""
+
+    frame: control.Credit | control.Done
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The peer has acknowledged a ping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """The connection is over."""
+
+    code: int
+    reason: str
+    authentic: bool
+    """False when the peer was not who it had to be."""
+
+
+ConnectionEvent = Established | StreamData | StreamReset | StreamStopped | Datagram | Control | Alive | Terminated
+
+
+class SecureConnection:
+    """One end of the connection. `now` is in seconds, monotonic; nothing raises but `send_*` after the end."""
+
+    def __init__(self, identity: Identity, introduction: Introduction, *, is_offerer: bool) -> None:
+        self.introduction = introduction
+        self.is_offerer = is_offerer
+        self.established = False
+        self.terminated: Terminated | None = None
+        self._identity = identity
+        self._quic: QuicConnection | None = None
+        self._events: deque[ConnectionEvent] = deque()
+        self._early: deque[quic_events.QuicEvent] = deque()
+        """What came before the offerer's proof; bounded by RECEIVE_WINDOW."""
+        self._control = control.ControlReader()
+
+    # --- datagrams ----------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Begin the handshake, on the offerer's side."""
+        self._quic = QuicConnection(configuration=self._client_configuration())
+        self._quic.connect(_ADDRESS, now)
+
+    def receive(self, datagrams: list[bytes], now: float) -> None:
+        """Take UDP payloads of the peer."""
+        if self._quic is None:
+            datagrams = self._accept(datagrams)
+            if self._quic is None:
+                return
+        try:
+            self._quic.receive_many_datagrams(datagrams, _ADDRESS, now)
+        except QuicConnectionError as error:
+            self._fail(str(error))
+        self._take_events()
+
+    def take_datagrams(self, now: float) -> list[bytes]:
+        """Return the UDP payloads to send now."""
+        if self._quic is None:
+            return []
+        try:
+            return [data for data, _ in self._quic.datagrams_to_send(now)]
+        except QuicConnectionError as error:
+            self._fail(str(error))
+            return []
+
+    def next_timer(self) -> float | None:
+        """Return when `handle_timer` wants to be called, or None."""
+        return None if self._quic is None or self.terminated else self._quic.get_timer()
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due at `now`."""
+        if self._quic is None:
+            return
+        try:
+            self._quic.handle_timer(now)
+        except QuicConnectionError as error:
+            self._fail(str(error))
+        self._take_events()
+
+    def next_event(self) -> ConnectionEvent | None:
+        """Return the next event, if there is one."""
+        return self._events.popleft() if self._events else None
+
+    # --- what to send -------------------------------------------------------------------------------------------------
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of streams that the engine has not sent for the first time."""
+        return 0 if self._quic is None else self._quic.get_send_buffer_size()
+
+    def next_stream_id(self) -> int:
+        """Return the id of the next stream that this side opens."""
+        assert self._quic is not None
+        return self._quic.get_next_available_stream_id()
+
+    def send_stream(self, stream_id: int, data: bytes | memoryview, *, end: bool = False) -> None:
+        """Send on a stream; the engine keeps what it cannot send yet."""
+        self._tell(QuicConnection.send_stream_data, stream_id, data, end)
+
+    def send_control(self, frame: control.ControlFrame) -> None:
+        """Send a frame on the control stream."""
+        self.send_stream(CONTROL_STREAM, control.encode(frame))
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """Give up sending on a stream."""
+        self._tell(QuicConnection.reset_stream, stream_id, code)
+
+    def stop_stream(self, stream_id: int, code: int) -> None:
+        """Ask the peer to send no more on a stream."""
+        self._tell(QuicConnection.stop_stream, stream_id, code)
+
+    def send_datagram(self, data: bytes) -> None:
+        """Send a QUIC datagram; it is lost when the path loses it."""
+        self._tell(QuicConnection.send_datagram_frame, data)
+
+    def ping(self) -> None:
+        """Ask for a sign of life; it passes a full congestion window, and its answer shows what was lost."""
+        if self.established:
+            self._tell(QuicConnection.send_ping, 0)
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection; `take_datagrams` has the notice to the peer."""
+        if self.terminated is None:
+            self._terminate(code, reason, authentic=code != AUTHENTICATION_FAILED)
+            if self._quic is not None:
+                self._quic.close(code, reason_phrase=reason)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _tell(self, method: Callable[Concatenate[QuicConnection, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call the engine; what comes too late, when the peer has closed or has all of a stream, it refuses."""
+        if self._quic is not None and self.terminated is None:
+            with contextlib.suppress(QuicConnectionError):
+                method(self._quic, *args, **kwargs)
+
+    def _client_configuration(self) -> QuicConfiguration:
+        configuration = self._configuration(is_client=True)
+        # the fingerprint says all: no authority has signed this certificate, and no name is in it
+        configuration.verify_mode = ssl.CERT_NONE
+        configuration.assert_fingerprint = self.introduction.answerer_fingerprint
+        configuration.server_name = "visavis"
+        return configuration
+
+    def _configuration(self, *, is_client: bool) -> QuicConfiguration:
+        return QuicConfiguration(
+            is_client=is_client,
+            alpn_protocols=[ALPN],
+            idle_timeout=IDLE_TIMEOUT,
+            initial_rtt=INITIAL_RTT,
+            max_data=RECEIVE_WINDOW,
+            max_stream_data=RECEIVE_WINDOW,
+            max_datagram_size=DATAGRAM_SIZE,
+            max_datagram_frame_size=65536,
+            probe_datagram_size=False,
+        )
+
+    def _accept(self, datagrams: list[bytes]) -> list[bytes]:
+        """Begin with the first Initial packet, on the answerer's side; return it and what follows."""
+        for index, datagram in enumerate(datagrams):
+            destination = _initial_destination(datagram)
+            if destination is not None and not self.is_offerer and self.terminated is None:
+                configuration = self._configuration(is_client=False)
+                configuration.load_cert_chain(self._identity.certificate_pem, self._identity.key_pem)
+                self._quic = QuicConnection(configuration=configuration, original_destination_connection_id=destination)
+                return datagrams[index:]
+        return []
+
+    def _take_events(self) -> None:
+        assert self._quic is not None
+        while (event := self._quic.next_event()) is not None:
+            if self.terminated is None:
+                self._on_event(event)
+
+    def _on_event(self, event: quic_events.QuicEvent) -> None:
+        match event:
+            case quic_events.HandshakeCompleted():
+                if self.is_offerer:
+                    proof = self._identity.sign(self.introduction)
+                    self.send_control(control.Hello(self._identity.certificate, proof))
+                    self._establish()
+            case quic_events.ConnectionTerminated(error_code=code, reason_phrase=reason):
+                authentic = code not in ((AUTHENTICATION_FAILED,) if self.established else (1, _BAD_CERTIFICATE))
+                self._terminate(code, reason, authentic=authentic)
+            case quic_events.StreamDataReceived(stream_id=stream_id, data=data) if stream_id == CONTROL_STREAM:
+                self._on_control(data)
+            case _ if self.established:
+                self._deliver(event)
+            case _:
+                self._early.append(event)
+
+    def _on_control(self, data: bytes) -> None:
+        try:
+            for frame in self._control.receive(data):
+                if isinstance(frame, control.Hello):
+                    self._on_hello(frame)
+                elif self.established:
+                    self._events.append(Control(frame))
+        except control.BadFrame as error:
+            self.close(PROTOCOL_VIOLATION, str(error))
+
+    def _on_hello(self, hello: control.Hello) -> None:
+        if self.is_offerer or self.established:
+            self.close(PROTOCOL_VIOLATION, "HELLO came unasked")
+        elif not proves(hello.certificate, hello.signature, self.introduction):
+            self.close(AUTHENTICATION_FAILED, "the offerer could not prove itself")
+        else:
+            self._establish()
+            while self._early:
+                self._deliver(self._early.popleft())
+
+    def _establish(self) -> None:
+        self.established = True
+        self._events.append(Established())
+
+    def _deliver(self, event: quic_events.QuicEvent) -> None:
+        match event:
+            case quic_events.StreamDataReceived(data, end, stream_id):
+                self._events.append(StreamData(stream_id, data, end))
+            case quic_events.StreamReset(error_code=code, stream_id=stream_id):
+                self._events.append(StreamReset(stream_id, code))
+            case quic_events.StopSendingReceived(error_code=code, stream_id=stream_id):
+                self._events.append(StreamStopped(stream_id, code))
+            case quic_events.DatagramFrameReceived(data=data):
+                self._events.append(Datagram(data))
+            case quic_events.PingAcknowledged():
+                self._events.append(Alive())
+            case _:
+                pass
+
+    def _fail(self, reason: str) -> None:
+        self._terminate(PROTOCOL_VIOLATION, reason, authentic=True)
+
+    def _terminate(self, code: int, reason: str, *, authentic: bool) -> None:
+        if self.terminated is None:
+            self.terminated = Terminated(code, reason, authentic)
+            self._events.append(self.terminated)
+
+
+def _initial_destination(datagram: bytes) -> bytes | None:
+    """Return the destination connection id of a client's first packet, None for anything else (RFC 9000 17.2.2)."""
+    if len(datagram) < DATAGRAM_SIZE or datagram[0] & _INITIAL_MASK != _INITIAL or datagram[1:5] != b"\0\0\0\1":
+        return None
+    size = datagram[5]
+    return datagram[6 : 6 + size] if 8 <= size <= 20 else None

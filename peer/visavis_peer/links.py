@@ -1,0 +1,269 @@
+"""The links of one agent: made when OFFER and ANSWER have crossed, carried on when a peer comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Literal, Protocol
+
+from visavis_peer.core.effects import Introduce
+from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, PathChanged, PathInfo
+from visavis_peer.errors import AgentError, AuthenticationFailed
+from visavis_peer.link.identity import Identity, Introduction
+from visavis_peer.link.link import Link, LinkCallbacks
+from visavis_peer.link.quic import SecureConnection
+from visavis_peer.net.relay import RelayClient
+from visavis_peer.sessions import Session
+from visavis_shared import limits
+from visavis_shared.messages import AnswerPayload, OfferPayload
+
+RelayPolicy = Literal["auto", "never", "only"]
+RELAY_FIRST: Final = "no direct path has been found yet"
+RELAY_ONLY: Final = "only the relay is allowed"
+
+
+class LinkOwner(Protocol):
+    """What the links tell the agent's peering."""
+
+    def emit(self, event: Event) -> None:
+        """Tell the user."""
+
+    def on_link_up(self, link: Link) -> None:
+        """A link is up."""
+
+    def on_link_closed(self, link: Link) -> None:
+        """A link is over."""
+
+
+class _Entry:
+    """A link and what belongs to it."""
+
+    def __init__(self, link: Link, session: Session, relay: RelayClient | None, relay_reason: str) -> None:
+        self.link = link
+        self.made_at = session.started_at
+        """When the OFFER in which it was made was sent or received."""
+        self.moved_at = session.started_at
+        """The same of the latest session."""
+        self.relay = relay
+        """The relay connection on which the peer's current id is known."""
+        self.relay_reason = relay_reason
+
+
+class Links:
+    """All links of one agent, by the remote agent's instance."""
+
+    def __init__(self, owner: LinkOwner, policy: RelayPolicy, *, sealed: bool) -> None:
+        """`sealed` tells whether the room has a secret, so that whoever gets this far knows it."""
+        self.identity = Identity()
+        self._owner = owner
+        self._policy: RelayPolicy = policy
+        self._sealed = sealed
+        self._entries: dict[str, _Entry] = {}
+        self._relay: RelayClient | None = None
+        self._relays: set[RelayClient] = set()
+        self._make_relay: Callable[[], RelayClient] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def up(self) -> list[Link]:
+        """The links that are up."""
+        return [entry.link for entry in self._entries.values() if entry.link.up]
+
+    def of_peer(self, peer_id: str) -> Link | None:
+        """Return the link to a member of the room."""
+        return next((entry.link for entry in self._entries.values() if entry.link.peer_id == peer_id), None)
+
+    def to_offer(self, peer_id: str, members: Collection[str]) -> tuple[str, ...]:
+        """Return the links that a session with `peer_id` may carry on.
+
+        The one with it, and those whose peers the room no longer knows by their id: it may be one of them.
+        """
+        others = set(members) - {peer_id}
+        links = [entry.link for entry in self._entries.values() if entry.link.peer_id not in others]
+        return tuple(link.link_id for link in links)[: limits.LINK_COUNT]
+
+    # --- made and carried on ------------------------------------------------------------------------------------------
+
+    def introduce(self, effect: Introduce, session: Session, name: str | None, members: Collection[str]) -> None:
+        """Make the link of a session, or carry on the one with the same agent."""
+        key = self._key(effect, members)
+        entry = self._entries.get(key)
+        if entry is not None and self._carries_on(entry.link, effect.description):
+            if isinstance(effect.description, OfferPayload):
+                session.carries = entry.link.link_id
+            entry.link.peer_id, entry.link.name = effect.peer_id, name
+            entry.relay = self._relay
+            entry.moved_at = session.started_at
+            entry.link.peer_is_outside(False)
+        else:
+            if entry is not None:
+                self._end(key, "the peer has started anew")
+            entry = self._entries[key] = self._make(key, effect, session, name)
+        self._show_relay(entry)
+        if not entry.link.started:
+            entry.link.start()
+        self._close_unused_relays()
+
+    def _carries_on(self, link: Link, description: OfferPayload | AnswerPayload) -> bool:
+        if isinstance(description, OfferPayload):
+            return link.link_id in description.links
+        return link.link_id == description.link
+
+    def _make(self, key: str, effect: Introduce, session: Session, name: str | None) -> _Entry:
+        is_offerer = session.role == "offerer"
+        theirs, ours = effect.description, self.identity.fingerprint
+        assert theirs.fingerprint is not None  # the core refuses a description without
+        assert theirs.nonce is not None
+        introduction = Introduction(
+            link_id=session.session_id,
+            offerer_fingerprint=ours if is_offerer else theirs.fingerprint,
+            answerer_fingerprint=theirs.fingerprint if is_offerer else ours,
+            offerer_nonce=session.nonce if is_offerer else theirs.nonce,
+            answerer_nonce=theirs.nonce if is_offerer else session.nonce,
+        )
+        connection = SecureConnection(self.identity, introduction, is_offerer=is_offerer)
+        callbacks = LinkCallbacks(
+            up=lambda: self._on_up(key),
+            path_changed=lambda: self._on_path(key),
+            down=lambda error: self._on_down(key, link, error),
+            relay=lambda datagrams: self._send_by_relay(key, datagrams),
+        )
+        link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed)
+        reason = RELAY_ONLY if self._policy == "only" else RELAY_FIRST
+        return _Entry(link, session, self._relay, reason)
+
+    def _key(self, effect: Introduce, members: Collection[str]) -> str:
+        """Return what the link of a session goes by: the remote process, so that a peer which reconnected keeps it.
+
+        Any member may claim another's instance; as long as that other one is in the room, the claim is not believed.
+        """
+        entry = self._entries.get(effect.instance)
+        taken = entry is not None and entry.link.peer_id != effect.peer_id and entry.link.peer_id in members
+        return effect.peer_id if taken else effect.instance
+
+    # --- paths --------------------------------------------------------------------------------------------------------
+
+    def use_direct(self, session: Session) -> None:
+        """Carry the peer's link on a session that has a valid pair."""
+        link = self.of_peer(session.peer_id)
+        if link is not None and session.ice is not None and session.path is not None:
+            link.use_direct(session.ice, session.path)
+
+    def lose_direct(self, session: Session) -> None:
+        """Carry nothing on a session any longer."""
+        for entry in list(self._entries.values()):
+            if session.ice is not None:
+                entry.link.lose_direct(session.ice)
+
+    def receive(self, session: Session, datagrams: list[bytes]) -> None:
+        """Take UDP payloads that came in on a session."""
+        link = self.of_peer(session.peer_id)
+        if link is not None:
+            link.receive(datagrams, "direct")
+
+    def explain(self, peer_id: str, reason: str) -> bool:
+        """Note why there is no direct path to a peer; return whether there is a link all the same."""
+        entry = next((each for each in self._entries.values() if each.link.peer_id == peer_id), None)
+        if entry is None:
+            return False
+        if self._policy != "only":
+            entry.relay_reason = reason
+        self._show_relay(entry)
+        return entry.link.up
+
+    def peer_left(self, peer_id: str) -> None:
+        """The server no longer lists a peer."""
+        link = self.of_peer(peer_id)
+        if link is not None:
+            link.peer_is_outside(True)
+
+    # --- relay --------------------------------------------------------------------------------------------------------
+
+    def offer_relay(self, make: Callable[[], RelayClient] | None) -> None:
+        """Take what makes a connection to the server's relay; None: there is no relay."""
+        self._make_relay = None if self._policy == "never" else make
+        self._relay = None
+
+    def want_relay(self) -> None:
+        """Connect to the relay: there is somebody to link with."""
+        if self._relay is None and self._make_relay is not None:
+            self._relay = self._make_relay()
+            self._relays.add(self._relay)
+
+    def on_relay_state(self) -> None:
+        """A relay connection has come up or gone down."""
+        for entry in list(self._entries.values()):
+            self._show_relay(entry)
+
+    def on_relayed(self, peer_id: str, datagrams: list[bytes]) -> None:
+        """Take UDP payloads that came by the relay."""
+        link = self.of_peer(peer_id)
+        if link is not None:
+            link.receive(datagrams, "relay")
+
+    def _send_by_relay(self, key: str, datagrams: Sequence[bytes]) -> None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.relay is not None:
+            entry.relay.send(entry.link.peer_id, datagrams)
+
+    def _show_relay(self, entry: _Entry) -> None:
+        relay = entry.relay
+        if relay is None or not relay.connected:
+            entry.link.set_relay(None)
+        else:
+            reason = entry.relay_reason
+            entry.link.set_relay(PathInfo("relay", "server", "", relay.remote, None, reason))
+
+    def _close_unused_relays(self) -> None:
+        used = {entry.relay for entry in self._entries.values()} | {self._relay}
+        for relay in self._relays - used:
+            self._relays.discard(relay)
+            self._spawn(relay)
+
+    def _spawn(self, relay: RelayClient) -> None:
+        task = asyncio.create_task(relay.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    # --- what links say -----------------------------------------------------------------------------------------------
+
+    def _on_up(self, key: str) -> None:
+        link = self._entries[key].link
+        elapsed = self._since(self._entries[key].made_at)
+        self._owner.emit(LinkUp(link.peer_id, link.name, link.path, elapsed, link.authenticated))
+        self._owner.on_link_up(link)
+
+    def _on_path(self, key: str) -> None:
+        entry = self._entries[key]
+        link = entry.link
+        elapsed = self._since(entry.moved_at)
+        self._owner.emit(PathChanged(link.peer_id, link.name, link.path, elapsed, link.authenticated))
+
+    def _on_down(self, key: str, link: Link, error: AgentError) -> None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.link is link:
+            del self._entries[key]
+        if isinstance(error, AuthenticationFailed):
+            message = f"authentication failed: {error}"
+            self._owner.emit(Failure(error.name, message, link.peer_id, link.name))
+        if link.announced:
+            self._owner.emit(LinkDown(link.peer_id, link.name, str(error)))
+        self._owner.on_link_closed(link)
+        self._close_unused_relays()
+
+    def _end(self, key: str, reason: str) -> None:
+        self._entries[key].link.close(reason)
+
+    def _since(self, start: float) -> float:
+        return (self._loop.time() - start) * 1000
+
+    async def close(self) -> None:
+        """Close every link, telling the peers, and every relay connection."""
+        for key in list(self._entries):
+            self._end(key, "closed by the peer")
+        for relay in self._relays:
+            self._spawn(relay)
+        self._relays.clear()
+        if self._closing:
+            await asyncio.wait(self._closing)

@@ -1,0 +1,174 @@
+"""The way by the signaling server: a WebSocket of its own that carries UDP payloads between this agent and its peers.
+
+A message is a peer's id (8 bytes) and any number of payloads, each with its length before it (2 bytes, big-endian).
+The server looks at the id only (docs/protocol.md, "Relay"). It passes where nothing but HTTPS does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import aiohttp
+
+from visavis_shared.endpoints import format_address
+from visavis_shared.ids import PEER_ID_BYTES, printable
+
+logger = logging.getLogger(__name__)
+
+QUEUE_SIZE: Final = 512 << 10
+"""Bytes that wait for the connection; newer ones are dropped, and QUIC slows down: 0.4 s at 10 Mbit/s."""
+BATCH_SIZE: Final = 32 << 10
+"""Bytes of one message: a batch pays the cost of a message once, and another peer's turn comes soon."""
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for TCP, TLS and the upgrade."""
+HEARTBEAT: Final = 10.0
+"""Seconds between pings; a connection that is silent for half of it longer is taken for gone."""
+MESSAGE_SIZE: Final = 128 << 10
+"""Bytes of a message from the server; it forwards at most 64 KiB."""
+RETRY_MAX: Final = 5.0
+"""Seconds between attempts at most: a link may depend on it."""
+_LENGTH: Final = struct.Struct("!H")
+
+
+class RelayClient:
+    """Keeps a connection to the relay for as long as it is open; payloads are lost while there is none."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        on_receive: Callable[[str, list[bytes]], None],
+        on_state: Callable[[], None],
+    ) -> None:
+        """`url` is the relay's WebSocket URL.
+
+        `on_receive` gets peer id and payloads, `on_state` hears that `connected` has changed.
+        """
+        self.url = url
+        self.remote = ""
+        """Transport address of the server, known once connected."""
+        self.connected = False
+        self._token = token
+        self._on_receive = on_receive
+        self._on_state = on_state
+        self._queue: deque[tuple[str, bytes]] = deque()
+        self._queue_size = 0
+        self._wake = asyncio.Event()
+        self._runner = asyncio.create_task(self._run())
+
+    def send(self, peer_id: str, datagrams: Sequence[bytes]) -> None:
+        """Send UDP payloads to a peer with whom OFFER and ANSWER have been exchanged; what does not fit is dropped."""
+        if not self.connected:
+            return
+        for datagram in datagrams:
+            if self._queue_size + len(datagram) > QUEUE_SIZE:
+                break
+            self._queue.append((peer_id, datagram))
+            self._queue_size += len(datagram)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Send what is queued, if the connection takes it at once, and close. Idempotent."""
+        if not self._runner.done():
+            self._runner.cancel()
+            await asyncio.wait([self._runner])
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                async with aiohttp.ClientSession() as session:
+                    async with asyncio.timeout(CONNECT_TIMEOUT):
+                        socket = await session.ws_connect(
+                            self.url,
+                            headers={"Authorization": f"Bearer {self._token}"},
+                            heartbeat=HEARTBEAT,
+                            max_msg_size=MESSAGE_SIZE,
+                            compress=0,
+                        )
+                    attempt = 0
+                    await self._serve(socket)
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status == 401:
+                    logger.info("the relay no longer knows this agent")
+                    return  # a new token comes with the next signaling connection
+                logger.info("the relay answered HTTP %d", error.status)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                logger.info("no connection to the relay: %s", printable(str(error)))
+            attempt += 1
+            await asyncio.sleep(min(RETRY_MAX, 0.1 * 2**attempt) * random.uniform(0.5, 1.0))
+
+    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        address = socket.get_extra_info("peername")
+        self.remote = format_address(address[:2]) if address else ""
+        self.connected = True
+        self._on_state()
+        writer = asyncio.create_task(self._write(socket))
+        try:
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.BINARY:
+                    self._receive(message.data)
+                elif message.type is aiohttp.WSMsgType.TEXT:
+                    _log_refusal(message.data)
+        finally:
+            self.connected = False
+            self._on_state()
+            writer.cancel()
+            await asyncio.wait([writer])
+            if self._queue and not socket.closed:
+                await self._write_batch(socket)
+            self._queue.clear()
+            self._queue_size = 0
+            await socket.close()
+
+    def _receive(self, message: bytes) -> None:
+        datagrams = []
+        offset = PEER_ID_BYTES
+        while offset + _LENGTH.size <= len(message):
+            (size,) = _LENGTH.unpack_from(message, offset)
+            offset += _LENGTH.size
+            datagrams.append(message[offset : offset + size])
+            offset += size
+        if datagrams:
+            self._on_receive(message[:PEER_ID_BYTES].hex(), datagrams)
+
+    async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            while self._queue:
+                await self._write_batch(socket)
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _write_batch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Send one message: the next peer's payloads as far as they stand together."""
+        peer_id = self._queue[0][0]
+        parts = [bytes.fromhex(peer_id)]
+        size = 0
+        while self._queue and self._queue[0][0] == peer_id and size < BATCH_SIZE:
+            _, datagram = self._queue.popleft()
+            parts += (_LENGTH.pack(len(datagram)), datagram)
+            size += len(datagram)
+        self._queue_size -= size
+        try:
+            await socket.send_bytes(b"".join(parts))
+        except (ConnectionError, aiohttp.ClientError) as error:
+            logger.debug("the relay's connection is gone: %s", error)
+
+
+def _log_refusal(text: str) -> None:
+    try:
+        payload = json.loads(text)["payload"]
+        logger.info(
+            "the relay refuses: %s (%s)", printable(str(payload["message"])), printable(str(payload["details"]))
+        )
+    except (ValueError, LookupError, TypeError):
+        logger.debug("the relay said something else")

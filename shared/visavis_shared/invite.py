@@ -1,0 +1,87 @@
+"""Invites: server, room and secret in one line to paste, `https://host[:port]/r/<room>#<secret>`.
+
+The secret stands in the fragment, which no browser or HTTP client sends to a server (RFC 3986 section 3.5).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from visavis_shared.errors import RemoteProtocolError, VisavisError
+from visavis_shared.messages import check_room_id
+
+SECRET_SIZE: Final = 16
+"""Bytes of a room secret: 128 bits cannot be guessed, so nothing has to slow down who tries."""
+INVITE_LENGTH: Final = 2048
+"""Characters of an invite at most: a room of 128 characters of four bytes each takes 1,536 when percent-encoded."""
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+
+class InvalidInvite(VisavisError):
+    """A text that is no invite; the message says what is wrong and never repeats the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """What two agents need to meet: where, in which room, and what they prove to each other."""
+
+    server: str
+    """URL of the signaling server without a trailing slash, http or https."""
+    room: str
+    secret: bytes | None = field(repr=False)
+    """SECRET_SIZE bytes, or None: the peers stay unauthenticated."""
+
+    def __str__(self) -> str:
+        fragment = "" if self.secret is None else f"#{encode_secret(self.secret)}"
+        return f"{self.server}/r/{quote(self.room, safe='')}{fragment}"
+
+    @classmethod
+    def parse(cls, text: str) -> Invite:
+        """Read an invite.
+
+        Raises InvalidInvite.
+        """
+        text = text.strip()
+        if len(text) > INVITE_LENGTH:
+            raise InvalidInvite(f"the invite is longer than {INVITE_LENGTH} characters")
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise InvalidInvite("the invite is not a URL") from None
+        scheme = _SCHEMES.get(parts.scheme)
+        if scheme is None or not parts.hostname or port == 0 or parts.query or parts.username is not None:
+            raise InvalidInvite("the invite does not look like https://host/r/room#secret")
+        prefix, marker, room = parts.path.rpartition("/r/")
+        if not marker:
+            raise InvalidInvite("the invite has no /r/<room> in its path")
+        try:
+            room = check_room_id(unquote(room, errors="strict"))
+        except (RemoteProtocolError, UnicodeDecodeError):
+            raise InvalidInvite("the invite's room is not a valid room name") from None
+        secret = decode_secret(parts.fragment) if parts.fragment else None
+        return cls(urlunsplit((scheme, parts.netloc, prefix, "", "")), room, secret)
+
+
+def encode_secret(secret: bytes) -> str:
+    """Return a secret as 22 characters of base64url (RFC 4648 section 5)."""
+    return base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def decode_secret(text: str) -> bytes:
+    """Return the secret that `text` stands for.
+
+    Raises InvalidInvite.
+    """
+    text = text.strip()
+    try:
+        secret = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        secret = b""
+    if len(secret) != SECRET_SIZE or encode_secret(secret) != text:
+        raise InvalidInvite("the secret is not 22 characters of base64url: was the invite copied whole?")
+    return secret

@@ -1,0 +1,133 @@
+"""Two ends of a link in one process: a path between them that loses, delays and reorders as a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from visavis_peer.core.events import PathInfo
+from visavis_peer.core.paths import Route
+from visavis_peer.errors import AgentError
+from visavis_peer.link.identity import Identity, Introduction
+from visavis_peer.link.link import Link, LinkCallbacks
+from visavis_peer.link.quic import SecureConnection
+
+
+class Wire:
+    """One direction of one path; an ICE session as far as a link can tell."""
+
+    def __init__(self, route: Route, *, loss: float = 0.0, delay: float = 0.0, jitter: float = 0.0) -> None:
+        self.route = route
+        self.loss = loss
+        self.delay = delay
+        self.jitter = jitter
+        self.cut = False
+        self.carried = 0
+        self.suspected = 0
+        self.to: Link | None = None
+        self._random = random.Random(7)
+
+    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        if not self.jitter and not self.loss:
+            if not self.cut:
+                self._later(loop, list(datagrams), self.delay)
+            return
+        for datagram in datagrams:
+            if not self.cut and self._random.random() >= self.loss:
+                self._later(loop, [datagram], self.delay + self._random.random() * self.jitter)
+
+    def suspect(self) -> None:
+        self.suspected += 1
+
+    def _later(self, loop: asyncio.AbstractEventLoop, datagrams: list[bytes], delay: float) -> None:
+        self.carried += len(datagrams)
+        if delay:
+            loop.call_later(delay, self._arrive, datagrams)
+        else:
+            loop.call_soon(self._arrive, datagrams)
+
+    def _arrive(self, datagrams: list[bytes]) -> None:
+        if self.to is not None and not self.cut:
+            self.to.receive(datagrams, self.route)
+
+
+@dataclass
+class End:
+    """One end and what it has been told."""
+
+    link: Link
+    direct: Wire
+    relay: Wire
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    downs: list[AgentError] = field(default_factory=list)
+    moves: list[str | None] = field(default_factory=list)
+
+
+DIRECT = PathInfo(path="direct", kind="host-host", local="a", remote="b", rtt_ms=None)
+RELAY = PathInfo(path="relay", kind="server", local="", remote="c", rtt_ms=None)
+
+
+def introduce(offerer: Identity, answerer: Identity) -> Introduction:
+    return Introduction(
+        secrets.token_hex(16), offerer.fingerprint, answerer.fingerprint, secrets.token_hex(16), secrets.token_hex(16)
+    )
+
+
+def make_end(
+    identity: Identity, introduction: Introduction, *, is_offerer: bool, direct: Wire, relay: Wire, sealed: bool = True
+) -> End:
+    connection = SecureConnection(identity, introduction, is_offerer=is_offerer)
+    end: End
+    callbacks = LinkCallbacks(
+        up=lambda: end.up.set(),
+        path_changed=lambda: end.moves.append(end.link.path.path if end.link.path else None),
+        down=lambda error: end.downs.append(error),
+        relay=relay.send_datagrams,
+    )
+    end = End(Link("b" if is_offerer else "a", None, connection, callbacks, sealed=sealed), direct, relay)
+    return end
+
+
+class Pair:
+    """Both ends; `direct` and `relay` are (offerer's wire, answerer's wire)."""
+
+    def __init__(
+        self,
+        *,
+        direct: tuple[Wire, Wire] | None = None,
+        relay: tuple[Wire, Wire] | None = None,
+        wrong: Introduction | None = None,
+    ) -> None:
+        self.identities = Identity(), Identity()
+        introduction = introduce(*self.identities)
+        direct = direct or (Wire("direct"), Wire("direct"))
+        relay = relay or (Wire("relay"), Wire("relay"))
+        self.a = make_end(self.identities[0], introduction, is_offerer=True, direct=direct[0], relay=relay[0])
+        self.b = make_end(self.identities[1], wrong or introduction, is_offerer=False, direct=direct[1], relay=relay[1])
+        for wire in (direct[0], relay[0]):
+            wire.to = self.b.link
+        for wire in (direct[1], relay[1]):
+            wire.to = self.a.link
+
+    @property
+    def ends(self) -> tuple[End, End]:
+        return self.a, self.b
+
+    def start(self, *, direct: bool = True, relay: bool = False) -> None:
+        for end in self.ends:
+            if relay:
+                end.link.set_relay(RELAY)
+            if direct:
+                end.link.use_direct(end.direct, DIRECT)
+        self.a.link.start()
+
+    async def up(self) -> None:
+        await asyncio.gather(*(end.up.wait() for end in self.ends))
+
+    def close(self) -> None:
+        for end in self.ends:
+            end.link.close("test over")
