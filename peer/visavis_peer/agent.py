@@ -15,11 +15,12 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from visavis_peer.broadcast import Broadcast
+from visavis_peer.core.addresses import Interface, choose_addresses
 from visavis_peer.core.backoff import signaling_delay
 from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Ready
 from visavis_peer.core.mesh import PEER_COUNT
@@ -28,9 +29,11 @@ from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import AgentError, ServerBusy, SignalingUnreachable, from_server
 from visavis_peer.link.link import Link
 from visavis_peer.net.ice import IceSession
+from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import RelayClient
 from visavis_peer.net.signaling import SignalingClient, offered_stun, relay_url, websocket_url
+from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
 from visavis_peer.settings import AgentSettings
@@ -86,6 +89,11 @@ class Agent:
         self._peering: Peering | None = None
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
+        self._network = NetworkWatch(list_interfaces, self._on_network)
+        self._local_address = ""
+        """This machine's address on the signaling connection, empty while there is none."""
+        self._cut_off = asyncio.Event()
+        """Set when the signaling connection cannot work any longer, or may work again."""
 
     async def __aenter__(self) -> Self:
         secret = self.settings.secret
@@ -100,6 +108,7 @@ class Agent:
             self.settings.relay,
         )
         self._runner = asyncio.create_task(self._run())
+        self._network.start()
         joined = asyncio.create_task(self._joined.wait())
         try:
             await asyncio.wait([self._runner, joined], return_when=asyncio.FIRST_COMPLETED)
@@ -145,6 +154,7 @@ class Agent:
 
     async def close(self) -> None:
         """Leave the room, close all links and sockets. Idempotent."""
+        await self._network.close()
         if self._peering is not None:
             await self._peering.close()
         if self._runner is not None and not self._runner.done():
@@ -162,6 +172,17 @@ class Agent:
     def _on_endpoint(self, found: EndpointDiscovered) -> None:
         self.nat = found.nat
         self._events.publish(found)
+
+    def _on_network(self, interfaces: Sequence[Interface]) -> None:
+        """Look for new paths, and connect again, where this machine's addresses make it necessary."""
+        assert self._peering is not None
+        usable = choose_addresses(interfaces, self.settings.interfaces).used
+        if usable != self._pool.choice.used:
+            self._pool.renew()
+            self._peering.network_changed()
+        here = {address for interface in interfaces if interface.up for address in interface.addresses}
+        if self._local_address not in here:
+            self._cut_off.set()
 
     def _send(self, message: ClientMessage) -> None:
         try:
@@ -201,7 +222,10 @@ class Agent:
                 self._events.publish(Failure("signaling_lost", f"{error}; trying again in {delay:.1f} s"))
                 assert self._peering is not None
                 self._peering.signaling_lost()
-                await asyncio.sleep(delay)
+                self._local_address = ""
+                self._cut_off.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._cut_off.wait(), delay)
 
     async def _serve(self, client: SignalingClient) -> None:
         """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""
@@ -214,10 +238,21 @@ class Agent:
         self._offer_relay(client)
         payload = JoinPayload(display_name=self.settings.name, endpoint=endpoint)
         await client.send(Join(room_id=self.settings.room, payload=payload, request_id=_JOIN))
-        helpers = [asyncio.create_task(self._write(client)), asyncio.create_task(self._finish_study(session))]
+        self._local_address = client.local_address
+        self._cut_off.clear()
+        reading = asyncio.create_task(self._read(client))
+        cut_off = asyncio.create_task(self._cut_off.wait())
+        helpers = [
+            asyncio.create_task(self._write(client)),
+            asyncio.create_task(self._finish_study(session)),
+            reading,
+            cut_off,
+        ]
         try:
-            while True:
-                self._on_message(await client.receive())
+            await asyncio.wait([reading, cut_off], return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()
+            raise SignalingUnreachable("this machine's network has changed")
         except asyncio.CancelledError:
             with contextlib.suppress(SignalingUnreachable):
                 await client.send(Leave())
@@ -226,6 +261,10 @@ class Agent:
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
+
+    async def _read(self, client: SignalingClient) -> None:
+        while True:
+            self._on_message(await client.receive())
 
     async def _write(self, client: SignalingClient) -> None:
         with contextlib.suppress(SignalingUnreachable):  # the reader hears of it as well

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
 
-from visavis_peer.core.effects import Introduce
+from visavis_peer.core.effects import Introduce, Role
 from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, PathChanged, PathInfo
 from visavis_peer.errors import AgentError, AuthenticationFailed
 from visavis_peer.link.identity import Identity, Introduction
@@ -15,10 +15,12 @@ from visavis_peer.link.quic import SecureConnection
 from visavis_peer.net.relay import RelayClient
 from visavis_peer.sessions import Session
 from visavis_shared import limits
-from visavis_shared.messages import AnswerPayload, OfferPayload
+from visavis_shared.messages import OfferPayload
 
 RelayPolicy = Literal["auto", "never", "only"]
 RELAY_FIRST: Final = "no direct path has been found yet"
+LIVELY: Final = 10.0
+"""Seconds since the last sign of life for which a link counts as alive: two of its pings."""
 RELAY_ONLY: Final = "only the relay is allowed"
 
 
@@ -74,41 +76,60 @@ class Links:
         """Return the link to a member of the room."""
         return next((entry.link for entry in self._entries.values() if entry.link.peer_id == peer_id), None)
 
-    def to_offer(self, peer_id: str, members: Collection[str]) -> tuple[str, ...]:
-        """Return the links that a session with `peer_id` may carry on.
-
-        The one with it, and those whose peers the room no longer knows by their id: it may be one of them.
-        """
-        others = set(members) - {peer_id}
-        links = [entry.link for entry in self._entries.values() if entry.link.peer_id not in others]
-        return tuple(link.link_id for link in links)[: limits.LINK_COUNT]
+    def claims(self, session_id: str) -> tuple[str, ...]:
+        """Return the claims to all links: the peer of an OFFER may hold the other end of one, by whatever id."""
+        return tuple(entry.link.claim(session_id, "offerer") for entry in self._entries.values())[: limits.LINK_COUNT]
 
     # --- made and carried on ------------------------------------------------------------------------------------------
 
-    def introduce(self, effect: Introduce, session: Session, name: str | None, members: Collection[str]) -> None:
-        """Make the link of a session, or carry on the one with the same agent."""
-        key = self._key(effect, members)
-        entry = self._entries.get(key)
-        if entry is not None and self._carries_on(entry.link, effect.description):
-            if isinstance(effect.description, OfferPayload):
-                session.carries = entry.link.link_id
+    def introduce(self, effect: Introduce, session: Session, name: str | None) -> str | None:
+        """Make the link of a session, or carry on the one with the same agent.
+
+        Returns the peer id by which the link went so far, if that was another one.
+        """
+        former = None
+        entry = self._carried_on(effect, session)
+        if entry is not None:
+            if session.role == "answerer":
+                session.carries = entry.link.claim(session.session_id, "answerer")
+            if entry.link.peer_id != effect.peer_id:
+                former = entry.link.peer_id
             entry.link.peer_id, entry.link.name = effect.peer_id, name
             entry.relay = self._relay
             entry.moved_at = session.started_at
             entry.link.peer_is_outside(False)
         else:
-            if entry is not None:
-                self._end(key, "the peer has started anew")
+            key = self._free_key(effect)
             entry = self._entries[key] = self._make(key, effect, session, name)
         self._show_relay(entry)
         if not entry.link.started:
             entry.link.start()
         self._close_unused_relays()
+        return former
 
-    def _carries_on(self, link: Link, description: OfferPayload | AnswerPayload) -> bool:
-        if isinstance(description, OfferPayload):
-            return link.link_id in description.links
-        return link.link_id == description.link
+    def _carried_on(self, effect: Introduce, session: Session) -> _Entry | None:
+        """Return the link that the peer proves to hold the other end of."""
+        theirs = effect.description
+        claims = theirs.links if isinstance(theirs, OfferPayload) else (theirs.link,)
+        role: Role = "offerer" if isinstance(theirs, OfferPayload) else "answerer"
+        for entry in self._entries.values():
+            if entry.link.claim(session.session_id, role) in claims:
+                return entry
+        return None
+
+    def _free_key(self, effect: Introduce) -> str:
+        """Return what a new link goes by, the remote process; the one before it, which the peer has lost, is closed.
+
+        Any member may name another's instance: a link that shows signs of life is not given up for that.
+        """
+        entry = self._entries.get(effect.instance)
+        if entry is None:
+            return effect.instance
+        if entry.link.peer_id != effect.peer_id and entry.link.up and entry.link.silence < LIVELY:
+            return effect.peer_id
+        del self._entries[effect.instance]
+        entry.link.close("the peer has started anew")
+        return effect.instance
 
     def _make(self, key: str, effect: Introduce, session: Session, name: str | None) -> _Entry:
         is_offerer = session.role == "offerer"
@@ -132,15 +153,6 @@ class Links:
         link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed)
         reason = RELAY_ONLY if self._policy == "only" else RELAY_FIRST
         return _Entry(link, session, self._relay, reason)
-
-    def _key(self, effect: Introduce, members: Collection[str]) -> str:
-        """Return what the link of a session goes by: the remote process, so that a peer which reconnected keeps it.
-
-        Any member may claim another's instance; as long as that other one is in the room, the claim is not believed.
-        """
-        entry = self._entries.get(effect.instance)
-        taken = entry is not None and entry.link.peer_id != effect.peer_id and entry.link.peer_id in members
-        return effect.peer_id if taken else effect.instance
 
     # --- paths --------------------------------------------------------------------------------------------------------
 
@@ -242,26 +254,25 @@ class Links:
 
     def _on_down(self, key: str, link: Link, error: AgentError) -> None:
         entry = self._entries.get(key)
-        if entry is not None and entry.link is link:
+        current = entry is not None and entry.link is link
+        if current:
             del self._entries[key]
         if isinstance(error, AuthenticationFailed):
             message = f"authentication failed: {error}"
             self._owner.emit(Failure(error.name, message, link.peer_id, link.name))
         if link.announced:
             self._owner.emit(LinkDown(link.peer_id, link.name, str(error)))
-        self._owner.on_link_closed(link)
+        if current:  # not one that another has replaced
+            self._owner.on_link_closed(link)
         self._close_unused_relays()
-
-    def _end(self, key: str, reason: str) -> None:
-        self._entries[key].link.close(reason)
 
     def _since(self, start: float) -> float:
         return (self._loop.time() - start) * 1000
 
     async def close(self) -> None:
         """Close every link, telling the peers, and every relay connection."""
-        for key in list(self._entries):
-            self._end(key, "closed by the peer")
+        for entry in list(self._entries.values()):
+            entry.link.close("closed by the peer")
         for relay in self._relays:
             self._spawn(relay)
         self._relays.clear()

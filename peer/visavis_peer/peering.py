@@ -173,9 +173,9 @@ class Peering:
         """See SessionOwner."""
         self.links.receive(self._sessions[session_id], datagrams)
 
-    def links_to_offer(self, peer_id: str) -> tuple[str, ...]:
+    def links_to_offer(self, session_id: str) -> tuple[str, ...]:
         """See SessionOwner."""
-        return self.links.to_offer(peer_id, self.mesh.members.keys())
+        return self.links.claims(session_id)
 
     # --- what links say (LinkOwner) -----------------------------------------------------------------------------------
 
@@ -208,8 +208,9 @@ class Peering:
                     effect, self._pool, self, self.mesh.own_id, self.instance, self.links.identity.fingerprint
                 )
             case Introduce(session_id=session_id, peer_id=peer_id):
-                name = self.mesh.name_of(peer_id)
-                self.links.introduce(effect, self._sessions[session_id], name, self.mesh.members.keys())
+                former = self.links.introduce(effect, self._sessions[session_id], self.mesh.name_of(peer_id))
+                if former is not None:
+                    self._apply(self.mesh.on_peer_left(former))
             case UseSession(session_id=session_id):
                 self._use(self._sessions[session_id])
             case DropSession(session_id=session_id):

@@ -22,6 +22,8 @@ class SessionPool:
         self._settings = settings
         self._servers: Sequence[Address] = ()
         self._spare: IceSession | None = None
+        self._stale = False
+        """Whether the spare session was made for addresses of before."""
         self._lock = asyncio.Lock()
         self._refill: asyncio.Task[None] | None = None
         self.choice = AddressChoice((), ())
@@ -37,12 +39,21 @@ class SessionPool:
     async def take(self) -> IceSession:
         """Return the spare session and begin to make the next."""
         async with self._lock:
+            await self._drop_stale()
             session, self._spare = self._spare, None
             if session is None:
                 session = await self._make()
+        self._begin_refill()
+        return session
+
+    def _begin_refill(self) -> None:
         if self._refill is None or self._refill.done():
             self._refill = asyncio.create_task(self._fill())
-        return session
+
+    def renew(self) -> None:
+        """Make a new spare session: this machine's addresses have changed. Those taken belong to who took them."""
+        self._stale = True
+        self._begin_refill()
 
     async def close(self) -> None:
         """Close the spare session; those taken belong to who took them."""
@@ -56,8 +67,15 @@ class SessionPool:
 
     async def _fill(self) -> None:
         async with self._lock:
+            await self._drop_stale()
             if self._spare is None:
                 self._spare = await self._make()
+
+    async def _drop_stale(self) -> None:
+        stale, self._stale = self._stale, False
+        if stale and self._spare is not None:
+            session, self._spare = self._spare, None
+            await session.close()
 
     async def _make(self) -> IceSession:
         loop = asyncio.get_running_loop()

@@ -72,8 +72,8 @@ class SessionOwner(Protocol):
     def on_datagrams(self, session_id: str, datagrams: list[bytes]) -> None:
         """The peer has sent UDP payloads on the session's path."""
 
-    def links_to_offer(self, peer_id: str) -> tuple[str, ...]:
-        """Return the links that a session with `peer_id` may carry on."""
+    def links_to_offer(self, session_id: str) -> tuple[str, ...]:
+        """Return the claims to the links that a session may carry on."""
 
 
 class Session:
@@ -98,7 +98,7 @@ class Session:
         self._fingerprint = fingerprint
         self.nonce = secrets.token_hex(16)
         self.carries: str | None = None
-        """The link of before that this session carries on, to be named in the ANSWER."""
+        """The claim to the link that this session carries on, for the ANSWER."""
         self._described = False
         """OFFER or ANSWER has been sent: later candidates trickle."""
         self._inbox: asyncio.Queue[SessionEffect] = asyncio.Queue(INBOX_SIZE)
@@ -177,7 +177,7 @@ class Session:
             session_id=self.session_id,
             initiator_id=self._own_id,
             round=failures,
-            links=self._owner.links_to_offer(self.peer_id),
+            links=self._owner.links_to_offer(self.session_id),
             **described,
         )
         self._owner.send(Offer(target_id=self.peer_id, payload=payload))

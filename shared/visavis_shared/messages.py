@@ -116,6 +116,10 @@ Sealed = Annotated[str, Field(min_length=1, max_length=limits.SEALED_LENGTH, pat
 """Nonce and ciphertext of a sealed JSON object, in base64 (docs/protocol.md)."""
 
 
+LinkClaim = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""Proof, made for one session, that the sender holds one end of a link (docs/protocol.md)."""
+
+
 class IceDescription(Model):
     """What one side of a session tells the other about its ICE agent: our extension of OFFER and ANSWER."""
 
@@ -142,8 +146,8 @@ class OfferPayload(IceDescription):
     initiator_id: PeerId | None = None
     round: Annotated[int, Field(ge=0, le=1000)] = 0
     """Failed rounds of checks before this one: both sides vary what they do by it."""
-    links: Annotated[tuple[SessionId, ...], Field(max_length=limits.LINK_COUNT, strict=False)] = ()
-    """Links that the sender holds, each by the session in which it was made: this session may carry on one of them."""
+    links: Annotated[tuple[LinkClaim, ...], Field(max_length=limits.LINK_COUNT, strict=False)] = ()
+    """One for each link that the sender holds: this session may carry on one of them."""
 
 
 class AnswerPayload(IceDescription):
@@ -156,8 +160,8 @@ class AnswerPayload(IceDescription):
     """Openers towards the offered candidates have been sent: checks may start."""
     reason: Annotated[str, Field(max_length=200)] | None = None
     """Why not, when `accepted` is false."""
-    link: SessionId | None = None
-    """Which of the offered `links` this session carries on; absent: a new one."""
+    link: LinkClaim | None = None
+    """For the link, one of those offered, that this session carries on; absent: it makes a new one."""
 
 
 class CandidatePayload(Model):

@@ -74,12 +74,12 @@ async def _watch(
         printer.event(event)
         if isinstance(event, PeerJoined):
             names[event.peer_id] = event.name
-        if isinstance(event, Failure) and event.peer_id is not None:
+        if isinstance(event, Failure) and event.peer_id is not None and event.error in _FATAL:
             if wanted not in (None, event.peer_id, names.get(event.peer_id)):
                 continue
             label = peer_label(event.peer_id, event.name)
             reason = event.message.partition("; trying again")[0]
-            failure = _FATAL.get(event.error, PeerAbsent)(f"{label}: {reason}")
+            failure = _FATAL[event.error](f"{label}: {reason}")
             if not patient:
                 return failure
             failures.append(failure)

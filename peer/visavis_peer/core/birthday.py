@@ -36,8 +36,8 @@ SELECT_INTERVAL: Final = 0.05
 """Seconds between the transmissions of SELECT."""
 SELECT_COUNT: Final = 5
 """Transmissions of SELECT: at 20 % loss all are lost three times in ten thousand."""
-PAIR_COUNT: Final = 16
-"""Pairs of addresses that are answered: a block of ports gives a few hits within a round trip, more add nothing."""
+PAIR_COUNT: Final = 8
+"""Pairs of addresses that are answered: a block of ports gives two hits within a round trip, more add nothing."""
 
 
 class AddressNotSeen(ValueError):
@@ -186,11 +186,11 @@ class Probing:
         """Return when `handle_timer` wants to be called; None once nothing is left to do."""
         if self._over:
             return None
-        times = [pair.next_at for pair in self._transmitting() if pair.left]
+        times = [pair.next_at for pair in self._transmitting()]
         if self._selected is None:
-            times.append(self._expires_at)
-            if self._next_shot < len(self._shots):
+            if not times and self._next_shot < len(self._shots):
                 times.append(self._origin + self._shots[self._next_shot].at)
+            times.append(self._expires_at)
         return min(times, default=None)
 
     def handle_timer(self, now: float) -> list[Effect]:
@@ -202,10 +202,9 @@ class Probing:
             if now >= self._expires_at:
                 self._over = True
                 return [NothingFound(self._next_shot)]
-            effects.extend(self._due_shots(now))
-        for pair in self._transmitting():
-            if pair.left and now >= pair.next_at:
-                effects.append(self._transmit(pair, now))
+            if not self._transmitting():
+                effects.extend(self._due_shots(now))
+        effects.extend(self._transmit(pair, now) for pair in self._transmitting() if now >= pair.next_at)
         return effects
 
     def receive_datagram(self, socket: int, data: bytes, source: Address, now: float) -> list[Effect]:
@@ -242,9 +241,9 @@ class Probing:
             yield Send(shot.socket, data, shot.destination, shot.ttl)
 
     def _transmitting(self) -> list[_Pair]:
-        if self._selected is not None:
-            return [self._selected]
-        return list(self._pairs.values())
+        """Return the pairs that something is still to be sent on; the schedule rests while there are any."""
+        pairs = self._pairs.values() if self._selected is None else (self._selected,)
+        return [pair for pair in pairs if pair.left]
 
     def _transmit(self, pair: _Pair, now: float) -> Send:
         kind, interval = (Kind.ANSWER, ANSWER_INTERVAL) if self._selected is None else (Kind.SELECT, SELECT_INTERVAL)

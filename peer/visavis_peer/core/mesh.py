@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -9,6 +10,8 @@ from visavis_peer.core.effects import DropSession, Effect, SendRefusal
 from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
 from visavis_shared.messages import Answer, CandidateMessage, Offer, PeerInfo
 
+OWN_ID_COUNT: Final = 64
+"""Ids of its own that an agent remembers: more than connections that a server with its defaults has not given up yet."""
 PEER_COUNT: Final = 64
 """Peers that one agent links with: with 10 sockets each it stays below the usual limit of 1,024 descriptors."""
 
@@ -25,13 +28,16 @@ class Mesh:
         self.negotiations: dict[str, Negotiation] = {}
         """By peer id; at most PEER_COUNT. Members beyond that are known but not linked with."""
         self._session_ids = session_ids
+        self._own_ids: deque[str] = deque(maxlen=OWN_ID_COUNT)
+        """This agent's ids, former ones too: the server may not have noticed that they are gone."""
 
     def on_joined(self, own_id: str, members: Iterable[PeerInfo], now: float) -> list[Effect]:
         """The room lists this agent; those already there will offer."""
         effects = self.on_signaling_lost()
         self.own_id = own_id
+        self._own_ids.append(own_id)
         for info in members:
-            if info.peer_id != own_id:
+            if info.peer_id not in self._own_ids:
                 self.members[info.peer_id] = info
                 self._negotiation(info.peer_id, offer_at=now + OFFER_FALLBACK)
         return effects

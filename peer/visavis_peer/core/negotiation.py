@@ -215,11 +215,12 @@ class Negotiation:
         state = self.state
         if not isinstance(state, Checking) or state.session_id != session_id:
             return []
+        former = [] if self.up is None else [DropSession(self.up)]
         self.up, self._up_role = session_id, state.role
         self._suspended = False
         self.failures = 0
         self.state = Idle(None)
-        return [UseSession(session_id, self.peer_id)]
+        return [UseSession(session_id, self.peer_id), *former]
 
     def on_session_suspended(self, session_id: str, now: float) -> list[Effect]:
         """The peer no longer answers on the path of a session: look for another beside it."""

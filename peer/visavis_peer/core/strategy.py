@@ -101,12 +101,12 @@ class Plan:
     reason: str
     """One sentence for the person who runs this side."""
     sockets: int = 0
-    """Sockets that send: those of an opener are new, a prober's single one is that of its server-reflexive candidate."""
+    """Sockets that send. A prober's single one is that of its server-reflexive candidate, all others are new."""
     targets: Targets | None = None
     """None with a role: the peer has yet to tell the ports it got; plan again with its next report."""
     bracket: bool = False
-    """Make one mapping towards a STUN server before the first packet of the plan and one after the last of the first
-    pass, and tell both ports in a new report: the peer predicts this side's ports from them."""
+    """From sockets of their own, make one mapping towards a STUN server right before the first packet and one after as
+    many packets as `sockets`; tell both ports (`port_bracket`) in a new report: the peer aims in between."""
     meeting_port: int | None = None
     """The own port that the peer aims at: allocate until a mapping has it."""
     ttl: int | None = None
@@ -193,7 +193,7 @@ def _probing(local: NatReport, remote: NatReport, mine: NatBehaviour, theirs: Na
         _reason(method, opener="the peer's", prober="this side", block=remote.port_block),
         sockets=1,
         targets=targets,
-        bracket=_must_tell(mine, prober=True) and local.port_bracket is None,
+        bracket=_source_is_predicted(mine) and local.port_bracket is None,
         rate=RATE,
         budget=PROBE_BUDGET,
         duration=DURATION,
@@ -208,8 +208,8 @@ def _opening(
         Role.OPEN,
         _reason(method, opener="this side's", prober="the peer", block=local.port_block),
         sockets=PREDICTED_OPENERS if mine.predictable else _openers(local),
-        targets=_ports_of(remote) if _must_tell(theirs, prober=True) else KnownPort(),
-        bracket=mine.predictable,
+        targets=_ports_of(remote) if _source_is_predicted(theirs) else KnownPort(),
+        bracket=mine.predictable and local.port_bracket is None,
         ttl=OPENER_TTLS[min(situation.round, len(OPENER_TTLS) - 1)],
         rate=RATE,
         budget=PROBE_BUDGET,
@@ -240,9 +240,9 @@ def _reason(method: Method, *, opener: str, prober: str, block: tuple[int, int] 
     return f"{opener} NAT gives out {where}: many mappings there, and {prober} probes until it hits one"
 
 
-def _must_tell(nat: NatBehaviour, *, prober: bool) -> bool:
-    """Whether a prober's own port is unknown to the opener, and follows from its samples."""
-    return prober and nat.predictable and nat.mapping is Mapping.ADDRESS_DEPENDENT
+def _source_is_predicted(prober: NatBehaviour) -> bool:
+    """Whether a prober's one port towards the opener is not that of its candidate, but follows from its samples."""
+    return prober.predictable and prober.mapping is Mapping.ADDRESS_DEPENDENT
 
 
 def _sequence_of(report: NatReport) -> PortSequence | None:

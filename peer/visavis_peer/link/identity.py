@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import hmac
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +18,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from visavis_peer.core.effects import Role
+
 VALIDITY: Final = datetime.timedelta(days=3650)
 """How long a certificate claims to be valid: nobody looks, for its fingerprint is what counts, and clocks are wrong."""
 CERTIFICATE_SIZE: Final = 2048
 """Bytes of a peer's certificate at most; ours have about 300."""
+CLAIM_SIZE: Final = 16
+"""Bytes of a claim: 128 bits of HMAC-SHA256."""
 _SIGNED: Final = b"visavis/1 offerer\0"
 _ALGORITHM: Final = ec.ECDSA(hashes.SHA256())
 
@@ -46,6 +51,15 @@ class Introduction:
             self.answerer_nonce,
         )
         return _SIGNED + "\0".join(parts).encode()
+
+
+    def claim(self, session_id: str, role: Role) -> str:
+        """Return the proof that the side with `role` in a later session holds one end of this link.
+
+        The nonces are known to the two ends only (and to the server, in a room without a secret).
+        """
+        key = hashlib.sha256(self.signed_bytes()).digest()
+        return hmac.digest(key, f"{role}\0{session_id}".encode(), "sha256")[:CLAIM_SIZE].hex()
 
 
 class Identity:

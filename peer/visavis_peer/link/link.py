@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from visavis_peer.core.credits import Overrun
+from visavis_peer.core.effects import Role
 from visavis_peer.core.events import PathInfo
 from visavis_peer.core.paths import PathChoice, Route
 from visavis_peer.errors import AgentError, AuthenticationFailed, LinkClosed, PeerAbsent, Refused
@@ -196,10 +197,14 @@ class Link:
 
     # --- paths: the agent's side --------------------------------------------------------------------------------------
 
+    def claim(self, session_id: str, role: Role) -> str:
+        """Return the proof that the side with `role` in another session holds one end of this link."""
+        return self._connection.introduction.claim(session_id, role)
+
     @property
-    def link_id(self) -> str:
-        """The session in which the link was made."""
-        return self._connection.introduction.link_id
+    def silence(self) -> float:
+        """Seconds since the last sign of life."""
+        return time.monotonic() - self._heard_at
 
     @property
     def up(self) -> bool:

@@ -29,6 +29,8 @@ CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP, TLS, the upgrade and the welcome: six round trips even where one takes a second."""
 HEARTBEAT: Final = 20.0
 """Seconds between this side's pings; a server that is silent for half of it longer is taken for gone."""
+CLOSE_TIMEOUT: Final = 0.5
+"""Seconds that the server has to answer a close frame: on a dead network it never does."""
 MESSAGE_SIZE: Final = 4 << 20
 """Bytes of one message from the server: a member list of 10,000 peers has about 2 MiB."""
 
@@ -73,6 +75,8 @@ class SignalingClient:
         self.welcome: WelcomePayload | None = None
         self.server_address = ""
         """The server's IP address, known once connected."""
+        self.local_address = ""
+        """This machine's address on the connection, known once connected."""
         self._session: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
 
@@ -94,9 +98,14 @@ class SignalingClient:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 self._socket = await self._session.ws_connect(
-                    self.url, heartbeat=HEARTBEAT, max_msg_size=MESSAGE_SIZE, compress=0
+                    self.url,
+                    heartbeat=HEARTBEAT,
+                    max_msg_size=MESSAGE_SIZE,
+                    compress=0,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
                 )
-                self.server_address = _peer_address(self._socket)
+                self.server_address = _address(self._socket.get_extra_info("peername"))
+                self.local_address = _address(self._socket.get_extra_info("sockname"))
                 await self._receive_welcome()
         except BaseException as error:
             await self.close()
@@ -174,10 +183,9 @@ def offered_stun(client: SignalingClient) -> list[tuple[str, int]]:
     return [(host, port) for host, port in offered if host]
 
 
-def _peer_address(socket: aiohttp.ClientWebSocketResponse) -> str:
-    """Return the IP address that the connection leads to, empty when it cannot be told."""
-    peer = socket.get_extra_info("peername")
+def _address(name: tuple[object, ...] | None) -> str:
+    """Return the IP address of a socket's name, empty when it cannot be told."""
     try:
-        return str(ipaddress.ip_address(str(peer[0]).partition("%")[0])) if peer else ""
+        return str(ipaddress.ip_address(str(name[0]).partition("%")[0])) if name else ""
     except ValueError:
         return ""

@@ -1,0 +1,47 @@
+"""Notices when this machine's addresses change: another network, a cable pulled, an address renewed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from visavis_peer.core.addresses import Interface
+
+INTERVAL: Final = 1.0
+"""Seconds between looks, each about a millisecond: a link that moves loses no more than that before it acts."""
+
+
+class NetworkWatch:
+    """Looks at the interfaces again and again; no platform's notification works on all of them."""
+
+    def __init__(
+        self, list_interfaces: Callable[[], Sequence[Interface]], on_change: Callable[[Sequence[Interface]], None]
+    ) -> None:
+        """`on_change` gets all interfaces whenever one of them, or one of their addresses, has changed."""
+        self._list = list_interfaces
+        self._on_change = on_change
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop looking. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def _run(self) -> None:
+        before = await self._look()
+        while True:
+            await asyncio.sleep(INTERVAL)
+            now = await self._look()
+            if now != before:
+                before = now
+                self._on_change(now)
+
+    async def _look(self) -> Sequence[Interface]:
+        return await asyncio.get_running_loop().run_in_executor(None, self._list)
