@@ -15,7 +15,7 @@ from typing import Final
 from tests.netns.lab import KINDS, Lab
 from tests.netns.programs import URL, Program, Record, launch, start_server
 from tests.support.requirements import missing
-from visavis_peer.errors import NoPath
+from visavis_peer.links import RELAY_FIRST
 from visavis_peer.output import describe_nat
 from visavis_shared.endpoints import format_address
 from visavis_shared.nat import NatReport
@@ -108,19 +108,26 @@ def _tell(scene: Scene) -> int:
             _tell_negotiation(name, program.wait_for("negotiating", PATIENCE))
         print()
         for name, program in agents.items():
-            up = program.wait_for("link_up", PATIENCE, otherwise="error")
-            if up["event"] == "error":
-                print(f"{name:5} has no link: {up['message']}")
-                return NoPath.exit_code
-            _tell_link(name, up)
+            _tell_link(name, program.wait_for("link_up", PATIENCE))
         for name, program in agents.items():
             data = program.wait_for("data", PATIENCE)
             print(f"{name:5} got a message over the link: {data['text']!r} from {data['name']}")
+        ends = [program.wait_for("path", PATIENCE, _is_final, otherwise="link_up") for program in agents.values()]
     finally:
         for program in agents.values():
             program.kill()
-    print("\nThe link is direct: no packet of it passed through the server.")
+    for name, end in zip(agents, ends, strict=True):
+        print(f"{name:5} ends on: {end['path']} {end['kind']} after {end['elapsed_ms']:.0f} ms")
+    if all(end["path"] == "direct" for end in ends):
+        print("\nThe link is direct and encrypted end to end: the server carries none of it.")
+    else:
+        print(f"\nThe link goes by the server's relay, encrypted end to end: {ends[0]['reason']}.")
     return 0
+
+
+def _is_final(record: Record) -> bool:
+    """Whether a path is direct, or a relay with the reason why it stays so."""
+    return bool(record["path"] == "direct" or record["reason"] not in (None, RELAY_FIRST))
 
 
 def _tell_endpoint(name: str, program: Program) -> None:
@@ -143,11 +150,8 @@ def _tell_negotiation(name: str, record: Record) -> None:
 
 
 def _tell_link(name: str, record: Record) -> None:
-    rtt = f"{record['rtt_ms']:.1f} ms" if record["rtt_ms"] is not None else "unknown"
-    print(
-        f"{name:5} linked {record['elapsed_ms']:.0f} ms after the OFFER: {record['path']} {record['kind']}, "
-        f"{record['local']} to {record['remote']}, round trip {rtt}"
-    )
+    by = f"{record['local']} to {record['remote']}" if record["local"] else f"by {record['remote']}"
+    print(f"{name:5} linked {record['elapsed_ms']:.0f} ms after the OFFER: {record['path']} {record['kind']}, {by}")
 
 
 if __name__ == "__main__":

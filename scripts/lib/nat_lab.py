@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Final
 
 from tests.netns.lab import KINDS, Lab
@@ -80,16 +81,22 @@ def _matrix(arguments: argparse.Namespace) -> None:
         pairs = [frozenset((left, right)) for right in KINDS]
         shown = [_cell(by_pair[pair]) if column >= row else "" for column, pair in enumerate(pairs)]
         print(f"| {left} | " + " | ".join(shown) + " |")
-    times = sorted(each.first_datagram_ms for each in outcomes.values() if each.first_datagram_ms is not None)
-    print(f"\n{len(times)} pairs linked, {len(cells) - len(times)} could not; OFFER to first datagram: ", end="")
-    print(f"median {times[len(times) // 2]:.0f} ms, maximum {times[-1]:.0f} ms; starts {arguments.skew:g} s apart")
+    direct = [each.direct_ms for each in outcomes.values() if each.direct_ms is not None]
+    print(f"\n{len(direct)} pairs linked directly, {len(cells) - len(direct)} by the relay; ", end="")
+    print(f"starts {arguments.skew:g} s apart; from the OFFER:")
+    for what, times in (
+        ("link up", [each.linked_ms for each in outcomes.values()]),
+        ("first bytes at an application", [each.first_message_ms for each in outcomes.values()]),
+        ("direct path in use", direct),
+    ):
+        print(f"- {what}: median {median(times):.0f} ms, maximum {max(times):.0f} ms")
 
 
 def _cell(outcome: Outcome) -> str:
     if outcome.kinds is None:
-        return "no path"
+        return f"relay {outcome.linked_ms:.0f}"
     short = "".join(kind.partition("-")[2][0] for kind in outcome.kinds)
-    return f"{short} {outcome.first_datagram_ms:.0f}"
+    return f"{short} {outcome.direct_ms:.0f}"
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from tests.netns.lab import KINDS, Client, Lab, Site
-from tests.netns.programs import URL, Program, Record, agent, start
+from tests.netns.programs import Program, Record, agent
+from visavis_peer.links import RELAY_FIRST
 from visavis_shared.nat import plain_ice_links
 
 SKEWS: Final = (0.0, 0.5, 2.0)
 """Seconds between the two starts: a synchronous start hides races."""
 PATIENCE: Final = 20.0
 """Seconds for anything that should take a fraction of one: two cores run many cells at a time."""
-NO_PATH_LIMIT: Final = 10.0
-"""Seconds within which a pair that cannot link must say so."""
 Variant = Literal["", "one-router", "ipv6", "same-lan"]
 """Two separate sites; both agents behind one router; with IPv6 beside; with the same private address on both sides."""
 VARIANTS: Final[dict[Variant, tuple[str, ...]]] = {
@@ -55,18 +54,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened in a cell."""
+    """What happened in a cell; times in milliseconds from the OFFER, on the side that was sooner."""
 
     kinds: tuple[str, str] | None
-    """Candidate types of the selected pair as each side sees them; None where there was no link."""
-    first_datagram_ms: float | None
-    """From the OFFER to the first datagram that an application got, on either side."""
+    """Candidate types of the direct path as each side sees them; None where there was none."""
+    linked_ms: float
+    """Until the link was up, by whatever path."""
+    direct_ms: float | None
+    """Until the direct path was in use; None where there was none."""
+    first_message_ms: float
+    """Until an application had the first bytes of the other."""
     reason: str | None
-    """Why there was no link, in the program's words."""
-    reason_after: float | None
-    """Seconds from both being in the room to that."""
-    exit_code: int | None
-    """Of `visavis ping`, where no link was expected."""
+    """Why the link stays on the relay, in the program's words."""
 
 
 def all_cells() -> list[Cell]:
@@ -115,12 +114,9 @@ class Matrix:
         left, right = self.clients(cell)
         first = agent(left, str(cell), "left")
         time.sleep(cell.skew)  # the skew is what the cell is about
-        if cell.links:
-            second = agent(right, str(cell), "right")
-        else:
-            second = start(right, "ping", "--server", URL, "--room", str(cell), "--name", "right")
+        second = agent(right, str(cell), "right")
         try:
-            return _linked(first, second) if cell.links else _unlinked(first, second)
+            return _outcome(first, second, direct=cell.links)
         except AssertionError as error:
             raise AssertionError(f"{error}\n--- left\n{first.transcript()}\n--- right\n{second.transcript()}") from None
         finally:
@@ -128,43 +124,41 @@ class Matrix:
                 program.kill()
 
 
-def _linked(left: Program, right: Program) -> Outcome:
-    """Wait until both sides are linked directly and have got the other's datagram."""
-    ups = [program.wait_for("link_up", PATIENCE) for program in (left, right)]
-    data = [program.wait_for("data", PATIENCE) for program in (left, right)]
+def _outcome(left: Program, right: Program, *, direct: bool) -> Outcome:
+    """Wait until both sides have each other's message, and until the path is the one that it must be."""
+    programs = (left, right)
+    ups = [program.wait_for("link_up", PATIENCE) for program in programs]
+    data = [program.wait_for("data", PATIENCE) for program in programs]
     assert [record["text"] for record in data] == ["I am right", "I am left"]
-    assert all(record["path"] == "direct" for record in ups)
+    wanted = _is_direct if direct else _is_explained
+    paths = [program.wait_for("path", PATIENCE, wanted, otherwise="link_up") for program in programs]
+    offered_at = _offered_at(*programs)
+
+    def since(records: list[Record]) -> float:
+        return float((min(record["ts"] for record in records) - offered_at) * 1000)
+
+    if not direct:
+        for program in programs:
+            assert not any(map(_is_direct, program.records)), "a direct path where the oracle knows of none"
     return Outcome(
-        kinds=(ups[0]["kind"], ups[1]["kind"]),
-        first_datagram_ms=(min(record["ts"] for record in data) - _offered_at(left, right)) * 1000,
-        reason=None,
-        reason_after=None,
-        exit_code=None,
+        kinds=(paths[0]["kind"], paths[1]["kind"]) if direct else None,
+        linked_ms=since(ups),
+        direct_ms=since(paths) if direct else None,
+        first_message_ms=since(data),
+        reason=None if direct else str(paths[0]["reason"]),
     )
+
+
+def _is_direct(record: Record) -> bool:
+    return record.get("path") == "direct"
+
+
+def _is_explained(record: Record) -> bool:
+    """Whether a relayed path says why, after the checks have failed."""
+    return record.get("path") == "relay" and record["reason"] != RELAY_FIRST
 
 
 def _offered_at(*programs: Program) -> float:
-    """Return when the OFFER that led to the link was sent, by the offerer's own account."""
-    for program in programs:
-        up = program.first("link_up")
-        roles = [record["role"] for record in program.records if record["event"] == "negotiating"]
-        if up is not None and roles and roles[-1] == "offerer":
-            return float(up["ts"]) - float(up["elapsed_ms"]) / 1000
-    raise AssertionError("neither side says that it has offered")
-
-
-def _unlinked(waiting: Program, pinging: Program) -> Outcome:
-    """Wait until `visavis ping` has given up, and see that neither side has a link."""
-    code = pinging.finish(PATIENCE)
-    failure: Record | None = pinging.first("error")
-    assert failure is not None, "no reason given"
-    together = [program.wait_for("peer_joined", 1)["ts"] for program in (waiting, pinging)]
-    assert waiting.first("link_up") is None
-    assert pinging.first("link_up") is None
-    return Outcome(
-        kinds=None,
-        first_datagram_ms=None,
-        reason=str(failure["message"]),
-        reason_after=failure["ts"] - max(together),
-        exit_code=code,
-    )
+    """Return when the OFFER that led to the link was sent: by the account of the side that saw it first."""
+    ups = [program.wait_for("link_up", PATIENCE) for program in programs]
+    return min(float(up["ts"]) - float(up["elapsed_ms"]) / 1000 for up in ups)

@@ -11,7 +11,7 @@ from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
 from visavis_shared.messages import Answer, CandidateMessage, Offer, PeerInfo
 
 OWN_ID_COUNT: Final = 64
-"""Ids of its own that an agent remembers: more than connections that a server with its defaults has not given up yet."""
+"""Ids of its own that an agent remembers: more than a server with its defaults has not given up yet."""
 PEER_COUNT: Final = 64
 """Peers that one agent links with: with 10 sockets each it stays below the usual limit of 1,024 descriptors."""
 

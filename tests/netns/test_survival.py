@@ -1,0 +1,188 @@
+"""A transfer runs while the network misbehaves: no byte is lost or doubled, and it goes on soon after."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from tests.netns.lab import Client, Lab, Site
+from tests.netns.programs import URL, Program, Record, start_server
+from tests.support.requirements import require
+from visavis_shared.invite import encode_secret
+
+STALL: Final = 10.0
+"""Seconds after the network is back within which a transfer must go on: the promise."""
+NOTICED: Final = 30.0
+"""Seconds within which a peer that was killed must be noticed: the promise."""
+FALLBACK: Final = 3.0
+"""Seconds within which a link whose direct path has died must be back by the relay: the promise."""
+PATIENCE: Final = 20.0
+SECRET: Final = encode_secret(bytes(range(16)))
+
+
+class Transfer:
+    """Two machines behind NATs that exchange numbered bytes."""
+
+    def __init__(self, lab: Lab, name: str, kinds: tuple[str, str], *more: str) -> None:
+        self.sites: tuple[Site, Site] = (lab.site(f"{name}-l", kinds[0]), lab.site(f"{name}-r", kinds[1]))
+        invite = f"{URL}/r/{name}#{SECRET}"
+        self.programs = [
+            Program(
+                site.clients[0].namespace.popen(
+                    [sys.executable, "-m", "tests.netns.transfer", invite, side, *more],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+            )
+            for site, side in zip(self.sites, ("left", "right"), strict=True)
+        ]
+        for program in self.programs:
+            program.wait_for("received", PATIENCE, lambda record: record["size"] > 1_000_000)
+
+    @property
+    def clients(self) -> tuple[Client, Client]:
+        return self.sites[0].clients[0], self.sites[1].clients[0]
+
+    def settle(self, path: str) -> None:
+        """Wait until both sides say that they use `path`."""
+        for program in self.programs:
+            program.wait_for("path", PATIENCE, lambda record: record["path"] == path, otherwise="link_up")
+
+    def goes_on(self, within: float) -> float:
+        """Wait until both directions carry bytes again; return the seconds that took."""
+        began = time.time()
+        for program in self.programs:
+            self._next(program, began, within)
+        return time.time() - began
+
+    def _next(self, program: Program, began: float, within: float) -> Record:
+        def news(record: Record) -> bool:
+            if record["ts"] <= began:
+                return False
+            before = [each["size"] for each in program.records if each["event"] == "received" and each["ts"] <= began]
+            return bool(record["size"] > max(before, default=0))
+
+        return program.wait_for("received", within, news)
+
+    def check(self) -> None:
+        """See that nothing went wrong on either side, and that the link was never another one."""
+        for program in self.programs:
+            assert program.process.poll() is None, program.transcript()
+            assert program.first("wrong") is None, program.transcript()
+            assert program.first("link_down") is None, program.transcript()
+            assert len([record for record in program.records if record["event"] == "started"]) == 1
+
+    def kill(self) -> None:
+        for program in self.programs:
+            program.kill()
+
+
+class World:
+    """The lab with a server that can be killed."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.server = start_server(lab)
+
+    def restart_server(self, pause: float) -> None:
+        self.server.kill()
+        self.server.wait()
+        time.sleep(pause)  # the outage is what the test is about
+        self.server = start_server(self.lab)
+
+
+@pytest.fixture(scope="module")
+def world(lab: Lab) -> World:
+    require("netns")
+    return World(lab)
+
+
+@pytest.fixture
+def transfer(world: World, request: pytest.FixtureRequest) -> Iterator[Transfer]:
+    kinds, *more = getattr(request, "param", (("port-restricted", "port-restricted"),))
+    made = Transfer(world.lab, request.node.name.partition("[")[0][-20:].strip("_").replace("_", "-"), kinds, *more)
+    try:
+        yield made
+    finally:
+        made.kill()
+
+
+RELAYED = pytest.mark.parametrize("transfer", [(("port-restricted", "symmetric"), "--relay", "only")], indirect=True)
+
+
+@pytest.mark.timeout(120)
+def test_the_mappings_are_flushed(transfer: Transfer) -> None:
+    transfer.settle("direct")
+    transfer.sites[0].flush()
+    transfer.goes_on(STALL)
+    transfer.check()
+
+
+@pytest.mark.timeout(120)
+def test_the_address_changes(transfer: Transfer) -> None:
+    transfer.settle("direct")
+    client = transfer.clients[0]
+    network = client.address.rpartition(".")[0]
+    client.namespace.configure(
+        f"addr add {network}.77/24 dev eth0",
+        f"addr del {client.address}/24 dev eth0",
+        f"route replace default via {network}.254",
+    )
+    transfer.goes_on(STALL)
+    transfer.check()
+
+
+@pytest.mark.timeout(180)
+def test_the_interface_is_down_for_a_while(transfer: Transfer) -> None:
+    transfer.settle("direct")
+    client = transfer.clients[0]
+    client.namespace.configure("link set eth0 down")
+    time.sleep(20)  # the outage is what the test is about
+    client.namespace.configure("link set eth0 up", f"route replace default via {client.address.rpartition('.')[0]}.254")
+    transfer.goes_on(STALL)
+    transfer.check()
+
+
+@pytest.mark.timeout(120)
+def test_the_server_is_killed_and_comes_back(world: World, transfer: Transfer) -> None:
+    transfer.settle("direct")
+    world.restart_server(2.0)
+    assert transfer.goes_on(2.0) < 2.0
+    for program in transfer.programs:
+        program.wait_for("joined", PATIENCE, lambda record: record["ts"] > time.time() - PATIENCE)
+    transfer.check()
+
+
+@RELAYED
+@pytest.mark.timeout(120)
+def test_the_relay_is_killed_and_comes_back(world: World, transfer: Transfer) -> None:
+    world.restart_server(1.0)
+    transfer.goes_on(STALL)
+    transfer.check()
+
+
+@pytest.mark.timeout(120)
+def test_the_direct_path_dies_and_the_relay_takes_over(transfer: Transfer) -> None:
+    transfer.settle("direct")
+    router = transfer.sites[0].router
+    router.nft("table ip cut { chain forward { type filter hook forward priority -10; meta l4proto udp drop; } }")
+    assert transfer.goes_on(FALLBACK) < FALLBACK
+    transfer.settle("relay")
+    router.run("nft", "delete", "table", "ip", "cut")
+    transfer.goes_on(STALL)
+    transfer.check()
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_agent_is_noticed(transfer: Transfer) -> None:
+    transfer.settle("direct")
+    killed, other = transfer.programs
+    began = time.time()
+    killed.kill()
+    down = other.wait_for("link_down", NOTICED)
+    assert down["ts"] - began < NOTICED
