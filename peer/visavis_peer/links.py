@@ -11,7 +11,7 @@ from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, PathChang
 from visavis_peer.errors import AgentError, AuthenticationFailed
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.link import Link, LinkCallbacks
-from visavis_peer.link.quic import SecureConnection
+from visavis_peer.link.quic import SecureConnection, warm_up
 from visavis_peer.net.relay import RelayClient
 from visavis_peer.sessions import Session
 from visavis_shared import limits
@@ -66,6 +66,7 @@ class Links:
         self._make_relay: Callable[[], RelayClient] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._warming = self._loop.run_in_executor(None, warm_up)
 
     @property
     def up(self) -> list[Link]:
@@ -276,5 +277,4 @@ class Links:
         for relay in self._relays:
             self._spawn(relay)
         self._relays.clear()
-        if self._closing:
-            await asyncio.wait(self._closing)
+        await asyncio.wait([self._warming, *self._closing])
