@@ -52,7 +52,6 @@ class Introduction:
         )
         return _SIGNED + "\0".join(parts).encode()
 
-
     def claim(self, session_id: str, role: Role) -> str:
         """Return the proof that the side with `role` in a later session holds one end of this link.
 

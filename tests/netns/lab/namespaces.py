@@ -78,7 +78,12 @@ class Namespace:
         return run("ip", "netns", "exec", self.name, *command)
 
     def popen(
-        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        **options: Any,
     ) -> subprocess.Popen[str]:
         """Start a program inside; its pid is the program's own, and `close` ends it if it still runs.
 
@@ -87,7 +92,7 @@ class Namespace:
         process = subprocess.Popen(
             ["ip", "netns", "exec", self.name, *command],
             text=True,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             process_group=0,
             env={**os.environ, **(env or {})},
             **options,
@@ -119,9 +124,11 @@ class Namespace:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            for stream in (process.stdout, process.stderr):
+            for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
-                    stream.close()
+                    # what a killed process has not read cannot be flushed any more
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
         self._processes.clear()
         remove(self.name)
 
