@@ -231,11 +231,11 @@ class Agent:
         """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""
         self.peer_id = client.peer_id
         self._events.publish(Ready(self.settings.server, client.peer_id))
+        self._offer_relay(client)
         session = await self._pool.start(await resolve(self._stun_servers(client)))
         endpoint = await self._study.first_endpoint(session)
         while not self._outbox.empty():
             self._outbox.get_nowait()  # meant for peers by the ids they had before
-        self._offer_relay(client)
         payload = JoinPayload(display_name=self.settings.name, endpoint=endpoint)
         await client.send(Join(room_id=self.settings.room, payload=payload, request_id=_JOIN))
         self._local_address = client.local_address
@@ -280,10 +280,11 @@ class Agent:
         links = self._peering.links
         offer = client.welcome.relay if client.welcome is not None else None
         if offer is None:
-            links.offer_relay(None)
+            links.offer_relay(None, only=False)
         else:
-            url, token = relay_url(self._url), offer.token
-            links.offer_relay(lambda: RelayClient(url, token, links.on_relayed, links.on_relay_state))
+            url, token, only = relay_url(self._url), offer.token, offer.mode == "only"
+            links.offer_relay(lambda: RelayClient(url, token, links.on_relayed, links.on_relay_state), only=only)
+            self._pool.relay_only = only or self.settings.relay == "only"
 
     def _stun_servers(self, client: SignalingClient) -> list[tuple[str, int]]:
         """Return the configured STUN servers, or those that the signaling server offers."""

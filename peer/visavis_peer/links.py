@@ -8,7 +8,7 @@ from typing import Final, Literal, Protocol
 
 from visavis_peer.core.effects import Introduce, Role
 from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, PathChanged, PathInfo
-from visavis_peer.errors import AgentError, AuthenticationFailed
+from visavis_peer.errors import AgentError, AuthenticationFailed, Refused
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.link import Link, LinkCallbacks
 from visavis_peer.link.quic import SecureConnection, warm_up
@@ -19,6 +19,7 @@ from visavis_shared.messages import OfferPayload
 
 RelayPolicy = Literal["auto", "never", "only"]
 RELAY_FIRST: Final = "no direct path has been found yet"
+RELAY_AGAIN: Final = "the direct path no longer works"
 LIVELY: Final = 10.0
 """Seconds since the last sign of life for which a link counts as alive: two of its pings."""
 RELAY_ONLY: Final = "only the relay is allowed"
@@ -66,6 +67,7 @@ class Links:
         self._make_relay: Callable[[], RelayClient] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._closed = False
         self._warming = self._loop.run_in_executor(None, warm_up)
 
     @property
@@ -129,7 +131,7 @@ class Links:
         if entry.link.peer_id != effect.peer_id and entry.link.up and entry.link.silence < LIVELY:
             return effect.peer_id
         del self._entries[effect.instance]
-        entry.link.close("the peer has started anew")
+        entry.link.close("a new link takes its place")
         return effect.instance
 
     def _make(self, key: str, effect: Introduce, session: Session, name: str | None) -> _Entry:
@@ -166,7 +168,9 @@ class Links:
     def lose_direct(self, session: Session) -> None:
         """Carry nothing on a session any longer."""
         for entry in list(self._entries.values()):
-            if session.ice is not None:
+            if session.ice is not None and entry.link.direct is session.ice:
+                entry.relay_reason = RELAY_ONLY if self._policy == "only" else RELAY_AGAIN
+                self._show_relay(entry)
                 entry.link.lose_direct(session.ice)
 
     def receive(self, session: Session, datagrams: list[bytes]) -> None:
@@ -193,8 +197,15 @@ class Links:
 
     # --- relay --------------------------------------------------------------------------------------------------------
 
-    def offer_relay(self, make: Callable[[], RelayClient] | None) -> None:
-        """Take what makes a connection to the server's relay; None: there is no relay."""
+    def offer_relay(self, make: Callable[[], RelayClient] | None, *, only: bool) -> None:
+        """Take what makes a connection to the server's relay; None: there is no relay. With `only`, use nothing else.
+
+        Raises Refused when the server wants nothing else and this agent nothing like it.
+        """
+        if only and self._policy == "never":
+            raise Refused("the server allows no links but by its relay, and this agent none by a relay (--relay never)")
+        if only:
+            self._policy = "only"
         self._make_relay = None if self._policy == "never" else make
         self._relay = None
 
@@ -261,7 +272,7 @@ class Links:
         if isinstance(error, AuthenticationFailed):
             message = f"authentication failed: {error}"
             self._owner.emit(Failure(error.name, message, link.peer_id, link.name))
-        if link.announced:
+        if link.announced and not self._closed:
             self._owner.emit(LinkDown(link.peer_id, link.name, str(error)))
         if current:  # not one that another has replaced
             self._owner.on_link_closed(link)
@@ -272,8 +283,9 @@ class Links:
 
     async def close(self) -> None:
         """Close every link, telling the peers, and every relay connection."""
+        self._closed = True
         for entry in list(self._entries.values()):
-            entry.link.close("closed by the peer")
+            entry.link.close("")
         for relay in self._relays:
             self._spawn(relay)
         self._relays.clear()

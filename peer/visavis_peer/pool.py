@@ -26,6 +26,8 @@ class SessionPool:
         """Whether the spare session was made for addresses of before."""
         self._lock = asyncio.Lock()
         self._refill: asyncio.Task[None] | None = None
+        self.relay_only = settings.relay == "only"
+        """Whether sessions use relayed candidates only (RFC 8828 section 5.2, mode 4 without the proxy)."""
         self.choice = AddressChoice((), ())
         """Which addresses the latest session uses and which not."""
 
@@ -82,7 +84,7 @@ class SessionPool:
         # reading the interfaces takes system calls and on Linux a few small files
         interfaces = await loop.run_in_executor(None, list_interfaces)
         self.choice = choose_addresses(interfaces, self._settings.interfaces)
-        session = IceSession(policy="relay" if self._settings.relay == "only" else "auto")
+        session = IceSession(policy="relay" if self.relay_only else "auto")
         try:
             for problem in await session.bind(self.choice.used, self._settings.ports):
                 logger.info("address left out: %s", problem)

@@ -22,8 +22,8 @@ from visavis_peer.core.strategy import KnownPort, Plan, PortRange, Ports, Role
 from visavis_shared.endpoints import format_address
 from visavis_shared.stun import Address
 
-OPENER_INTERVAL: Final = 0.00025
-"""Seconds between openers of one pass: 256 within 64 ms, a burst of which the smallest router queues each."""
+OPENER_INTERVAL: Final = 0.0001
+"""Seconds between openers of one pass: 256 within 26 ms, 20 KB that the smallest router has room for."""
 PASS_INTERVAL: Final = 1.0
 """Seconds between passes of openers: a lost one gets another chance, and no second sees more than 300 packets."""
 CATCH_UP: Final = 0.02
@@ -90,11 +90,11 @@ class NothingFound:
 
 
 Effect = Send | PairFound | NothingFound
-Shuffle = Callable[[list[int]], None]
-"""Brings a list into random order in place; random.Random(...).shuffle."""
+Sample = Callable[[range, int], list[int]]
+"""Draws so many different numbers in random order: the `sample` of a random.Random."""
 
 
-def shots(plan: Plan, remote: Address, seen: Collection[str], shuffle: Shuffle) -> tuple[Shot, ...]:
+def shots(plan: Plan, remote: Address, seen: Collection[str], sample: Sample) -> tuple[Shot, ...]:
     """Return the schedule of a plan, at most `plan.budget` shots within `plan.duration`.
 
     `remote` is the peer's server-reflexive address, `seen` the IP addresses that the signaling server has seen the
@@ -102,7 +102,7 @@ def shots(plan: Plan, remote: Address, seen: Collection[str], shuffle: Shuffle) 
     """
     if remote[0] not in seen:
         raise AddressNotSeen(remote)
-    ports = _target_ports(plan, remote, shuffle)
+    ports = _target_ports(plan, remote, sample)
     match plan.role:
         case Role.OPEN:
             schedule = _opening(plan, [(remote[0], port) for port in ports])
@@ -117,16 +117,14 @@ def shots(plan: Plan, remote: Address, seen: Collection[str], shuffle: Shuffle) 
     return tuple(schedule)[: plan.budget]
 
 
-def _target_ports(plan: Plan, remote: Address, shuffle: Shuffle) -> list[int]:
+def _target_ports(plan: Plan, remote: Address, sample: Sample) -> list[int]:
     match plan.targets:
         case KnownPort():
             return [remote[1]]
         case Ports(ports) if ports:
             return list(ports)
         case PortRange(low, high):
-            every = list(range(low, high + 1))
-            shuffle(every)
-            return every
+            return sample(range(low, high + 1), min(plan.budget, high - low + 1))
         case _:
             raise ValueError("this plan has no target yet: plan again with the peer's next report")
 
@@ -232,10 +230,10 @@ class Probing:
     def _due_shots(self, now: float) -> Iterator[Send]:
         while self._next_shot < len(self._shots):
             shot = self._shots[self._next_shot]
-            late = now - self._origin - shot.at
-            if late < 0:
+            due = self._origin + shot.at
+            if now < due:
                 return
-            self._origin += max(0.0, late - CATCH_UP)
+            self._origin += max(0.0, now - due - CATCH_UP)
             data = self._seal.encode(Probe(Kind.PROBE, self._next_shot))
             self._next_shot += 1
             yield Send(shot.socket, data, shot.destination, shot.ttl)

@@ -22,6 +22,7 @@ from visavis_peer.errors import AgentError, AuthenticationFailed, LinkClosed, Pe
 from visavis_peer.link import control, quic
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.streams import StreamReader, StreamTable, StreamWriter
+from visavis_shared.ids import printable
 
 RECEIVE_COUNT: Final = 1024
 """Datagrams kept for a reader that is busy, 1.2 MB at most; the oldest are dropped, as UDP does."""
@@ -390,9 +391,11 @@ class Link:
                 self._announce()
             case quic.Alive():
                 self._rtt = time.monotonic() - self._asked_at
-            case quic.Terminated(code, reason, authentic):
+            case quic.Terminated(code, reason, authentic, by_peer):
                 kind = AuthenticationFailed if not authentic else Refused if code == quic.REFUSED else LinkClosed
-                self._end(kind(reason or "closed by the peer"))
+                if by_peer:
+                    reason = "closed by the peer" + (f": {printable(reason)}" if reason else "")
+                self._end(kind(reason))
             case _:
                 assert_never(event)
 

@@ -113,6 +113,8 @@ class Terminated:
     reason: str
     authentic: bool
     """False when the peer was not who it had to be."""
+    by_peer: bool
+    """Whether the peer, and not this side, has ended it."""
 
 
 ConnectionEvent = Established | StreamData | StreamReset | StreamStopped | Datagram | Control | Alive | Terminated
@@ -240,7 +242,7 @@ class SecureConnection:
     def close(self, code: int, reason: str) -> None:
         """End the connection; `take_datagrams` has the notice to the peer."""
         if self.terminated is None:
-            self._terminate(code, reason, authentic=code != AUTHENTICATION_FAILED)
+            self._terminate(code, reason, authentic=code != AUTHENTICATION_FAILED, by_peer=False)
             if self._quic is not None:
                 self._quic.close(code, reason_phrase=reason)
 
@@ -299,7 +301,7 @@ class SecureConnection:
                     self._establish()
             case quic_events.ConnectionTerminated(error_code=code, reason_phrase=reason):
                 authentic = code not in ((AUTHENTICATION_FAILED,) if self.established else (1, _BAD_CERTIFICATE))
-                self._terminate(code, reason, authentic=authentic)
+                self._terminate(code, reason, authentic=authentic, by_peer=True)
             case quic_events.StreamDataReceived(stream_id=stream_id, data=data) if stream_id == CONTROL_STREAM:
                 self._on_control(data)
             case _ if self.established:
@@ -347,11 +349,11 @@ class SecureConnection:
                 pass
 
     def _fail(self, reason: str) -> None:
-        self._terminate(PROTOCOL_VIOLATION, reason, authentic=True)
+        self._terminate(PROTOCOL_VIOLATION, reason, authentic=True, by_peer=False)
 
-    def _terminate(self, code: int, reason: str, *, authentic: bool) -> None:
+    def _terminate(self, code: int, reason: str, *, authentic: bool, by_peer: bool) -> None:
         if self.terminated is None:
-            self.terminated = Terminated(code, reason, authentic)
+            self.terminated = Terminated(code, reason, authentic, by_peer)
             self._events.append(self.terminated)
 
 

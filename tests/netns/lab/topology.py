@@ -4,7 +4,8 @@
                                                 │
                                             signaling   11.0.0.1 and 11.0.0.2
 
-Three routed hops lie between the outer sides of any two sites, so an opener of TTL 4 dies on the way.
+Three routed hops lie between the outer sides of any two sites, so an opener of TTL 4 dies on the way. The links of
+clients and routers can be cut, and with `cables=True` impaired; a second router can be put behind a site's carrier.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Final, Self
 
+from tests.netns.engine.impairment import PERFECT, Impairment
 from tests.netns.lab.kinds import KINDS, Kind
+from tests.netns.lab.links import DirectionName, Link
 from tests.netns.lab.namespaces import Namespace, connect, names, remove, remove_leftovers
-from tests.netns.lab.networks import DEFAULT, GATEWAY, SITE_COUNT, Network, Plan, plan
+from tests.netns.lab.networks import DEFAULT, GATEWAY, SITE_COUNT, Network, plan
+from tests.netns.lab.site import Client, Site, forget_udp
 
 SIGNALING: Final = ("11.0.0.1", "11.0.0.2")
 """Addresses of the signaling host: STUN needs two."""
@@ -33,99 +37,6 @@ _LABS: Final = itertools.count(1)
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came; like Ctrl-C it ends pytest, where SystemExit would only fail the running test."""
-
-
-class Client:
-    """A host inside a site; `address6` is None in a site without IPv6."""
-
-    def __init__(self, site: Site, namespace: Namespace, address: str, address6: str | None) -> None:
-        self.site = site
-        self.namespace = namespace
-        self.address = address
-        self.address6 = address6
-
-    @property
-    def public_address(self) -> str:
-        """The IPv4 address by which the outside knows this host."""
-        return self.site.public_address if self.site.kind.translates else self.address
-
-
-class Site:
-    """A router of some kind, perhaps behind a carrier's, and its clients on one LAN."""
-
-    def __init__(self, name: str, kind: Kind, segments: Plan, namespace: Callable[[str], Namespace]) -> None:
-        """`namespace` makes the namespaces."""
-        self.name = name
-        self.kind = kind
-        self.clients: list[Client] = []
-        self._segments = segments
-        self._namespace = namespace
-        self._routers: list[tuple[Namespace, Kind]] = []
-
-    @property
-    def public_address(self) -> str:
-        """The outermost router's address, which is what the outside sees of a site that translates."""
-        return self._segments.wan.address(1)
-
-    @property
-    def router(self) -> Namespace:
-        """The router that the clients are behind."""
-        return self._routers[-1][0]
-
-    def build(self, core: Namespace, uplink_device: str, client_count: int) -> None:
-        """Make the site from the outside in: its own hop at the provider, its routers, its clients."""
-        segments = self._segments
-        stages = [(f"{self.name}-router", self.kind, segments.home)]
-        if self.kind.carrier is not None:
-            stages.insert(0, (f"{self.name}-carrier", KINDS[self.kind.carrier], segments.carrier))
-        prefixes = [prefix for _, _, inside in stages for prefix in inside.routed]
-
-        outer, segment = self._namespace(f"{self.name}-isp"), segments.wan
-        connect(core, uplink_device, outer, "wan")
-        core.configure(
-            *segments.uplink.attach(uplink_device, GATEWAY),
-            *segments.uplink.routes(1, *segments.wan.routed, *prefixes),
-        )
-        _furnish(outer, segments.uplink, segment)
-        for name, kind, inside in stages:
-            router = self._namespace(name)
-            _plug(outer, "inner", router, "wan")
-            _furnish(router, segment, inside)
-            router.nft(kind.ruleset() + kind.ruleset_v6())
-            outer.configure(*segment.routes(1, *prefixes))
-            self._routers.append((router, kind))
-            prefixes = [prefix for prefix in prefixes if prefix not in inside.routed]
-            outer, segment = router, inside
-        self.clients = [self._client(index) for index in range(client_count)]
-
-    def _client(self, index: int) -> Client:
-        namespace, home, host = self._namespace(f"{self.name}-{index}"), self._segments.home, index + 1
-        _plug(self.router, f"client-{index}", namespace, "eth0")
-        namespace.configure(*home.attach("eth0", host), *home.routes(GATEWAY, *DEFAULT))
-        return Client(self, namespace, home.address(host), home.address6(host))
-
-    def flush(self) -> None:
-        """Forget all mappings and filters of the site's routers."""
-        for router, kind in self._routers:
-            router.run("conntrack", "-F")
-            for each in kind.dynamic:
-                router.run("nft", "flush", *each)
-
-
-def _furnish(router: Namespace, outside: Network, inside: Network) -> None:
-    """Make `router` number 1 of the segment outside and the gateway of the one inside."""
-    router.configure(
-        *outside.attach("wan", 1),
-        *outside.routes(GATEWAY, *DEFAULT),
-        "link add lan type bridge",
-        *inside.attach("lan", GATEWAY),
-    )
-
-
-def _plug(router: Namespace, port: str, inner: Namespace, device: str) -> None:
-    """Lay a cable from the LAN side of `router` to `device` of `inner`."""
-    connect(router, port, inner, device)
-    router.configure(f"link set {port} master lan", f"link set {port} up")
 
 
 class Lab:
@@ -168,23 +79,87 @@ class Lab:
             *network.attach("eth0", 1), *network.attach("eth0", 2), *network.routes(GATEWAY, *DEFAULT)
         )
 
-    def site(self, name: str, kind: str, clients: int = 1, *, ipv6: bool = False, lan: int | None = None) -> Site:
-        """Add a site of the named kind with `clients` hosts on one LAN; also while programs run in others.
+    def site(
+        self,
+        name: str,
+        kind: str | Kind,
+        clients: int = 1,
+        *,
+        ipv6: bool = False,
+        lan: int | None = None,
+        cables: bool = False,
+        behind: Site | None = None,
+    ) -> Site:
+        """Add a site of a kind (its name, or one made by `user_kind`) with `clients` hosts on one LAN.
 
-        With `ipv6` every host has a routed address too, behind a stateful firewall. `lan` is the number of the LAN,
-        192.168.`lan`.0/24, by default one that no other site has; public sites have none.
+        Also while programs run in others. With `ipv6` every host has a routed address too, behind a stateful firewall.
+        `lan` is the number of the LAN, 192.168.`lan`.0/24, by default one that no other site has; public sites have
+        none. With `cables` the site's links can be impaired. `behind` is a site with a carrier, whose customer this
+        one becomes as well.
 
-        Raises ValueError for the 201st site.
+        Raises ValueError for the 201st site, and for one that cannot be where it is to be.
         """
         number = len(self.sites) + 1
         if number > SITE_COUNT:
             raise ValueError(f"a lab has at most {SITE_COUNT} sites")
-        chosen = KINDS[kind]
+        if behind is not None and ipv6:
+            raise ValueError("a site behind another's carrier has no IPv6")
+        chosen = KINDS[kind] if isinstance(kind, str) else kind
         segments = plan(number, lan=(number if lan is None else lan) if chosen.translates else None, ipv6=ipv6)
-        site = Site(name, chosen, segments, lambda each: self._namespace(each, ipv6=ipv6))
+        site = Site(name, chosen, segments, lambda each: self._namespace(each, ipv6=ipv6), cables=cables, behind=behind)
         self.sites.append(site)
-        site.build(self.core, f"site-{number}", clients)
+        if behind is None:
+            site.build(self.core, f"site-{number}", clients)
+        else:
+            site.build_behind(behind, clients)
         return site
+
+    def flush_nat(self, site: Site) -> None:
+        """Have the NATs of `site` rebind: all UDP mappings are gone, and whoever had one gets another external port.
+
+        TCP connections stay.
+        """
+        site.rebind()
+
+    def change_address(self, place: Site | Client) -> None:
+        """Give a host another address on its LAN, or a site another public one (a site that translates).
+
+        Raises ValueError where there is none to give.
+        """
+        if isinstance(place, Client):
+            place.change_address()
+        else:
+            place.outermost.change_address()
+
+    def link_down(self, place: Site | Client) -> None:
+        """Cut a host's cable, or a site's to the internet; the device at its inner end loses its carrier."""
+        _link(place).cut()
+
+    def link_up(self, place: Site | Client) -> None:
+        """Mend what `link_down` has cut."""
+        _link(place).mend()
+
+    def impair(
+        self, place: Site | Client, impairment: Impairment = PERFECT, direction: DirectionName | None = None
+    ) -> None:
+        """Treat what a host's cable, or a site's to the internet, carries from now on so; both directions by default.
+
+        Raises NotImpairable where the site has been built without `cables`.
+        """
+        _link(place).impair(impairment, direction)
+
+    def block_udp(self, site: Site) -> None:
+        """Have the site's router drop UDP of both families, in both directions, until `unblock_udp`."""
+        site.router.nft(
+            "add table inet blocked\n"
+            "flush table inet blocked\n"
+            "table inet blocked { chain udp { type filter hook forward priority filter; meta l4proto udp drop; } }"
+        )
+
+    def unblock_udp(self, site: Site) -> None:
+        """Let UDP pass again; what the router remembers of it is gone."""
+        site.router.nft("add table inet blocked\ndelete table inet blocked")
+        forget_udp(site.router)
 
     def _namespace(self, name: str, *, ipv6: bool) -> Namespace:
         namespace = Namespace(f"{self._prefix}{name}", ipv6=ipv6)
@@ -202,6 +177,10 @@ class Lab:
                     remove(name)
         self._namespaces.clear()
         self.sites.clear()
+
+
+def _link(place: Site | Client) -> Link:
+    return place.link if isinstance(place, Client) else place.uplink
 
 
 @contextlib.contextmanager
