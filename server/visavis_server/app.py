@@ -13,18 +13,21 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from visavis_server import __version__
+from visavis_server import __version__, relay
 from visavis_server.core.hub import Hub
+from visavis_server.core.relay import Relay
 from visavis_server.core.rules import Exposure
 from visavis_server.core.stun import StunService
+from visavis_server.outbox import Outbox
+from visavis_server.relay import RelayConnections
 from visavis_server.rest import RestApi, decoded_path, refusal
 from visavis_server.settings import Settings
 from visavis_server.stun import StunResponder, open_sockets
 from visavis_server.switchboard import Switchboard
-from visavis_server.websocket import WebSocketEndpoint
+from visavis_server.websocket import WebSocketEndpoint, observed_endpoint
 from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
-from visavis_shared.messages import ServerLimits, StunServer, WelcomePayload
+from visavis_shared.messages import RelayOffer, ServerLimits, StunServer, WelcomePayload
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +57,11 @@ class SignalingServer:
         """TCP port, known once started."""
         self.stun_ports: tuple[int, int] | None = None
         """UDP ports, known once started; None without STUN."""
-        self.hub = Hub(settings.rules)
+        self.relay = None if settings.relay == "never" else Relay(settings.relay_rules)
+        self.hub = Hub(settings.rules, self.relay)
         self._stun: StunResponder | None = None
+        self._relay_connections: RelayConnections | None = None
+        self._relay_endpoint: WebSocketEndpoint | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -94,8 +100,14 @@ class SignalingServer:
             self._welcome(),
             settings.cleanup_interval,
             hash_addresses=settings.log_addresses == "hashed",
+            relay_offer=_relay_offer(settings),
         )
-        self._websocket = WebSocketEndpoint(self._switchboard)
+        self._websocket = WebSocketEndpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
+        if self.relay is not None:
+            self._relay_connections = RelayConnections(self.relay, settings.ping_interval)
+            self._relay_endpoint = WebSocketEndpoint(
+                self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
+            )
         self._rest = RestApi(self.hub)
         self._http = web.Server(self._handle, access_log=None, keepalive_timeout=IDLE_TIMEOUT)
         self._listener = await asyncio.get_running_loop().create_server(self._http, sock=listener, backlog=BACKLOG)
@@ -107,17 +119,26 @@ class SignalingServer:
         if self._stun is not None:
             self._stun.close()
         await self._switchboard.close()
+        if self._relay_connections is not None:
+            await self._relay_connections.close()
         await self._http.shutdown(HTTP_SHUTDOWN_TIMEOUT)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any HTTP request; a bug of ours becomes a 500 like every other answer."""
         try:
-            if decoded_path(request.raw_path) == "/ws" and request.method != "OPTIONS":
-                return await self._websocket.handle(request)
+            endpoint = self._endpoint(decoded_path(request.raw_path))
+            if endpoint is not None and request.method != "OPTIONS":
+                return await endpoint.handle(request)
             return self._rest.answer(request)
         except Exception:
             logger.exception("a request could not be handled")
             return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", decoded_path(request.raw_path))
+
+    def _endpoint(self, path: str) -> WebSocketEndpoint | None:
+        return self._websocket if path == "/ws" else self._relay_endpoint if path == "/relay" else None
+
+    def _connect(self, transport: asyncio.Transport, preamble: bytes, _authorization: str) -> Outbox:
+        return self._switchboard.connect(transport, preamble, observed_endpoint(transport))
 
     def _welcome(self) -> WelcomePayload:
         settings = self.settings
@@ -140,6 +161,19 @@ class SignalingServer:
         bound = ipaddress.ip_address(address)
         if what is not None and (bound.is_unspecified or bound.is_global):
             logger.warning("anybody who can reach this server can read %s; --exposure counts shows totals only", what)
+
+
+def _relay_offer(settings: Settings) -> RelayOffer | None:
+    """Return what clients are told of the relay, their token aside."""
+    if settings.relay == "never":
+        return None
+    return RelayOffer(
+        mode=settings.relay,
+        token="-",  # noqa: S106 -- each client gets its own
+        message_size=relay.MESSAGE_SIZE,
+        rate=settings.relay_rate,
+        volume=settings.relay_volume,
+    )
 
 
 async def _resolve(host: str) -> str:

@@ -20,6 +20,7 @@ _LISTS: Final = frozenset({"stun_address"})
 _METAVARS: Final = {
     "stun": "on|off",
     "exposure": "seed|members|counts",
+    "relay": "auto|never|only",
     "log_level": "debug|info|warning|error",
     "log_addresses": "hashed|plain",
 }

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from visavis_server.core import rules
+from visavis_server.core.relay import RelayRules
 from visavis_server.core.rules import Exposure, Rules
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -49,6 +50,16 @@ class Settings(BaseModel):
     """Rooms at once, empty ones included; an empty one makes way for a new one."""
     exposure: Exposure = Exposure.SEED
     """What strangers may learn: `seed` rooms, members and endpoints; `members` rooms and sizes; `counts` totals."""
+    relay: Literal["auto", "never", "only"] = "auto"
+    """Whether the server carries links that have no direct path: `auto` as a fallback, `never`, or `only` it does."""
+    relay_rate: Annotated[int, Field(ge=0, le=1 << 40)] = RelayRules.rate
+    """Bytes per second that two peers may relay, both directions together; 0 is unlimited."""
+    relay_volume: Annotated[int, Field(ge=0, le=1 << 60)] = RelayRules.volume
+    """Bytes that two peers may relay in all; 0 is unlimited."""
+    relay_sessions: Annotated[int, Field(ge=0, le=1_000_000)] = RelayRules.sessions
+    """Pairs of peers that one client address may relay for at a time; 0 is unlimited."""
+    relay_address_rate: Annotated[int, Field(ge=0, le=1 << 40)] = RelayRules.address_rate
+    """Bytes per second that one client address may relay in all; 0 is unlimited."""
     ping_interval: Seconds = rules.PING_INTERVAL
     """Seconds between WebSocket pings."""
     stale_timeout: Seconds = rules.STALE_TIMEOUT
@@ -83,6 +94,11 @@ class Settings(BaseModel):
         if self.stun_alternate_port is not None:
             return self.stun_alternate_port
         return self.stun_port + 1 if 0 < self.stun_port < 65535 else 0
+
+    @property
+    def relay_rules(self) -> RelayRules:
+        """What the relay enforces."""
+        return RelayRules(self.relay_rate, self.relay_volume, self.relay_sessions, self.relay_address_rate)
 
     @property
     def rules(self) -> Rules:

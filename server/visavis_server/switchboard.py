@@ -1,7 +1,6 @@
 """The pump around the hub: feeds it what arrives, performs what it wants, and owns every connection's outbox.
 
-It knows transports but no WebSocket library: an adapter calls `connect`, `receive`, `touch` and the `on_*` of one
-connection, and everything is written here. Nothing awaits a client, so no client can hold up another.
+It knows transports but no WebSocket library: an adapter calls `connect`, `receive` and the `on_*` of one connection.
 """
 
 from __future__ import annotations
@@ -15,38 +14,47 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never
 
+from visavis_server.connections import Connections
 from visavis_server.core import frames
 from visavis_server.core.effects import Close, Effect, Ping, Report, Send
 from visavis_server.core.hub import Hub
-from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
+from visavis_server.outbox import Outbox
 from visavis_shared import ids
-from visavis_shared.messages import Endpoint, WelcomePayload
+from visavis_shared.messages import Endpoint, RelayOffer, WelcomePayload
 
 logger = logging.getLogger(__name__)
 
-GOING_AWAY: Final = 1001
-"""Close code for a shutdown (RFC 6455 section 7.4.1)."""
 TRY_AGAIN_LATER: Final = 1013
 """Close code for a client that does not read what it is sent (registered with IANA)."""
+RELAY_TOKEN_BYTES: Final = 16
+"""Random bytes of a relay token: 128 bits cannot be guessed."""
 _PING: Final = frames.frame(frames.PING, b"")
 
 
-class Switchboard:
+class Switchboard(Connections):
     """The hub and the connections it speaks to; lives on one event loop."""
 
-    def __init__(self, hub: Hub, welcome: WelcomePayload, cleanup_interval: float, *, hash_addresses: bool) -> None:
-        """`welcome` is what every client is told, `observed` aside; `cleanup_interval` in seconds."""
+    def __init__(
+        self,
+        hub: Hub,
+        welcome: WelcomePayload,
+        cleanup_interval: float,
+        *,
+        hash_addresses: bool,
+        relay_offer: RelayOffer | None = None,
+    ) -> None:
+        """`welcome` is what every client is told, `observed` and its relay token aside; `cleanup_interval` in seconds.
+
+        `relay_offer` is what clients are told of the relay, with an empty token; None where there is none.
+        """
+        super().__init__()
         self.hub = hub
         self.welcome = welcome
+        self._relay_offer = relay_offer
         self._cleanup_interval = cleanup_interval
         self._shown: Callable[[str], str] = _Pseudonyms() if hash_addresses else str
-        self._loop = asyncio.get_running_loop()
         self._open: dict[str, Outbox] = {}
         """The connections that the hub knows, by peer_id."""
-        self._leaving: set[Outbox] = set()
-        """Those that have been sent a close frame and not gone yet; each for at most CLOSE_TIMEOUT."""
-        self._dirty: list[Outbox] = []
-        """Outboxes to flush at the end of this turn of the loop."""
         self._effects: deque[Effect] = deque()
         self._performing = False
         self._sweep_handle = self._loop.call_later(cleanup_interval, self._sweep)
@@ -59,7 +67,7 @@ class Switchboard:
         peer_id = ids.hex_id(secrets.token_bytes(ids.PEER_ID_BYTES))
         while peer_id in self.hub.peers:
             peer_id = ids.hex_id(secrets.token_bytes(ids.PEER_ID_BYTES))
-        welcome = self.welcome.model_copy(update={"observed": observed})
+        welcome = self.welcome.model_copy(update={"observed": observed, "relay": self._new_relay_offer()})
         effects = self.hub.connect(peer_id, welcome, self._loop.time(), now_ms())
         outbox = self._open[peer_id] = Outbox(peer_id, transport, self._loop)
         logger.info("%s connected from %s", peer_id, self._shown(observed.ip) if observed else "an unknown address")
@@ -72,54 +80,25 @@ class Switchboard:
         if outbox.open:
             self._perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
 
-    def on_ping(self, outbox: Outbox, data: bytes) -> None:
-        """Answer a client's ping with the same body."""
-        if outbox.open:
-            self.hub.touch(outbox.peer_id, self._loop.time())
-            self._put(outbox, frames.frame(frames.PONG, data))
+    def _new_relay_offer(self) -> RelayOffer | None:
+        if self._relay_offer is None:
+            return None
+        return self._relay_offer.model_copy(update={"token": secrets.token_hex(RELAY_TOKEN_BYTES)})
 
-    def on_pong(self, outbox: Outbox) -> None:
-        """Note that a client answers."""
-        if outbox.open:
-            self.hub.touch(outbox.peer_id, self._loop.time())
+    def on_alive(self, outbox: Outbox) -> None:
+        """Note that a client lives."""
+        self.hub.touch(outbox.peer_id, self._loop.time())
 
-    def on_close(self, outbox: Outbox, code: int | None) -> None:
-        """Answer a client's close frame by the same code and close; or close, if it answered ours."""
-        if outbox.open:
-            logger.debug("%s closed its connection with %s", outbox.peer_id, code)
-            self._retire(outbox, frames.close_frame(code))
-        outbox.finish()
-
-    def on_violation(self, outbox: Outbox, code: int, reason: str) -> None:
-        """Close a connection whose client broke the WebSocket protocol."""
-        if outbox.open:
-            logger.debug("%s broke the WebSocket protocol: %s", outbox.peer_id, ids.printable(reason))
-            self._retire(outbox, frames.close_frame(code, reason))
-            outbox.hang_up()
-
-    def on_lost(self, outbox: Outbox) -> None:
-        """Forget a connection that has ended. Idempotent."""
-        self._leaving.discard(outbox)
-        if outbox.open:
-            logger.debug("%s is gone", outbox.peer_id)
-            del self._open[outbox.peer_id]
-        outbox.on_lost()
+    def on_gone(self, outbox: Outbox) -> None:
+        """Forget the peer of a connection that is closed or has ended, and tell its room."""
+        self._open.pop(outbox.peer_id, None)
         self._perform(self.hub.disconnect(outbox.peer_id, self._loop.time(), now_ms()))
 
     async def close(self) -> None:
         """Send 1001 to everybody and wait until all are gone, at most CLOSE_TIMEOUT."""
         self._sweep_handle.cancel()
-        for outbox in list(self._open.values()):
-            del self._open[outbox.peer_id]
-            self._leaving.add(outbox)
-            outbox.retire(frames.close_frame(GOING_AWAY, "the server shuts down"))
-        waiting = [outbox.gone.wait() for outbox in self._leaving]
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await asyncio.gather(*waiting)
-        except TimeoutError:
-            for outbox in list(self._leaving):
-                outbox.abort()
+        await self.close_all(list(self._open.values()))
+        self._open.clear()
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -146,7 +125,7 @@ class Switchboard:
                 # an earlier effect of the same list may have found its outbox full
                 outbox = self._open.get(peer_id)
                 if outbox is not None:
-                    self._retire(outbox, frames.close_frame(code, reason))
+                    self.retire(outbox, frames.close_frame(code, reason))
             case Report(peer_id=peer_id, error=error):
                 logger.error("a message of %s could not be handled", peer_id, exc_info=error)
             case _:
@@ -160,29 +139,9 @@ class Switchboard:
                 self._put(outbox, frame)
 
     def _put(self, outbox: Outbox, frame: bytes) -> None:
-        if outbox.put(frame):
-            if not outbox.dirty:
-                outbox.dirty = True
-                if not self._dirty:
-                    self._loop.call_soon(self._flush)
-                self._dirty.append(outbox)
-            return
-        logger.debug("%s does not read what it is sent", outbox.peer_id)
-        self._retire(outbox, frames.close_frame(TRY_AGAIN_LATER, "too slow: unread messages pile up"))
-
-    def _flush(self) -> None:
-        """Write everything collected in this turn of the loop, one write a connection."""
-        dirty, self._dirty = self._dirty, []
-        for outbox in dirty:
-            outbox.dirty = False
-            outbox.flush()
-
-    def _retire(self, outbox: Outbox, close_frame: bytes) -> None:
-        """Send a close frame to an open connection, forget its peer and tell the room."""
-        del self._open[outbox.peer_id]
-        self._leaving.add(outbox)
-        outbox.retire(close_frame)
-        self._perform(self.hub.disconnect(outbox.peer_id, self._loop.time(), now_ms()))
+        if not self.put(outbox, frame):
+            logger.debug("%s does not read what it is sent", outbox.peer_id)
+            self.retire(outbox, frames.close_frame(TRY_AGAIN_LATER, "too slow: unread messages pile up"))
 
     def _sweep(self) -> None:
         self._sweep_handle = self._loop.call_later(self._cleanup_interval, self._sweep)

@@ -1,4 +1,4 @@
-"""The WebSocket endpoint on aiohttp (RFC 6455): upgrade and frames in; everything written goes by the switchboard.
+"""The WebSocket endpoint on aiohttp (RFC 6455): upgrade and frames in; everything written goes by `connections`.
 
 aiohttp does HTTP. After the upgrade its protocol hands whatever the network brings to a parser that is set with
 `set_parser`; ours dispatches every message at once, within that read: no task, queue, future or wake-up a message, and
@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import ipaddress
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -19,13 +20,16 @@ from aiohttp import hdrs, web
 from aiohttp._websocket.helpers import websocket_mask  # in C; exported nowhere else
 from aiohttp.http import HttpVersion11
 
+from visavis_server.connections import Connections
 from visavis_server.core import frames
 from visavis_server.core.hub import ServerFull
 from visavis_server.outbox import Outbox
+from visavis_server.relay import Unauthorized
 from visavis_server.rest import CORS, refusal
-from visavis_server.switchboard import Switchboard
-from visavis_shared import limits
 from visavis_shared.messages import Endpoint
+
+Connect = Callable[[asyncio.Transport, bytes, str], Outbox]
+"""Takes over a connection: transport, preamble and the Authorization header; raises Unauthorized or ServerFull."""
 
 PROTOCOL_VERSION: Final = "13"
 """Sec-WebSocket-Version (RFC 6455 section 4.1)."""
@@ -38,13 +42,16 @@ _RETRY_AFTER: Final = "30"
 
 
 class WebSocketEndpoint:
-    """Turns upgrade requests into connections of the switchboard."""
+    """Turns upgrade requests into connections of one kind."""
 
-    def __init__(self, switchboard: Switchboard) -> None:
-        self._switchboard = switchboard
+    def __init__(self, owner: Connections, connect: Connect, size_limit: int) -> None:
+        """`connect` takes over a connection; `size_limit` bounds a message in bytes."""
+        self._owner = owner
+        self._connect = connect
+        self._size_limit = size_limit
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Serve one request for /ws; returns when the connection has ended."""
+        """Serve one request; returns when the connection has ended."""
         accept = accept_key(request)
         transport = request.transport
         if accept is None or transport is None:
@@ -55,7 +62,9 @@ class WebSocketEndpoint:
             b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept
         )
         try:
-            outbox = self._switchboard.connect(transport, preamble, observed_endpoint(transport))
+            outbox = self._connect(transport, preamble, request.headers.get(hdrs.AUTHORIZATION, ""))
+        except Unauthorized as error:
+            return refusal(HTTPStatus.UNAUTHORIZED, str(error), request.path)
         except ServerFull as error:
             response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the server is full: {error}", request.path)
             response.headers[hdrs.RETRY_AFTER] = _RETRY_AFTER
@@ -63,11 +72,11 @@ class WebSocketEndpoint:
         request.protocol.keep_alive(False)
         try:
             # takes any object with these two methods, and feeds it at once what came in one segment with the request
-            request.protocol.set_parser(cast("Any", _Inbox(self._switchboard, outbox)))
+            request.protocol.set_parser(cast("Any", _Inbox(self._owner, outbox, self._size_limit)))
             await outbox.gone.wait()
         finally:
             # nobody stays registered whose connection is not being read
-            self._switchboard.on_lost(outbox)
+            self._owner.on_lost(outbox)
         return _Upgraded()
 
 
@@ -106,36 +115,36 @@ def observed_endpoint(transport: asyncio.Transport) -> Endpoint | None:
 class _Inbox:
     """What aiohttp's protocol feeds after the upgrade, in place of its own frame parser."""
 
-    __slots__ = ("_outbox", "_reader", "_switchboard")
+    __slots__ = ("_outbox", "_owner", "_reader")
 
-    def __init__(self, switchboard: Switchboard, outbox: Outbox) -> None:
-        self._switchboard = switchboard
+    def __init__(self, owner: Connections, outbox: Outbox, size_limit: int) -> None:
+        self._owner = owner
         self._outbox = outbox
-        self._reader = frames.FrameReader(limits.MESSAGE_SIZE, websocket_mask)
+        self._reader = frames.FrameReader(size_limit, websocket_mask)
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Dispatch what came in; (False, b"") tells aiohttp that there is more to come and nothing left over."""
-        switchboard, outbox = self._switchboard, self._outbox
+        owner, outbox = self._owner, self._outbox
         for opcode, payload in self._reader.receive(data):
             match opcode:
                 case frames.TEXT:
-                    switchboard.receive(outbox, payload, text=True)
+                    owner.receive(outbox, payload, text=True)
                 case frames.BINARY:
-                    switchboard.receive(outbox, payload, text=False)
+                    owner.receive(outbox, payload, text=False)
                 case frames.PING:
-                    switchboard.on_ping(outbox, payload)
+                    owner.on_ping(outbox, payload)
                 case frames.PONG:
-                    switchboard.on_pong(outbox)
+                    owner.on_pong(outbox)
                 case _:
-                    switchboard.on_close(outbox, frames.close_code(payload))
+                    owner.on_close(outbox, frames.close_code(payload))
         violation = self._reader.violation
         if violation is not None:
-            switchboard.on_violation(outbox, violation.code, violation.reason)
+            owner.on_violation(outbox, violation.code, violation.reason)
         return False, b""
 
     def feed_eof(self) -> None:
         """The connection has ended."""
-        self._switchboard.on_lost(self._outbox)
+        self._owner.on_lost(self._outbox)
 
 
 class _Upgraded(web.StreamResponse):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from visavis_peer.core.probes import Kind, Probe, Seal
-from visavis_peer.core.strategy import KnownPort, Plan, PortRange, Ports, Role
+from visavis_peer.core.strategy import RATE, KnownPort, Plan, PortRange, Ports, Role
 from visavis_shared.endpoints import format_address
 from visavis_shared.stun import Address
 
@@ -37,7 +37,7 @@ SELECT_INTERVAL: Final = 0.05
 SELECT_COUNT: Final = 5
 """Transmissions of SELECT: at 20 % loss all are lost three times in ten thousand."""
 PAIR_COUNT: Final = 8
-"""Pairs of addresses that are answered: a block of ports gives two hits within a round trip, more add nothing."""
+"""Pairs of addresses that are answered again: a block of ports gives two hits within a round trip."""
 
 
 class AddressNotSeen(ValueError):
@@ -186,7 +186,7 @@ class Probing:
             return None
         times = [pair.next_at for pair in self._transmitting()]
         if self._selected is None:
-            if not times and self._next_shot < len(self._shots):
+            if self._next_shot < len(self._shots):
                 times.append(self._origin + self._shots[self._next_shot].at)
             times.append(self._expires_at)
         return min(times, default=None)
@@ -200,8 +200,7 @@ class Probing:
             if now >= self._expires_at:
                 self._over = True
                 return [NothingFound(self._next_shot)]
-            if not self._transmitting():
-                effects.extend(self._due_shots(now))
+            effects.extend(self._due_shots(now))
         effects.extend(self._transmit(pair, now) for pair in self._transmitting() if now >= pair.next_at)
         return effects
 
@@ -239,7 +238,7 @@ class Probing:
             yield Send(shot.socket, data, shot.destination, shot.ttl)
 
     def _transmitting(self) -> list[_Pair]:
-        """Return the pairs that something is still to be sent on; the schedule rests while there are any."""
+        """Return the pairs on which something is still to be sent."""
         pairs = self._pairs.values() if self._selected is None else (self._selected,)
         return [pair for pair in pairs if pair.left]
 
@@ -247,13 +246,17 @@ class Probing:
         kind, interval = (Kind.ANSWER, ANSWER_INTERVAL) if self._selected is None else (Kind.SELECT, SELECT_INTERVAL)
         pair.left -= 1
         pair.next_at = now + interval
+        self._origin += 1 / RATE  # an answer takes the place of a scheduled packet
         return Send(pair.socket, self._seal.encode(Probe(kind, pair.sequence)), pair.remote, None)
 
     def _answer(self, socket: int, source: Address, sequence: int, now: float) -> list[Effect]:
+        """Answer at once; again and again on the first pairs, once on those that have no room beside them."""
         key = (socket, source)
-        if key in self._pairs or len(self._pairs) >= PAIR_COUNT:
+        if key in self._pairs:
             return []
-        pair = self._pairs[key] = _Pair(socket, source, sequence, now, ANSWER_COUNT)
+        pair = _Pair(socket, source, sequence, now, ANSWER_COUNT)
+        if len(self._pairs) < PAIR_COUNT:
+            self._pairs[key] = pair
         return [self._transmit(pair, now)]
 
     def _select(self, socket: int, source: Address, sequence: int, now: float) -> list[Effect]:

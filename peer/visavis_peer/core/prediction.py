@@ -21,6 +21,8 @@ MEETING_MARGIN: Final = 5
 """Mappings beyond the promised port: as many openers may be lost before the NAT."""
 MEETING_LIMIT: Final = 64
 """Mappings at most: a busier NAT gives neighbouring ports to strangers more often than to this side anyway."""
+SAMPLING_TIME: Final = 0.3
+"""Seconds that a survey's samples take: 16 of them 20 ms apart."""
 _SMALLEST_WINDOW: Final = 8  # three openers and their two neighbours, with a lost sample and a little traffic beside
 _DEVIATIONS: Final = 3.0  # of a Poisson count: 99.7 % of foreign allocations fall within
 _UNMEASURED_RATE: Final = 10.0  # a home's busy second; a browser that loads a page makes some dozens
@@ -35,6 +37,8 @@ class PortSequence:
     """Ports from one allocation to the next, negative when they descend, never 0."""
     foreign_rate: float | None = None
     """Allocations a second by others; None: unknown."""
+    measured_for: float = SAMPLING_TIME
+    """Seconds over which that rate was measured."""
     first_port: int = FIRST_PORT
     """Where the sequence begins again after `last_port`, or the other way round when it descends."""
     last_port: int = LAST_PORT
@@ -44,19 +48,25 @@ class PortSequence:
         width = self.last_port - self.first_port + 1
         return (self.last.port + self.step * count - self.first_port) % width + self.first_port
 
-    def foreign(self, at: float) -> float:
-        """Return how many allocations others will probably have made by `at` (seconds, monotonic)."""
+    def foreign(self, at: float) -> tuple[float, float]:
+        """Return how many allocations others will have made by `at` (seconds, monotonic), and the deviation of that.
+
+        Both the traffic and what was counted of it vary as a Poisson process does; one more than was counted keeps a
+        short silence from looking like none for ever.
+        """
+        delay = max(0.0, at - self.last.at)
         rate = _UNMEASURED_RATE if self.foreign_rate is None else self.foreign_rate
-        return rate * max(0.0, at - self.last.at)
+        variance = (rate + 1 / self.measured_for) * delay * (1 + delay / self.measured_for)
+        return rate * delay, math.sqrt(variance)
 
 
 def window(sequence: PortSequence, at: float, openers: int = 1) -> tuple[int, ...]:
     """Return the ports that `openers` mappings made at `at` have, the likeliest first, at most WINDOW_SIZE.
 
-    Foreign allocations are taken for a Poisson process of the measured rate.
+    The likeliest is where foreign allocations at the measured rate lead; the window reaches three deviations from it.
     """
-    expected = sequence.foreign(at)
-    reach = _DEVIATIONS * math.sqrt(expected)
+    expected, deviation = sequence.foreign(at)
+    reach = min(_DEVIATIONS * deviation, WINDOW_SIZE)
     lowest = max(1, math.floor(1 + expected - reach))
     highest = max(math.ceil(expected + reach) + openers, lowest + _SMALLEST_WINDOW - 1)
     centre = expected + (openers + 1) / 2
@@ -67,8 +77,8 @@ def window(sequence: PortSequence, at: float, openers: int = 1) -> tuple[int, ..
 def between(before: int, after: int, step: int) -> tuple[int, ...]:
     """Return the ports that a sequence gave out between two mappings, in its order, at most WINDOW_SIZE.
 
-    Falls back on the first ones after `before` where the sequence began again in between, since `after` then says
-    nothing of how far it went.
+    Where the two are not a number of steps apart, the sequence began again in between: then the first ones after
+    `before`.
     """
     count, rest = divmod(delta(before, after), step)
     if rest or count < 1:

@@ -18,6 +18,7 @@ from typing import Final
 
 from visavis_server.core import replies
 from visavis_server.core.effects import Close, Effect, Ping, Report, Send
+from visavis_server.core.relay import Relay
 from visavis_server.core.rooms import Peer, Room
 from visavis_server.core.rules import Exposure, Rules
 from visavis_shared import limits
@@ -41,8 +42,10 @@ class Hub:
     `now` is in seconds on a monotonic clock, `now_ms` in milliseconds since the epoch.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, relay: Relay | None = None) -> None:
+        """`relay` is told who has been introduced to whom; None where there is no relay."""
         self.rules = rules
+        self.relay = relay
         self.peers: dict[str, Peer] = {}
         """At most `rules.peer_limit`."""
         self.rooms: dict[str, Room] = {}
@@ -68,6 +71,8 @@ class Hub:
         if len(self.peers) >= self.rules.peer_limit:
             raise ServerFull(f"{self.rules.peer_limit} peers are connected")
         self.peers[peer_id] = Peer(peer_id, now)
+        if self.relay is not None and payload.relay is not None:
+            self.relay.admit(peer_id, payload.relay.token)
         return [Send((peer_id,), replies.welcome(peer_id, payload, now_ms))]
 
     def receive(self, peer_id: str, data: bytes, now: float, now_ms: int, *, text: bool = True) -> list[Effect]:
@@ -107,6 +112,8 @@ class Hub:
         peer = self.peers.pop(peer_id, None)
         if peer is not None:
             self._depart(peer, now, now_ms)
+            if self.relay is not None:
+                self.relay.on_gone(peer_id, now)
         return self._take()
 
     def handle_timer(self, now: float, now_ms: int) -> list[Effect]:
@@ -136,7 +143,7 @@ class Hub:
             raise RemoteProtocolError(ErrorCode.ALREADY_IN_ROOM, "already in this room", f"room_id: {room_id}")
         room = self._room_with_space(room_id, now, now_ms)
         if peer.room is not None:
-            self._depart(peer, now, now_ms)
+            self._leave(peer, now, now_ms)
         # nothing below can fail: the move is complete or has not begun
         peer.display_name = payload.display_name or peer.display_name
         peer.endpoint = payload.endpoint or peer.endpoint
@@ -152,7 +159,7 @@ class Hub:
         if peer.room is None:
             raise RemoteProtocolError(ErrorCode.NOT_IN_ROOM, "not in any room")
         self._send(peer, replies.left(peer.peer_id, now_ms, envelope.request_id))
-        self._depart(peer, now, now_ms)
+        self._leave(peer, now, now_ms)
 
     def _on_discover(self, peer: Peer, envelope: Envelope, _now: float, now_ms: int) -> None:
         room = peer.room
@@ -176,6 +183,8 @@ class Hub:
             shown = target_id[: limits.PEER_ID_LENGTH]
             raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer not found", f"peer_id: {shown}")
         kind = envelope.type or ""
+        if self.relay is not None and kind != MessageType.CANDIDATE:
+            self.relay.on_directed(kind, peer.peer_id, target_id)
         data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id)
         self._effects.append(Send((target_id,), data))
 
@@ -213,6 +222,12 @@ class Hub:
         room = self.rooms[room_id] = Room(room_id, now_ms, now)
         return room
 
+    def _leave(self, peer: Peer, now: float, now_ms: int) -> None:
+        """Take a peer out of its room because it wants to: its introductions end, too."""
+        self._depart(peer, now, now_ms)
+        if self.relay is not None:
+            self.relay.on_left(peer.peer_id)
+
     def _depart(self, peer: Peer, now: float, now_ms: int) -> None:
         """Take a peer out of its room, if it is in one, and tell the others."""
         room, peer.room = peer.room, None
@@ -231,6 +246,8 @@ class Hub:
         self._effects.append(Close(peer.peer_id, code, reason))
         del self.peers[peer.peer_id]
         self._depart(peer, now, now_ms)
+        if self.relay is not None:
+            self.relay.on_gone(peer.peer_id, now)
 
     def _forget(self, room: Room) -> None:
         del self.rooms[room.room_id], self._empty[room.room_id]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.server_world import WELCOME
-from visavis_server import switchboard as module
+from visavis_server import connections as module
 from visavis_server.core.frames import BINARY, frame
 from visavis_server.core.hub import Hub, ServerFull
 from visavis_server.core.rules import Rules

@@ -1,0 +1,165 @@
+"""A port of the home gateway for a socket of ours, by PCP or NAT-PMP: whichever answers first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Final, Self, cast
+
+from visavis_peer.core.portmap import (
+    GATEWAY_PORT,
+    LIFETIME,
+    PMP_ADDRESS_REQUEST,
+    REQUEST_SCHEDULE,
+    PortMapping,
+    Refusal,
+    is_useful,
+    parse_pcp_response,
+    parse_pmp_address,
+    parse_pmp_mapping,
+    pcp_map_request,
+    pmp_map_request,
+)
+from visavis_peer.net.interfaces import default_gateway
+
+logger = logging.getLogger(__name__)
+
+NONCE_SIZE: Final = 12
+"""Bytes of a PCP mapping nonce (RFC 6887 section 11.1)."""
+QUEUE_SIZE: Final = 16
+"""Datagrams of the gateway that wait: it answers each of our few requests once."""
+
+
+class MappedPort:
+    """One UDP port of ours that the gateway maps; renewed until it is closed."""
+
+    def __init__(self, local_ip: str, port: int, on_mapped: Callable[[PortMapping], None]) -> None:
+        """`on_mapped` hears of the first mapping and of every one that is different."""
+        self.mapping: PortMapping | None = None
+        self._local_ip = local_ip
+        self._port = port
+        self._on_mapped = on_mapped
+        self._nonce = secrets.token_bytes(NONCE_SIZE)
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Give the mapping back. Idempotent."""
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        mapping, self.mapping = self.mapping, None
+        gateway = None if mapping is None else default_gateway(self._local_ip)
+        if gateway is not None:
+            with contextlib.suppress(OSError):
+                async with _Gateway(self._local_ip, gateway) as exchange:
+                    exchange.send(pcp_map_request(self._local_ip, self._nonce, self._port, 0, 0))
+                    exchange.send(pmp_map_request(self._port, 0, 0))
+
+    async def _run(self) -> None:
+        while True:
+            found = await self._request()
+            if found is None:
+                return
+            if self.mapping is None or _place(found) != _place(self.mapping):
+                self.mapping = found
+                self._on_mapped(found)
+            self.mapping = found
+            await asyncio.sleep(max(1.0, found.lifetime / 2))
+
+    async def _request(self) -> PortMapping | None:
+        """Ask the gateway in both protocols; return the first useful mapping, None when there is none."""
+        gateway = default_gateway(self._local_ip)
+        if gateway is None:
+            return None
+        try:
+            async with _Gateway(self._local_ip, gateway) as exchange:
+                for wait in REQUEST_SCHEDULE:
+                    self._send_requests(exchange)
+                    mapping = await self._answer(exchange, wait)
+                    if mapping is not None or len(exchange.refused) == 2:
+                        return mapping
+        except OSError as error:
+            logger.info("no port mapping from %s: %s", gateway, error)
+        return None
+
+    def _send_requests(self, exchange: _Gateway) -> None:
+        if "pcp" not in exchange.refused:
+            wanted = self.mapping.external_port if self.mapping else 0
+            exchange.send(pcp_map_request(self._local_ip, self._nonce, self._port, wanted, LIFETIME))
+        if "nat-pmp" not in exchange.refused:
+            exchange.send(PMP_ADDRESS_REQUEST)
+
+    async def _answer(self, exchange: _Gateway, wait: float) -> PortMapping | None:
+        """Return the first useful mapping that comes within `wait` seconds."""
+        deadline = asyncio.get_running_loop().time() + wait
+        while (data := await exchange.receive(deadline)) is not None:
+            address = parse_pmp_address(data)
+            if isinstance(address, str):
+                exchange.external_ip = address
+                exchange.send(pmp_map_request(self._port, self.mapping.external_port if self.mapping else 0, LIFETIME))
+                continue
+            answer = (
+                address
+                or parse_pcp_response(data, self._nonce)
+                or parse_pmp_mapping(data, self._port, exchange.external_ip)
+            )
+            if isinstance(answer, PortMapping) and is_useful(answer, self._local_ip):
+                return answer
+            if isinstance(answer, Refusal):
+                logger.info("the gateway refuses a port by %s, code %d", answer.protocol, answer.code)
+                exchange.refused.add(answer.protocol)
+        return None
+
+
+class _Gateway(asyncio.DatagramProtocol):
+    """A socket connected to the gateway's port for these protocols; nobody else's datagrams come in."""
+
+    def __init__(self, local_ip: str, gateway: str) -> None:
+        self.external_ip = ""
+        """The gateway's external address, which NAT-PMP tells before it maps."""
+        self.refused: set[str] = set()
+        self._local_ip = local_ip
+        self._gateway = gateway
+        self._received: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_SIZE)
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(
+            lambda: self, local_addr=(self._local_ip, 0), remote_addr=(self._gateway, GATEWAY_PORT)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._transport is not None
+        self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        if not self._received.full():
+            self._received.put_nowait(data)
+
+    def error_received(self, exc: Exception) -> None:
+        """Nobody listens there, says the gateway: silence says the same."""
+
+    def send(self, data: bytes) -> None:
+        """Send a request."""
+        assert self._transport is not None
+        self._transport.sendto(data)
+
+    async def receive(self, deadline: float) -> bytes | None:
+        """Return the next datagram, None when there is none before `deadline` on the loop's clock."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._received.get()
+        except TimeoutError:
+            return None
+
+
+def _place(mapping: PortMapping) -> tuple[str, int]:
+    return mapping.external_ip, mapping.external_port

@@ -1,0 +1,119 @@
+"""WebSocket connections that are open: everything that is written to them, and how they end.
+
+The owner of some kind of connection extends this; an adapter calls `receive` and the `on_*` of one connection. Nothing
+awaits a client, so no client can hold up another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Final
+
+from visavis_server.core import frames
+from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
+from visavis_shared import ids
+
+logger = logging.getLogger(__name__)
+
+GOING_AWAY: Final = 1001
+"""Close code for a shutdown (RFC 6455 section 7.4.1)."""
+
+
+class Connections(ABC):
+    """Connections of one kind; lives on one event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._leaving: set[Outbox] = set()
+        """Those that have been sent a close frame and not gone yet; each for at most CLOSE_TIMEOUT."""
+        self._dirty: list[Outbox] = []
+        """Outboxes to flush at the end of this turn of the loop."""
+
+    # --- what the owner decides ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
+        """Handle one message; called for a connection that is being closed, too."""
+
+    @abstractmethod
+    def on_alive(self, outbox: Outbox) -> None:
+        """Note that the client of an open connection lives."""
+
+    @abstractmethod
+    def on_gone(self, outbox: Outbox) -> None:
+        """Forget a connection that is being closed or has ended. Idempotent."""
+
+    # --- what an adapter tells ----------------------------------------------------------------------------------------
+
+    def on_ping(self, outbox: Outbox, data: bytes) -> None:
+        """Answer a client's ping with the same body."""
+        if outbox.open:
+            self.on_alive(outbox)
+            self.put(outbox, frames.frame(frames.PONG, data))
+
+    def on_pong(self, outbox: Outbox) -> None:
+        """Note that a client answers."""
+        if outbox.open:
+            self.on_alive(outbox)
+
+    def on_close(self, outbox: Outbox, code: int | None) -> None:
+        """Answer a client's close frame by the same code and close; or close, if it answered ours."""
+        if outbox.open:
+            logger.debug("%s closed its connection with %s", outbox.peer_id, code)
+            self.retire(outbox, frames.close_frame(code))
+        outbox.finish()
+
+    def on_violation(self, outbox: Outbox, code: int, reason: str) -> None:
+        """Close a connection whose client broke the WebSocket protocol."""
+        if outbox.open:
+            logger.debug("%s broke the WebSocket protocol: %s", outbox.peer_id, ids.printable(reason))
+            self.retire(outbox, frames.close_frame(code, reason))
+            outbox.hang_up()
+
+    def on_lost(self, outbox: Outbox) -> None:
+        """Forget a connection that has ended. Idempotent."""
+        self._leaving.discard(outbox)
+        outbox.on_lost()
+        self.on_gone(outbox)
+
+    # --- writing and closing ------------------------------------------------------------------------------------------
+
+    def put(self, outbox: Outbox, frame: bytes) -> bool:
+        """Write a frame at the end of this turn of the loop; False, with nothing done, when too much is unread."""
+        if not outbox.put(frame):
+            return False
+        if not outbox.dirty:
+            outbox.dirty = True
+            if not self._dirty:
+                self._loop.call_soon(self._flush)
+            self._dirty.append(outbox)
+        return True
+
+    def retire(self, outbox: Outbox, close_frame: bytes) -> None:
+        """Send a close frame to an open connection and forget it."""
+        self._leaving.add(outbox)
+        outbox.retire(close_frame)
+        self.on_gone(outbox)
+
+    async def close_all(self, open_ones: Sequence[Outbox]) -> None:
+        """Send 1001 to `open_ones`, and wait until all connections are gone, at most CLOSE_TIMEOUT."""
+        for outbox in open_ones:
+            self._leaving.add(outbox)
+            outbox.retire(frames.close_frame(GOING_AWAY, "the server shuts down"))
+        waiting = [outbox.gone.wait() for outbox in self._leaving]
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await asyncio.gather(*waiting)
+        except TimeoutError:
+            for outbox in list(self._leaving):
+                outbox.abort()
+
+    def _flush(self) -> None:
+        """Write everything collected in this turn of the loop, one write a connection."""
+        dirty, self._dirty = self._dirty, []
+        for outbox in dirty:
+            outbox.dirty = False
+            outbox.flush()

@@ -1,0 +1,283 @@
+"""Who may use the relay, and how much of it, without I/O.
+
+Two peers may use it once the hub has forwarded an OFFER of one and then an ANSWER of the other; no longer when either
+leaves its room, or RELAY_GRACE after its signaling connection has ended. What is beyond a limit is dropped: the
+transport above is QUIC, and slows down.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from visavis_server.core.rate import source_of
+from visavis_shared.ids import PEER_ID_BYTES
+
+RELAY_GRACE: Final = 30.0
+"""Seconds for which a peer may still be reached after its signaling connection ended: until it is back."""
+PAIR_IDLE: Final = 60.0
+"""Seconds without traffic after which a pair no longer counts as one of its address's sessions."""
+PAIRS_PER_PEER: Final = 256
+"""Introductions remembered for each peer, four times the links of an agent; the oldest make way."""
+EARLY_COUNT: Final = 16
+"""Messages kept for a peer that is introduced but whose relay connection is still on its way: a first flight."""
+EARLY_SIZE: Final = 64 << 10
+"""Bytes of them."""
+EARLY_TIME: Final = 5.0
+"""Seconds for which they are kept."""
+BURST: Final = 2.0
+"""Seconds' worth of its rate that a pair or an address may send at once."""
+REFUSAL_INTERVAL: Final = 1.0
+"""Seconds between two refusals that a pair is told of the same cause."""
+
+Cause = Literal["not_introduced", "volume", "sessions"]
+
+
+@dataclass(frozen=True)
+class RelayRules:
+    """Limits of the relay; 0 is unlimited."""
+
+    rate: int = 4 << 20
+    """Bytes per second of a pair, both directions together."""
+    volume: int = 4 << 30
+    """Bytes of a pair in all."""
+    sessions: int = 32
+    """Pairs with traffic at a time for each client address."""
+    address_rate: int = 16 << 20
+    """Bytes per second of all pairs of a client address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send `body` to the relay connection of `target`, with the sender's id before it."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The target's relay connection is not here yet: the message has been kept for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The message is dropped; `tell` is the cause if the sender is to hear of it now."""
+
+    tell: Cause | None
+
+
+class _Bucket:
+    """A token bucket as the instant at which it is full again."""
+
+    __slots__ = ("_full_at",)
+
+    def __init__(self) -> None:
+        self._full_at = 0.0
+
+    def allow(self, size: int, rate: int, now: float) -> bool:
+        if not rate:
+            return True
+        full_at = max(self._full_at, now) + size / rate
+        if full_at - now > BURST:
+            return False
+        self._full_at = full_at
+        return True
+
+
+class _Pair:
+    """Two peers and what they have sent each other."""
+
+    __slots__ = ("answered", "bucket", "offerers", "used_at", "volume")
+
+    def __init__(self) -> None:
+        self.offerers: set[str] = set()
+        self.answered = False
+        self.bucket = _Bucket()
+        self.volume = 0
+        self.used_at: float | None = None
+
+    def is_active(self, now: float) -> bool:
+        return self.used_at is not None and now - self.used_at <= PAIR_IDLE
+
+
+class _Source:
+    """A client address that relay connections come from."""
+
+    __slots__ = ("bucket", "members")
+
+    def __init__(self) -> None:
+        self.bucket = _Bucket()
+        self.members: set[str] = set()
+
+
+class _Member:
+    """A peer that has a token."""
+
+    __slots__ = ("early", "early_size", "gone_at", "pairs", "source", "token", "told")
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.source: str | None = None
+        """Where its relay connection comes from; None while it has none."""
+        self.pairs: OrderedDict[str, _Pair] = OrderedDict()
+        """By the other peer's id."""
+        self.gone_at: float | None = None
+        """When its signaling connection ended."""
+        self.early: deque[tuple[float, str, bytes]] = deque()
+        self.early_size = 0
+        self.told: dict[Cause, float] = {}
+        """When it was last told of each cause."""
+
+
+class Relay:
+    """The relay's books. `now` is in seconds on a monotonic clock."""
+
+    def __init__(self, rules: RelayRules) -> None:
+        self.rules = rules
+        self.relayed = 0
+        """Bytes forwarded so far."""
+        self.dropped = 0
+        """Messages dropped so far."""
+        self._members: dict[str, _Member] = {}
+        """By peer_id: as many as peers, and those gone within RELAY_GRACE."""
+        self._tokens: dict[str, str] = {}
+        self._sources: dict[str, _Source] = {}
+        """By client address, an IPv6 one by its /64; those with a relay connection only."""
+
+    # --- what the hub tells -------------------------------------------------------------------------------------------
+
+    def admit(self, peer_id: str, token: str) -> None:
+        """Note a new peer and the token that its relay connection has to show."""
+        self._members[peer_id] = _Member(token)
+        self._tokens[token] = peer_id
+
+    def on_directed(self, kind: str, source: str, target: str) -> None:
+        """Note an OFFER or ANSWER that is forwarded."""
+        ours, theirs = self._members.get(source), self._members.get(target)
+        if ours is None or theirs is None:
+            return
+        pair = ours.pairs.get(target)
+        if pair is None:
+            pair = _Pair()
+            for member, other in ((ours, target), (theirs, source)):
+                member.pairs[other] = pair
+                if len(member.pairs) > PAIRS_PER_PEER:
+                    self._forget_pair(member, next(iter(member.pairs)))
+        if kind == "OFFER":
+            pair.offerers.add(source)
+        elif target in pair.offerers:
+            pair.answered = True
+
+    def on_left(self, peer_id: str) -> None:
+        """A peer has left its room: its introductions are void."""
+        member = self._members.get(peer_id)
+        if member is not None:
+            for other in list(member.pairs):
+                self._forget_pair(member, other)
+
+    def on_gone(self, peer_id: str, now: float) -> None:
+        """A peer's signaling connection has ended."""
+        member = self._members.get(peer_id)
+        if member is not None:
+            member.gone_at = now
+
+    def handle_timer(self, now: float) -> list[str]:
+        """Forget who is gone for good; return those whose relay connection is to be closed."""
+        over = [
+            peer_id
+            for peer_id, member in self._members.items()
+            if member.gone_at is not None and now - member.gone_at >= RELAY_GRACE
+        ]
+        for peer_id in over:
+            self.on_left(peer_id)
+            self.disconnect(peer_id)
+            del self._tokens[self._members.pop(peer_id).token]
+        for member in self._members.values():
+            if member.early and now - member.early[0][0] > EARLY_TIME:
+                member.early.clear()
+                member.early_size = 0
+        return over
+
+    # --- what relay connections do ------------------------------------------------------------------------------------
+
+    def connect(self, token: str, address: str, now: float) -> tuple[str, list[tuple[str, bytes]]] | None:
+        """Return the peer that a token stands for and the messages (sender, body) kept for it; None: no such token."""
+        peer_id = self._tokens.get(token)
+        if peer_id is None:
+            return None
+        member = self._members[peer_id]
+        self.disconnect(peer_id)
+        member.source = source_of(address)
+        self._sources.setdefault(member.source, _Source()).members.add(peer_id)
+        kept = [(source, body) for at, source, body in member.early if now - at <= EARLY_TIME]
+        member.early.clear()
+        member.early_size = 0
+        return peer_id, kept
+
+    def disconnect(self, peer_id: str) -> None:
+        """The relay connection of a peer has ended."""
+        member = self._members.get(peer_id)
+        if member is not None and member.source is not None:
+            source = self._sources[member.source]
+            source.members.discard(peer_id)
+            if not source.members:
+                del self._sources[member.source]
+            member.source = None
+
+    def forward(self, source: str, message: bytes, now: float) -> Forward | Keep | Drop:
+        """Decide on a message: the target's id and a body."""
+        target = message[:PEER_ID_BYTES].hex()
+        ours = self._members[source]
+        pair = ours.pairs.get(target)
+        if pair is None or not pair.answered:
+            return self._drop(ours, "not_introduced", now)
+        size = len(message) - PEER_ID_BYTES
+        rules = self.rules
+        if rules.volume and pair.volume + size > rules.volume:
+            return self._drop(ours, "volume", now)
+        assert ours.source is not None  # it has just sent this
+        origin = self._sources[ours.source]
+        if not pair.is_active(now) and self._is_crowded(origin, now):
+            return self._drop(ours, "sessions", now)
+        if not (pair.bucket.allow(size, rules.rate, now) and origin.bucket.allow(size, rules.address_rate, now)):
+            return self._drop(ours, None, now)
+        pair.used_at = now
+        pair.volume += size
+        self.relayed += size
+        theirs = self._members[target]
+        if theirs.source is not None:
+            return Forward(target)
+        return self._keep(theirs, source, message[PEER_ID_BYTES:], now)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _keep(self, member: _Member, source: str, body: bytes, now: float) -> Keep | Drop:
+        if len(member.early) >= EARLY_COUNT or member.early_size + len(body) > EARLY_SIZE:
+            self.dropped += 1
+            return Drop(None)
+        member.early.append((now, source, body))
+        member.early_size += len(body)
+        return Keep()
+
+    def _is_crowded(self, source: _Source, now: float) -> bool:
+        """Whether an address has as many pairs with traffic as it may."""
+        if not self.rules.sessions:
+            return False
+        active = sum(pair.is_active(now) for each in source.members for pair in self._members[each].pairs.values())
+        return active >= self.rules.sessions
+
+    def _drop(self, member: _Member, cause: Cause | None, now: float) -> Drop:
+        self.dropped += 1
+        if cause is None or now - member.told.get(cause, -REFUSAL_INTERVAL) < REFUSAL_INTERVAL:
+            return Drop(None)
+        member.told[cause] = now
+        return Drop(cause)
+
+    def _forget_pair(self, member: _Member, other: str) -> None:
+        pair = member.pairs.pop(other)
+        theirs = self._members.get(other)
+        if theirs is not None:
+            for peer_id, each in list(theirs.pairs.items()):
+                if each is pair:
+                    del theirs.pairs[peer_id]

@@ -1,0 +1,116 @@
+"""The relay's connections: a message comes in, and goes out to the peer that it names, within the same step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from visavis_server.connections import Connections
+from visavis_server.core import frames, replies
+from visavis_server.core.relay import Cause, Drop, Forward, Relay
+from visavis_server.outbox import Outbox
+from visavis_server.switchboard import now_ms
+from visavis_shared.errors import ErrorCode
+from visavis_shared.ids import PEER_ID_BYTES
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_SIZE: Final = 65_536
+"""Bytes of a relayed message, the peer id included: a batch of datagrams, and short enough for others to have turns."""
+REPLACED: Final = 4009
+"""Close code for a connection whose token has been shown by a later one."""
+NO_LONGER: Final = 4001
+"""Close code for a connection whose peer has been gone for the grace period."""
+_REFUSALS: Final[dict[Cause, tuple[ErrorCode, str]]] = {
+    "not_introduced": (ErrorCode.PEER_NOT_FOUND, "OFFER and ANSWER have not been exchanged with this peer"),
+    "volume": (ErrorCode.RELAY_LIMIT, "these two peers have relayed as much as they may"),
+    "sessions": (ErrorCode.RELAY_LIMIT, "this address relays for as many pairs of peers as it may"),
+}
+_PING: Final = frames.frame(frames.PING, b"")
+
+
+class Unauthorized(Exception):
+    """A connection shows no token that is valid."""
+
+
+class RelayConnections(Connections):
+    """The relay's books and the connections that they are about."""
+
+    def __init__(self, relay: Relay, interval: float) -> None:
+        """`interval` is the time between sweeps and pings, in seconds."""
+        super().__init__()
+        self.relay = relay
+        self._interval = interval
+        self._open: dict[str, Outbox] = {}
+        """By peer_id."""
+        self._sweep_handle = self._loop.call_later(interval, self._sweep)
+
+    def connect(self, transport: asyncio.Transport, preamble: bytes, authorization: str) -> Outbox:
+        """Take over a connection whose upgrade is accepted.
+
+        Raises Unauthorized.
+        """
+        scheme, _, token = authorization.partition(" ")
+        address = str((transport.get_extra_info("peername") or ("",))[0])
+        found = self.relay.connect(token.strip(), address, self._loop.time()) if scheme.lower() == "bearer" else None
+        if found is None:
+            raise Unauthorized("the relay needs the token of a connected peer")
+        peer_id, kept = found
+        former = self._open.pop(peer_id, None)
+        if former is not None:
+            self.retire(former, frames.close_frame(REPLACED, "replaced by a later connection"))
+        outbox = self._open[peer_id] = Outbox(peer_id, transport, self._loop)
+        self.put(outbox, preamble)
+        for source, body in kept:
+            self._deliver(outbox, bytes.fromhex(source), body)
+        return outbox
+
+    def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
+        """Forward a binary message; there are no others."""
+        if not outbox.open:
+            return
+        if text or len(data) <= PEER_ID_BYTES:
+            self._refuse(outbox, ErrorCode.INVALID_MESSAGE, "the relay takes a peer id and bytes", "message")
+            return
+        match self.relay.forward(outbox.peer_id, data, self._loop.time()):
+            case Forward(target):
+                to = self._open.get(target)
+                if to is not None:
+                    self._deliver(to, bytes.fromhex(outbox.peer_id), data[PEER_ID_BYTES:])
+            case Drop(tell) if tell is not None:
+                code, message = _REFUSALS[tell]
+                self._refuse(outbox, code, message, f"peer_id: {data[:PEER_ID_BYTES].hex()}")
+            case _:
+                pass
+
+    def on_alive(self, outbox: Outbox) -> None:
+        """Nothing depends on it: what ends a relay connection is its TCP connection or its peer."""
+
+    def on_gone(self, outbox: Outbox) -> None:
+        """Forget a connection, unless a later one has taken its place."""
+        if self._open.get(outbox.peer_id) is outbox:
+            del self._open[outbox.peer_id]
+            self.relay.disconnect(outbox.peer_id)
+
+    async def close(self) -> None:
+        """Close all connections, at most CLOSE_TIMEOUT."""
+        self._sweep_handle.cancel()
+        await self.close_all(list(self._open.values()))
+        self._open.clear()
+
+    def _deliver(self, to: Outbox, source: bytes, body: bytes) -> None:
+        if not self.put(to, frames.frame(frames.BINARY, source + body)):
+            self.relay.dropped += 1
+
+    def _refuse(self, outbox: Outbox, code: ErrorCode, message: str, details: str) -> None:
+        self.put(outbox, frames.frame(frames.TEXT, replies.error(code, message, details, now_ms(), None)))
+
+    def _sweep(self) -> None:
+        self._sweep_handle = self._loop.call_later(self._interval, self._sweep)
+        for peer_id in self.relay.handle_timer(self._loop.time()):
+            outbox = self._open.get(peer_id)
+            if outbox is not None:
+                self.retire(outbox, frames.close_frame(NO_LONGER, "the peer is gone"))
+        for outbox in list(self._open.values()):
+            self.put(outbox, _PING)
