@@ -12,8 +12,11 @@ from aiohttp import hdrs, web
 from visavis_server.core import views
 from visavis_server.core.hub import Hub
 from visavis_server.core.rules import Exposure
+from visavis_server.invite_page import HEADERS, invite_page
 from visavis_server.switchboard import now_ms
+from visavis_shared.errors import RemoteProtocolError
 from visavis_shared.ids import printable
+from visavis_shared.messages import check_room_id
 
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -22,6 +25,7 @@ CORS: Final = {
 }
 """On every answer, errors included: any page may read what anybody may read."""
 _ROOM_PREFIX: Final = "/api/rooms/"
+_INVITE_PREFIX: Final = "/r/"
 _ALLOWED: Final = "GET, HEAD, OPTIONS"
 
 
@@ -36,13 +40,15 @@ class RestApi:
         if request.method == hdrs.METH_OPTIONS:
             return web.Response(headers=CORS)
         path = decoded_path(request.raw_path)
-        is_route = path in ("/health", "/api/stats", "/api/rooms") or path.startswith(_ROOM_PREFIX)
+        is_route = path in ("/health", "/api/stats", "/api/rooms") or path.startswith((_ROOM_PREFIX, _INVITE_PREFIX))
         if not is_route:
             return refusal(HTTPStatus.NOT_FOUND, "not found", path)
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             response = refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", path)
             response.headers[hdrs.ALLOW] = _ALLOWED
             return response
+        if path.startswith(_INVITE_PREFIX):
+            return _invite(path)
         return self._view(path)
 
     def _view(self, path: str) -> web.Response:
@@ -78,6 +84,14 @@ def refusal(status: HTTPStatus, error: str, path: str) -> web.Response:
     """Return an error as JSON; `path` is the client's text, echoed without control characters."""
     body = json.dumps({"error": error, "path": printable(path)}, ensure_ascii=False, separators=(",", ":"))
     return _document(body.encode(), status)
+
+
+def _invite(path: str) -> web.Response:
+    try:
+        room = check_room_id(path.removeprefix(_INVITE_PREFIX))
+    except RemoteProtocolError:
+        return refusal(HTTPStatus.NOT_FOUND, "not a room name", path)
+    return web.Response(text=invite_page(room), content_type="text/html", headers=HEADERS)
 
 
 def _hidden(path: str, what: str, exposure: Exposure) -> web.Response:

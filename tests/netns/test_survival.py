@@ -105,7 +105,7 @@ def world(lab: Lab) -> World:
 @pytest.fixture
 def transfer(world: World, request: pytest.FixtureRequest) -> Iterator[Transfer]:
     kinds, *more = getattr(request, "param", (("port-restricted", "port-restricted"),))
-    made = Transfer(world.lab, request.node.name.partition("[")[0][-20:].strip("_").replace("_", "-"), kinds, *more)
+    made = Transfer(world.lab, f"pair-{len(world.lab.sites) // 2}", kinds, *more)
     try:
         yield made
     finally:
