@@ -313,29 +313,28 @@ class IceSession(Connection):
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
-    def datagram_received(self, data: bytes) -> None:
-        """Hand the application a datagram of the peer, or keep it until there is one to hand it to."""
+    def datagrams_received(self, datagrams: list[bytes]) -> None:
+        """Hand the application datagrams of the peer, or keep them until there is one to hand them to."""
         if self._application is not None:
-            self._application([data])
+            self._application(datagrams)
         else:
-            self._early.append(data)
+            self._early.extend(datagrams)
 
     def deliver_to(self, application: Callable[[list[bytes]], None] | None) -> None:
-        """Deliver datagrams to `application` from now on, those that came early first."""
+        """Deliver datagrams to `application` from now on, those that came early first; None: keep them."""
         self._application = application
-        while application is not None and self._early:
-            application([self._early.popleft()])
+        if application is not None and self._early:
+            early = list(self._early)
+            self._early.clear()
+            application(early)
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
-        """Send over the selected pair."""
-        for data in datagrams:
-            self.send_datagram(data)
-
-    def send_datagram(self, data: bytes) -> None:
-        """Send `data` over the selected pair; does nothing while there is none, as UDP may lose anything."""
+        """Send over the selected pair; does nothing while there is none, as UDP may lose anything."""
         pair = self._nominated.get(1)
         if pair is not None:
-            pair.protocol.transport.sendto(data, pair.remote_addr)
+            protocol = pair.protocol
+            assert isinstance(protocol, IceSocket)
+            protocol.send_datagrams(datagrams, pair.remote_addr)
 
     # --- consent ------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from aioice import stun
 from aioice.ice import Connection, StunProtocol
 
+from visavis_peer.net.ice.transport import BatchTransport
 from visavis_shared.stun import Address, NotStun, looks_like_stun, parse
 
 CHECK_SCHEDULE: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 1.9)
@@ -19,8 +20,8 @@ TRIGGER_INTERVAL: Final = 0.02
 """Seconds between the transmissions that incoming checks trigger, so that a flood of them is not answered in kind."""
 TRUSTED_SIZE: Final = 64
 """Remote addresses per socket that have passed an authenticated check: prflx addresses beyond that are an attack."""
-RECEIVE_BUFFER: Final = 1 << 18
-"""Bytes of SO_RCVBUF: 200 full datagrams while the loop is busy; the kernel may grant less."""
+SOCKET_BUFFER: Final = 4 << 20
+"""Bytes of SO_RCVBUF and SO_SNDBUF: a window of a link while the loop is busy; the kernel may grant less."""
 OPENER: Final = b"\x00\x11\x00\x00\x21\x12\xa4\x42" + bytes(12)
 """A STUN Binding indication (RFC 8489 section 5): whoever gets it ignores it."""
 
@@ -87,8 +88,8 @@ class Transaction:
 class SocketOwner(Protocol):
     """What a socket asks of the ICE agent that owns it, besides what aioice does."""
 
-    def datagram_received(self, data: bytes) -> None:
-        """Take a datagram of the peer that is no STUN message."""
+    def datagrams_received(self, datagrams: list[bytes]) -> None:
+        """Take datagrams of the peer that are no STUN messages."""
 
 
 class IceSocket(StunProtocol):
@@ -103,14 +104,29 @@ class IceSocket(StunProtocol):
         self.trusted: set[Address] = set()
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """Tell STUN from data by the first byte (RFC 7983); nothing a stranger sends raises."""
+        """Take what asyncio's transport brings."""
         assert isinstance(data, bytes)
+        self.datagrams_received([data], addr)
+
+    def datagrams_received(self, datagrams: list[bytes], addr: tuple[Any, ...]) -> None:
+        """Tell STUN from data by the first byte (RFC 7983); nothing a stranger sends raises."""
         source = (str(addr[0]).partition("%")[0], int(addr[1]))
-        if data and data[0] < 4:
-            if looks_like_stun(data):
+        content = []
+        for data in datagrams:
+            if data and data[0] >= 4:
+                content.append(data)
+            elif looks_like_stun(data):
                 self._stun_received(data, source)
-        elif source in self.trusted:
-            self._owner.datagram_received(data)
+        if content and source in self.trusted:
+            self._owner.datagrams_received(content)
+
+    def send_datagrams(self, datagrams: Sequence[bytes], addr: Address) -> None:
+        """Send datagrams to one address, in as few system calls as the machine allows."""
+        if isinstance(self.transport, BatchTransport):
+            self.transport.send_many(datagrams, addr)
+        else:
+            for datagram in datagrams:
+                self.transport.sendto(datagram, addr)
 
     def _stun_received(self, data: bytes, source: Address) -> None:
         try:
@@ -171,7 +187,11 @@ async def open_socket(session: Connection, owner: SocketOwner, ip: str, ports: S
     """
     sock = _bound_socket(ip, ports)
     loop = asyncio.get_running_loop()
-    _, protocol = await loop.create_datagram_endpoint(lambda: IceSocket(session, owner, sock), sock=sock)
+    protocol = IceSocket(session, owner, sock)
+    try:
+        BatchTransport(loop, sock, protocol)
+    except NotImplementedError:
+        await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
     return protocol
 
 
@@ -189,7 +209,8 @@ def _bound_socket(ip: str, ports: Sequence[int]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         last: OSError | None = None
