@@ -23,12 +23,12 @@ LAST_PORT: Final = 65535
 
 _PORTS: Final = 1 << 16
 _SAMPLES_AT_LEAST: Final = 4
-_SAMPLES_FOR_LARGE_STEPS: Final = 6  # by chance six random ports stand in order once in 360 times, four once in 12
+_SAMPLES_FOR_LARGE_STEPS: Final = 8  # by chance eight random ports stand in order once in 20,000 times
 _SMALL_DELTA: Final = 16  # three such deltas within a block of 2,048 random ports: five in ten million
 _LARGE_DELTA: Final = 1024  # a step of 256 (a little-endian counter) with three foreign allocations in between
+_SAMPLES_FOR_A_JUMP: Final = (6, 10)  # with small and large steps; ten random ports break their order once: 1 in 1,800
 _PRESERVED_SHARE: Final = 2 / 3  # the rest met a port that another host had taken
 _BLOCK_SIZE_LIMIT: Final = 8192  # eight ports of the whole range lie as close together once in a quarter million times
-_SAMPLES_FOR_A_BLOCK: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +90,17 @@ def allocation_of(samples: Sequence[PortSample]) -> tuple[AllocationFinding | No
 def _step(ports: Sequence[int]) -> int | None:
     """Return the signed step of ports in sequence, or None when they are in none.
 
-    One jump back is forgiven when there are enough samples: the range ended and began again.
+    Small steps need fewer samples than large ones. With still more of them one jump is forgiven: the range ended and
+    began again.
     """
     deltas = [delta(earlier, later) for earlier, later in pairwise(ports)]
     sign = 1 if sum(each > 0 for each in deltas) * 2 >= len(deltas) else -1
-    many = len(ports) >= _SAMPLES_FOR_LARGE_STEPS
-    limit = _LARGE_DELTA if many else _SMALL_DELTA
-    regular = [each for each in deltas if 1 <= each * sign <= limit]
-    if len(deltas) - len(regular) > (1 if many else 0):
-        return None
-    return math.gcd(*regular) * sign
+    limits = (_SMALL_DELTA, _LARGE_DELTA) if len(ports) >= _SAMPLES_FOR_LARGE_STEPS else (_SMALL_DELTA,)
+    for limit, samples_for_a_jump in zip(limits, _SAMPLES_FOR_A_JUMP, strict=False):
+        regular = [each for each in deltas if 1 <= each * sign <= limit]
+        if len(deltas) - len(regular) <= (len(ports) >= samples_for_a_jump):
+            return math.gcd(*regular) * sign
+    return None
 
 
 def delta(earlier: int, later: int) -> int:
@@ -125,10 +126,9 @@ def block_of(ports: Sequence[int]) -> tuple[int, int] | None:
     """Return the lowest and highest port of the block that `ports` are drawn from, or None for the whole range.
 
     A block of m random samples is (m + 1) / (m - 1) times as wide as they are on average. Blocks are powers of two in
-    practice (RFC 7422), but may begin anywhere: the result holds every such block around the samples.
+    practice (RFC 7422), but may begin anywhere: the result holds every such block around the samples, which shall be at
+    least eight.
     """
-    if len(ports) < _SAMPLES_FOR_A_BLOCK:
-        return None
     lowest, highest = min(ports), max(ports)
     spread = highest - lowest
     estimate = 0.8 * spread * (len(ports) + 1) / (len(ports) - 1)  # less, since rounding up follows

@@ -46,6 +46,10 @@ class NotAuthentic(Exception):
     """A message was not sealed with this room's secret for this session, or is a copy of one that was."""
 
 
+class Repeated(NotAuthentic):
+    """The message is a copy of one that was taken, or older than one: it says nothing about the peer."""
+
+
 class SessionSeal:
     """The two keys of one session and where each direction stands."""
 
@@ -78,7 +82,7 @@ class SessionSeal:
         members: dict[str, Any] = json.loads(text)
         number = members.pop("n")
         if number <= self._taken:
-            raise NotAuthentic("it is a copy of an earlier one")
+            raise Repeated("it is a copy of an earlier one")
         self._taken = number
         return members
 
@@ -122,7 +126,7 @@ class RoomSeal:
         known = self._sessions.get(key)
         if isinstance(message, Offer):
             if known is not None:
-                raise NotAuthentic("it is a copy of an earlier one")
+                raise Repeated("it is a copy of an earlier one")
             known = SessionSeal(self._secret, self._room, payload.session_id, peer_id, own_id, "answerer")
         elif known is None:
             raise NotAuthentic("it belongs to no session of this agent")

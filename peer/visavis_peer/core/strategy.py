@@ -36,6 +36,10 @@ PREDICTED_OPENERS: Final = 3
 """Mappings where ports can be predicted: two of them may be lost."""
 DURATION: Final = 5.0
 """Seconds of a round: the budget takes 4.2, and an answer has 0.8 left; the connectivity checks take as long."""
+MEETING_DURATION: Final = 1.0
+"""Seconds of one attempt at meeting: what the first passes over all mappings do not find, later ones do not."""
+MEETING_ATTEMPTS: Final = 4
+"""Attempts at meeting in a round: as many as fit into it; each is a new draw against the traffic of others."""
 SAMPLE_AGE: Final = 0.3
 """Seconds that a port sample is taken to be old when the peer acts on it: a slow signaling round trip."""
 _BLOCK_SHARE: Final = 32  # one mapping in so many ports: 147 probes find one 99 times in 100, however wide the block
@@ -117,6 +121,9 @@ class Plan:
     """Packets in all."""
     duration: float = 0.0
     """Seconds after which it is over."""
+    attempts: int = 1
+    """How often in a round. For each further attempt sample again, tell `last_port` in a new report, wait for the
+    peer's, plan again, and use new sockets."""
 
 
 def plan(local: NatReport, remote: NatReport, controlling: bool, situation: Situation = Situation()) -> Plan:
@@ -228,8 +235,9 @@ def _meeting(local: NatReport, remote: NatReport, method: Method, situation: Sit
         meeting_port=_meeting_port(local),
         ttl=OPENER_TTLS[min(situation.round, len(OPENER_TTLS) - 1)],
         rate=RATE,
-        budget=PROBE_BUDGET,
-        duration=DURATION,
+        budget=PROBE_BUDGET // MEETING_ATTEMPTS,
+        duration=MEETING_DURATION,
+        attempts=MEETING_ATTEMPTS,
     )
 
 

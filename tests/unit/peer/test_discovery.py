@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+
 import pytest
 
-from visavis_peer.core.discovery import FilteringProbe, StunAnswer, filtering_of, mapping_of, nat_report
-from visavis_shared.nat import Filtering, Mapping
+from visavis_peer.core.allocation import PortSample
+from visavis_peer.core.discovery import (
+    FilteringProbe,
+    StunAnswer,
+    Survey,
+    filtering_of,
+    lifetime_of,
+    mapping_of,
+    nat_count_of,
+    nat_report,
+    poisonable_of,
+)
+from visavis_shared.nat import Allocation, Filtering, Mapping, NatReport
 
 FIRST, SECOND_PORT, SECOND_ADDRESS = ("11.0.0.1", 3478), ("11.0.0.1", 3479), ("11.0.0.2", 3478)
 P1, P2, P3 = ("12.0.0.1", 1001), ("12.0.0.1", 1002), ("12.0.0.1", 1003)
@@ -77,3 +91,133 @@ def test_a_full_survey_leaves_no_notes() -> None:
     report = nat_report(P2, answers((FIRST, P1), (SECOND_PORT, P1), (SECOND_ADDRESS, P1)), probe, complete=True)
     assert (report.mapping, report.notes) == (Mapping.ENDPOINT_INDEPENDENT, ())
     assert report.port_preserved is False
+
+
+SURVEYED = answers((FIRST, P1), (SECOND_PORT, P1), (SECOND_ADDRESS, P1))
+STRICT = FilteringProbe(other_address=False, other_port=False)
+
+
+def surveyed(seen: list[StunAnswer], survey: Survey, local: tuple[str, int] = ("10.0.0.1", 60001)) -> NatReport:
+    return nat_report(local, seen, STRICT, complete=True, survey=survey)
+
+
+def made(ports: Sequence[int]) -> list[PortSample]:
+    return [PortSample(60001 + index, port, index * 0.02) for index, port in enumerate(ports)]
+
+
+def test_without_a_survey_nothing_is_said_of_what_only_a_survey_tells() -> None:
+    report = nat_report(("10.0.0.1", 1001), SURVEYED, STRICT, complete=True)
+    assert report.allocation is None
+    assert report.notes == ()
+
+
+def test_a_survey_that_found_nothing_gives_a_reason_for_each_unknown() -> None:
+    report = surveyed(SURVEYED, Survey())
+    assert [note.split(":")[0] for note in report.notes] == [
+        "allocation",
+        "hairpinning",
+        "lifetime",
+        "number of NATs",
+        "poisonable",
+    ]
+
+
+def test_a_full_report_travels() -> None:
+    survey = Survey(
+        samples=made([20000, 20001, 20003, 20004]),
+        hairpin=False,
+        silences=[(10.0, True), (30.0, False)],
+        gateway_external="12.0.0.1",
+        unsolicited=SECOND_ADDRESS,
+        probing=True,
+    )
+    report = surveyed(SURVEYED, survey)
+    assert report.notes == ()
+    assert (report.allocation, report.allocation_step, report.last_port) == (Allocation.SEQUENTIAL, 1, 20004)
+    assert report.foreign_rate == pytest.approx(1 / 0.06)
+    assert (report.hairpinning, report.lifetime_s, report.nat_count) == (False, 10.0, 1)
+    assert (report.poisonable, report.probing) == (False, True)
+    assert NatReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_block_is_reported_with_its_edges() -> None:
+    ports = random.Random(1).sample(range(40000, 42048), 16)
+    report = surveyed(SURVEYED, Survey(samples=made(ports)))
+    assert report.allocation is Allocation.BLOCK
+    assert report.port_block is not None
+    assert report.port_block[0] <= min(ports) < max(ports) <= report.port_block[1]
+
+
+def test_without_an_answer_the_users_word_on_probing_still_travels() -> None:
+    report = nat_report(None, [], None, complete=True, survey=Survey(probing=False))
+    assert (report.udp, report.probing) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("silences", "lifetime", "words"),
+    [
+        ([], None, "not measured"),
+        ([(10.0, True)], 10.0, "longest silence"),
+        ([(10.0, True), (30.0, True), (60.0, False)], 30.0, "longest silence"),
+        ([(10.0, True), (30.0, False), (60.0, True)], 10.0, "longest silence"),
+        ([(10.0, False), (30.0, True)], None, "below 10 s"),
+    ],
+    ids=["none", "one", "a cliff", "contradiction", "shorter than any"],
+)
+def test_a_lifetime_is_what_no_shorter_silence_disproves(
+    silences: list[tuple[float, bool]], lifetime: float | None, words: str
+) -> None:
+    value, reason = lifetime_of(Survey(silences=silences))
+    assert value == lifetime
+    assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("local", "gateway_external", "count"),
+    [
+        (P1, None, 0),
+        (("10.0.0.1", 1), "12.0.0.1", 1),
+        (("10.0.0.1", 1), "100.64.0.9", 2),
+        (("10.0.0.1", 1), None, None),
+        (None, None, None),
+    ],
+)
+def test_nats_are_counted_where_they_show(
+    local: tuple[str, int] | None, gateway_external: str | None, count: int | None
+) -> None:
+    value, reason = nat_count_of(local, P1, gateway_external)
+    assert value == count
+    assert reason
+
+
+@pytest.mark.parametrize(
+    ("seen", "unsolicited", "poisonable"),
+    [
+        ([(FIRST, P1), (SECOND_ADDRESS, P2)], SECOND_ADDRESS, True),
+        ([(FIRST, P1), (SECOND_ADDRESS, P1)], SECOND_ADDRESS, False),
+        ([(FIRST, P1), (SECOND_PORT, P2), (SECOND_ADDRESS, P3)], SECOND_ADDRESS, None),
+        ([(FIRST, P1)], SECOND_ADDRESS, None),
+        ([(SECOND_ADDRESS, P1)], SECOND_ADDRESS, None),
+        ([(FIRST, P1), (SECOND_ADDRESS, P2)], None, None),
+    ],
+    ids=["poisoned", "not poisoned", "dependent anyway", "no answer after", "nothing to compare", "not measured"],
+)
+def test_poisoning_is_a_mapping_that_changed_towards_who_sent_first(
+    seen: list[tuple[tuple[str, int], tuple[str, int]]], unsolicited: tuple[str, int] | None, poisonable: bool | None
+) -> None:
+    value, reason = poisonable_of(answers(*seen), unsolicited)
+    assert value is poisonable
+    assert reason
+
+
+def test_a_poisoned_mapping_does_not_make_a_nat_look_dependent() -> None:
+    """The RFC 3489 test calls an open Linux NAT symmetric, since it has poisoned the mapping itself."""
+    third = ("11.0.0.3", 3478)
+    seen = answers((FIRST, P1), (third, P1), (SECOND_ADDRESS, P2))
+    report = surveyed(seen, Survey(unsolicited=SECOND_ADDRESS))
+    assert (report.poisonable, report.mapping) == (True, Mapping.ENDPOINT_INDEPENDENT)
+
+
+def test_what_is_still_being_measured_says_so() -> None:
+    report = nat_report(("10.0.0.1", 1001), answers((FIRST, P1)), None, complete=False, probed=False)
+    assert report.notes == ("mapping: not measured yet", "filtering: not measured yet")

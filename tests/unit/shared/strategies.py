@@ -37,7 +37,7 @@ from visavis_shared.messages import (
     StunServer,
     WelcomePayload,
 )
-from visavis_shared.nat import Filtering, Mapping, NatReport
+from visavis_shared.nat import Allocation, Filtering, Mapping, NatReport
 
 
 def text(max_size: int, min_size: int = 0) -> st.SearchStrategy[str]:
@@ -72,6 +72,17 @@ nat_reports = st.builds(
     mapping=optional(st.sampled_from(Mapping)),
     filtering=optional(st.sampled_from(Filtering)),
     port_preserved=optional(st.booleans()),
+    allocation=optional(st.sampled_from(Allocation)),
+    allocation_step=optional(st.integers(-32768, 32767)),
+    foreign_rate=optional(st.floats(0, 1e6)),
+    last_port=optional(ports),
+    port_bracket=optional(st.tuples(ports, ports)),
+    port_block=optional(st.tuples(ports, ports).map(lambda pair: (min(pair), max(pair)))),
+    hairpinning=optional(st.booleans()),
+    lifetime_s=optional(st.floats(0, 86400)),
+    nat_count=optional(st.integers(0, 16)),
+    poisonable=optional(st.booleans()),
+    probing=optional(st.booleans()),
     notes=st.lists(text(200), max_size=8).map(tuple),
 )
 candidate_lines = st.text(st.characters(codec="utf-8"), min_size=1, max_size=limits.CANDIDATE_LENGTH)

@@ -205,13 +205,23 @@ def test_strings_are_not_numbers_and_numbers_no_strings() -> None:
 
 
 def test_each_end_knows_the_types_it_receives() -> None:
-    received = {"JOIN": 0, "LEAVE": 0, "DISCOVER": 0, "KEEP_ALIVE": 0, "OFFER": 2, "ANSWER": 2, "CANDIDATE": 2}
+    received = {
+        "JOIN": 0,
+        "LEAVE": 0,
+        "DISCOVER": 0,
+        "KEEP_ALIVE": 0,
+        "RESUME": 2,
+        "OFFER": 2,
+        "ANSWER": 2,
+        "CANDIDATE": 2,
+    }
     assert {member.value for member in MessageType} == set(received) | {
         "PEER_JOINED",
         "PEER_LEFT",
         "PEER_LIST",
         "ERROR",
         "ACK",
+        "GOAWAY",
     }
     with pytest.raises(RemoteProtocolError):
         decode_client_message(encode(PeerLeft(peer_id="x", room_id="r")))
