@@ -37,6 +37,7 @@ from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
 from visavis_peer.settings import AgentSettings
+from visavis_peer.turn_servers import TurnServers
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.ids import printable
 from visavis_shared.messages import (
@@ -44,6 +45,7 @@ from visavis_shared.messages import (
     Answer,
     CandidateMessage,
     ClientMessage,
+    Discover,
     ErrorMessage,
     Join,
     JoinPayload,
@@ -53,6 +55,7 @@ from visavis_shared.messages import (
     PeerInfo,
     PeerJoined,
     PeerLeft,
+    PeerList,
     ServerMessage,
 )
 from visavis_shared.nat import NatReport
@@ -89,6 +92,7 @@ class Agent:
         self._peering: Peering | None = None
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
+        self._turn = TurnServers(self._pool.use_turn, lambda: self._send(Discover()))
         self._network = NetworkWatch(list_interfaces, self._on_network)
         self._local_address = ""
         """This machine's address on the signaling connection, empty while there is none."""
@@ -155,6 +159,7 @@ class Agent:
     async def close(self) -> None:
         """Leave the room, close all links and sockets. Idempotent."""
         await self._network.close()
+        await self._turn.close()
         if self._peering is not None:
             await self._peering.close()
         if self._runner is not None and not self._runner.done():
@@ -286,6 +291,11 @@ class Agent:
             links.offer_relay(lambda: RelayClient(url, token, links.on_relayed, links.on_relay_state), only=only)
             self._pool.relay_only = only or self.settings.relay == "only"
 
+    def _use_turn(self, listed: MembersPayload) -> None:
+        """Let sessions use the TURN servers that come with a member list."""
+        if self.settings.relay != "never":
+            self._turn.put(listed.ice_servers)
+
     def _stun_servers(self, client: SignalingClient) -> list[tuple[str, int]]:
         """Return the configured STUN servers, or those that the signaling server offers."""
         if self.settings.stun:
@@ -296,10 +306,14 @@ class Agent:
         assert self._peering is not None
         match message:
             case Ack(request_id=request_id, payload=payload) if request_id == _JOIN and payload is not None:
-                members = MembersPayload.model_validate(payload).peers
+                listed = MembersPayload.model_validate(payload)
+                members = listed.peers
+                self._use_turn(listed)
                 self._events.publish(Joined(self.settings.room, self.peer_id, len(members) - 1))
                 self._joined.set()
                 self._peering.joined(self.peer_id, members)
+            case PeerList(room_id=room, payload=listed) if room == self.settings.room:
+                self._use_turn(listed)
             case PeerJoined(payload=info) if info.peer_id != self.peer_id:
                 self._peering.peer_joined(info)
             case PeerLeft(peer_id=peer_id):

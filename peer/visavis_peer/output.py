@@ -22,6 +22,7 @@ from visavis_peer.core.events import (
     PeerLeft,
     Ready,
 )
+from visavis_peer.link.link import Link
 from visavis_shared.ids import printable
 from visavis_shared.nat import NatReport
 
@@ -101,8 +102,9 @@ def sentence(event: Event) -> str:
             how = f"link to {peer_label(peer_id, name)} up in {elapsed:.0f} ms"
             return f"{how}: {describe_path(path)}{_round_trip(path)}, {_authentication(event.authenticated)}"
         case PathChanged(peer_id, name, path, elapsed):
-            verb = "stays on" if path.path == "relay" else f"moved after {elapsed:.0f} ms to"
-            return f"link to {peer_label(peer_id, name)} {verb}: {describe_path(path)}{_round_trip(path)}"
+            verb = "uses" if path.path == "relay" else f"moved after {elapsed:.0f} ms to"
+            how = f"link to {peer_label(peer_id, name)} {verb}: {describe_path(path)}{_round_trip(path)}"
+            return f"{how}, {_authentication(event.authenticated)}"
         case LinkDown(peer_id, name, reason):
             return f"link to {peer_label(peer_id, name)} down: {printable(reason)}"
         case Failure(_, message, peer_id, name):
@@ -115,6 +117,11 @@ def sentence(event: Event) -> str:
 def peer_label(peer_id: str, name: str | None) -> str:
     """Return how a peer is called in a sentence."""
     return f"{printable(name)} ({printable(peer_id)})" if name else printable(peer_id)
+
+
+def linked_label(link: Link) -> str:
+    """Return how the peer of a link is called in a sentence: nobody takes it for more than it has proved."""
+    return f"{peer_label(link.peer_id, link.name)}{'' if link.authenticated else ' (unauthenticated)'}"
 
 
 def describe_path(path: PathInfo) -> str:

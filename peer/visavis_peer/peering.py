@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from visavis_peer.core.effects import (
     DropSession,
@@ -19,7 +20,7 @@ from visavis_peer.core.effects import (
 )
 from visavis_peer.core.events import Event, Failure, Negotiating, PeerJoined, PeerLeft
 from visavis_peer.core.mesh import Mesh
-from visavis_peer.core.sealing import NotAuthentic, RoomSeal
+from visavis_peer.core.sealing import NotAuthentic, Repeated, RoomSeal
 from visavis_peer.errors import AuthenticationFailed
 from visavis_peer.link.link import Link
 from visavis_peer.links import Links, RelayPolicy
@@ -29,6 +30,9 @@ from visavis_peer.sessions import Session
 from visavis_shared.ids import INSTANCE_BYTES, hex_id, printable
 from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, ClientMessage, Offer, PeerInfo
 from visavis_shared.nat import NatReport, explain_no_path
+
+FORGERY_INTERVAL: Final = 1.0
+"""Seconds between two reports of messages of one peer that cannot be trusted: a server can forge any number of them."""
 
 
 class Peering:
@@ -58,6 +62,8 @@ class Peering:
         self._send = send
         self._pool = pool
         self._sessions: dict[str, Session] = {}
+        self._quiet_until: dict[str, float] = {}
+        """By member, "" for all others: when the next message that cannot be trusted is told of."""
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
@@ -81,6 +87,7 @@ class Peering:
         """Take leave of a peer; its link stays if it proves itself."""
         self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id)))
         self.links.peer_left(peer_id)
+        self._quiet_until.pop(peer_id, None)
         self._apply(self.mesh.on_peer_left(peer_id))
 
     def receive(self, message: Offer | Answer | CandidateMessage) -> None:
@@ -97,6 +104,7 @@ class Peering:
 
     def signaling_lost(self) -> None:
         """Forget the room; links stay."""
+        self._quiet_until.clear()
         self._apply(self.mesh.on_signaling_lost())
 
     def network_changed(self) -> None:
@@ -109,14 +117,20 @@ class Peering:
 
     def _on_forgery(self, message: Offer | Answer | CandidateMessage, error: NotAuthentic) -> None:
         """Tell the user; a peer that offered hears that it was not understood."""
+        if isinstance(message, CandidateMessage) or isinstance(error, Repeated):
+            return  # it belongs to a session whose OFFER or ANSWER has been told of, or to none; a copy changes nothing
         peer_id = message.peer_id or ""
-        if isinstance(message, CandidateMessage):
-            return  # it belongs to a session whose OFFER or ANSWER has been told of, or to none
+        member = peer_id if peer_id in self.mesh.members else ""
+        now = self._loop.time()
+        if now < self._quiet_until.get(member, 0.0):
+            return
+        self._quiet_until[member] = now + FORGERY_INTERVAL
         name = self.mesh.name_of(peer_id)
         text = f"authentication failed: its {message.type} cannot be trusted: {error}"
         self.emit(Failure(AuthenticationFailed.name, text, peer_id, name))
-        if isinstance(message, Offer) and peer_id in self.mesh.members:
-            self._refuse(message.payload.session_id, peer_id, "the OFFER could not be authenticated")
+        session_id = message.payload.session_id
+        if isinstance(message, Offer) and member and session_id not in self._sessions:
+            self._refuse(session_id, peer_id, "the OFFER could not be authenticated")
 
     # --- what sessions say (SessionOwner) -----------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from visavis_peer.core.addresses import AddressChoice, choose_addresses
-from visavis_peer.net.ice import IceSession
+from visavis_peer.net.ice import IceSession, TurnServer
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.settings import AgentSettings
 from visavis_shared.stun import Address
@@ -27,7 +27,8 @@ class SessionPool:
         self._lock = asyncio.Lock()
         self._refill: asyncio.Task[None] | None = None
         self.relay_only = settings.relay == "only"
-        """Whether sessions use relayed candidates only (RFC 8828 section 5.2, mode 4 without the proxy)."""
+        """Whether sessions offer and use relayed candidates only."""
+        self._turn: Sequence[TurnServer] = ()
         self.choice = AddressChoice((), ())
         """Which addresses the latest session uses and which not."""
 
@@ -38,6 +39,10 @@ class SessionPool:
         self._spare = await self._make()
         return self._spare
 
+    def use_turn(self, servers: Sequence[TurnServer]) -> None:
+        """Give TURN `servers` to the sessions that are taken from now on."""
+        self._turn = servers
+
     async def take(self) -> IceSession:
         """Return the spare session and begin to make the next."""
         async with self._lock:
@@ -46,6 +51,7 @@ class SessionPool:
             if session is None:
                 session = await self._make()
         self._begin_refill()
+        session.use_turn(self._turn)
         return session
 
     def _begin_refill(self) -> None:

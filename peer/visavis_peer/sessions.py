@@ -194,7 +194,7 @@ class Session:
             "endpoint": public_endpoint(ice),
             "ice": ice.credentials,
             "candidates": tuple(ice.candidates),
-            "end_of_candidates": ice.gathered.is_set(),
+            "end_of_candidates": ice.all_found,
             "nat": self._owner.nat_report(ice),
             "instance": self._instance,
             "fingerprint": self._fingerprint,
@@ -209,7 +209,8 @@ class Session:
         if self._described:
             assert self.ice is not None
             nat = self._owner.nat_report(self.ice)
-            self._trickle(CandidatePayload(session_id=self.session_id, end_of_candidates=True, nat=nat))
+            ended = self.ice.all_found
+            self._trickle(CandidatePayload(session_id=self.session_id, end_of_candidates=ended, nat=nat))
 
     def _trickle(self, payload: CandidatePayload) -> None:
         self._owner.send(CandidateMessage(target_id=self.peer_id, payload=payload))

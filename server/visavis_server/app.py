@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import secrets
 import socket
 from http import HTTPStatus
 from types import TracebackType
@@ -16,14 +17,19 @@ from aiohttp import web
 from visavis_server import __version__, relay
 from visavis_server.core.hub import Hub
 from visavis_server.core.relay import Relay
+from visavis_server.core.resumption import Resumption
 from visavis_server.core.rules import Exposure
 from visavis_server.core.stun import StunService
+from visavis_server.core.tickets import KEY_SIZE, TicketSigner
+from visavis_server.core.turn import TurnService
+from visavis_server.keys import read_or_make_keys
 from visavis_server.outbox import Outbox
 from visavis_server.relay import RelayConnections
 from visavis_server.rest import RestApi, decoded_path, refusal
 from visavis_server.settings import Settings
 from visavis_server.stun import StunResponder, open_sockets
 from visavis_server.switchboard import Switchboard
+from visavis_server.turn_secret import TurnSecret
 from visavis_server.websocket import WebSocketEndpoint, observed_endpoint
 from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
@@ -59,6 +65,7 @@ class SignalingServer:
         """UDP ports, known once started; None without STUN."""
         self.relay = None if settings.relay == "never" else Relay(settings.relay_rules)
         self.hub = Hub(settings.rules, self.relay)
+        self._turn_secret: TurnSecret | None = None
         self._stun: StunResponder | None = None
         self._relay_connections: RelayConnections | None = None
         self._relay_endpoint: WebSocketEndpoint | None = None
@@ -82,9 +89,10 @@ class SignalingServer:
     async def start(self) -> None:
         """Bind everything and accept connections.
 
-        Raises CannotListen, with nothing left open.
+        Raises CannotListen or KeyFileError, with nothing left open.
         """
         settings = self.settings
+        self.hub.resumption = await _open_resumption(settings)
         address = await _resolve(settings.host)
         listener = _listen(address, settings)
         try:
@@ -95,6 +103,14 @@ class SignalingServer:
             listener.close()
             raise
         self.port = listener.getsockname()[1]
+        if settings.turn_url and settings.turn_secret_file is not None:
+            try:
+                self._turn_secret = TurnSecret(settings.turn_secret_file)
+            except (OSError, ValueError) as error:
+                listener.close()
+                raise CannotListen(f"cannot read the TURN secret: {error} (see --turn-secret-file)") from error
+            self.hub.turn = TurnService(settings.turn_url, self._turn_secret.value, settings.turn_ttl)
+            self._turn_secret.watch(self._on_turn_secret)
         self._switchboard = Switchboard(
             self.hub,
             self._welcome(),
@@ -114,10 +130,13 @@ class SignalingServer:
         self._warn_of_exposure(address)
 
     async def close(self) -> None:
-        """Stop accepting, send 1001 to every peer, and end within two seconds."""
+        """Let go of who resumes within the drain time; then send 1001 to the others and end within two seconds."""
+        await self._switchboard.drain(self.settings.drain_time)
         self._listener.close()
         if self._stun is not None:
             self._stun.close()
+        if self._turn_secret is not None:
+            await self._turn_secret.close()
         await self._switchboard.close()
         if self._relay_connections is not None:
             await self._relay_connections.close()
@@ -133,6 +152,10 @@ class SignalingServer:
         except Exception:
             logger.exception("a request could not be handled")
             return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", decoded_path(request.raw_path))
+
+    def _on_turn_secret(self, secret: bytes) -> None:
+        assert self.hub.turn is not None
+        self.hub.turn.secret = secret
 
     def _endpoint(self, path: str) -> WebSocketEndpoint | None:
         return self._websocket if path == "/ws" else self._relay_endpoint if path == "/relay" else None
@@ -174,6 +197,19 @@ def _relay_offer(settings: Settings) -> RelayOffer | None:
         rate=settings.relay_rate,
         volume=settings.relay_volume,
     )
+
+
+async def _open_resumption(settings: Settings) -> Resumption | None:
+    """Return what remembers the peers that may resume, None when nobody may.
+
+    Raises KeyFileError.
+    """
+    if not settings.resume_grace:
+        return None
+    keys = [secrets.token_bytes(KEY_SIZE)]
+    if settings.key_file is not None:
+        keys = await asyncio.to_thread(read_or_make_keys, settings.key_file)
+    return Resumption(TicketSigner(keys), settings.resume_grace, settings.peer_limit)
 
 
 async def _resolve(host: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 
 from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.configuration import UsageError, read_settings
+from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
 
 OK: Final = 0
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
             runner.run(serve(settings))
-    except CannotListen as error:
+    except (CannotListen, KeyFileError) as error:
         sys.stderr.write(f"visavis-server: {error}\n")
         return FAILED
     return OK
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def serve(settings: Settings) -> None:
     """Serve until a signal asks to stop; says on standard output when connections are accepted.
 
-    Raises CannotListen.
+    Raises CannotListen, KeyFileError.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

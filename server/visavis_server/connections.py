@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 GOING_AWAY: Final = 1001
 """Close code for a shutdown (RFC 6455 section 7.4.1)."""
 
+LEAVING: Final = frozenset({None, 1000, 1001})
+"""Close codes of a client that does not mean to come back: it is done, or its page is left."""
+
 
 class Connections(ABC):
     """Connections of one kind; lives on one event loop."""
@@ -63,6 +66,7 @@ class Connections(ABC):
         """Answer a client's close frame by the same code and close; or close, if it answered ours."""
         if outbox.open:
             logger.debug("%s closed its connection with %s", outbox.peer_id, code)
+            outbox.left = code in LEAVING
             self.retire(outbox, frames.close_frame(code))
         outbox.finish()
 

@@ -30,6 +30,7 @@ class Outbox:
         "_pending_size",
         "dirty",
         "gone",
+        "left",
         "open",
         "peer_id",
         "transport",
@@ -40,6 +41,8 @@ class Outbox:
         self.transport = transport
         self.open = True
         """Whether messages still pass; false from the close frame on."""
+        self.left = False
+        """Whether the client has closed the connection itself and will not be back."""
         self.dirty = False
         """Whether somebody will flush this outbox at the end of the turn."""
         self.gone = asyncio.Event()

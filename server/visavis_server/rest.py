@@ -24,6 +24,7 @@ CORS: Final = {
     "Access-Control-Allow-Headers": "Content-Type, Authorization",
 }
 """On every answer, errors included: any page may read what anybody may read."""
+_DOCUMENTS: Final = frozenset({"/health", "/ready", "/api/stats", "/api/rooms"})
 _ROOM_PREFIX: Final = "/api/rooms/"
 _INVITE_PREFIX: Final = "/r/"
 _ALLOWED: Final = "GET, HEAD, OPTIONS"
@@ -40,7 +41,7 @@ class RestApi:
         if request.method == hdrs.METH_OPTIONS:
             return web.Response(headers=CORS)
         path = decoded_path(request.raw_path)
-        is_route = path in ("/health", "/api/stats", "/api/rooms") or path.startswith((_ROOM_PREFIX, _INVITE_PREFIX))
+        is_route = path in _DOCUMENTS or path.startswith((_ROOM_PREFIX, _INVITE_PREFIX))
         if not is_route:
             return refusal(HTTPStatus.NOT_FOUND, "not found", path)
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
@@ -56,6 +57,10 @@ class RestApi:
         match path:
             case "/health":
                 return _document(views.health(now_ms()))
+            case "/ready":
+                if self._hub.draining:
+                    return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the server is about to stop", path)
+                return _document(views.ready(now_ms()))
             case "/api/stats":
                 return _document(views.stats(self._hub, now_ms()))
             case "/api/rooms":

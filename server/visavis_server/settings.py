@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from visavis_server.core import rules
 from visavis_server.core.relay import RelayRules
 from visavis_server.core.rules import Exposure, Rules
+from visavis_server.core.turn import TTL_MAX
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """TCP or UDP port; 0 lets the system choose."""
@@ -21,6 +23,10 @@ def _numeric(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError("must be an IPv4 or IPv6 address") from None
+
+
+TurnUrl = Annotated[str, Field(max_length=300, pattern=r"^turn:[^/?#@\s]+(\?transport=(udp|tcp))?$")]
+"""RFC 7065, without TLS: what is relayed is encrypted already."""
 
 
 class Settings(BaseModel):
@@ -60,6 +66,18 @@ class Settings(BaseModel):
     """Pairs of peers that one client address may relay for at a time; 0 is unlimited."""
     relay_address_rate: Annotated[int, Field(ge=0, le=1 << 40)] = RelayRules.address_rate
     """Bytes per second that one client address may relay in all; 0 is unlimited."""
+    turn_url: Annotated[tuple[TurnUrl, ...], Field(max_length=8)] = ()
+    """TURN servers that members are given credentials for: `turn:host:port?transport=udp` (or tcp)."""
+    turn_secret_file: Path | None = None
+    """File whose first line is the secret shared with them; read again when it changes."""
+    turn_ttl: Annotated[int, Field(ge=30, le=TTL_MAX)] = TTL_MAX
+    """Seconds for which TURN credentials are valid."""
+    resume_grace: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = rules.RESUME_GRACE
+    """Seconds for which a peer that wants it is kept when its connection is lost; 0 keeps nobody."""
+    key_file: Path | None = None
+    """File of keys for resume tokens, made if it does not exist: with it peers keep their ids over a restart."""
+    drain_time: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 10.0
+    """Seconds at most over which the connections of peers that resume are closed when the server stops."""
     ping_interval: Seconds = rules.PING_INTERVAL
     """Seconds between WebSocket pings."""
     stale_timeout: Seconds = rules.STALE_TIMEOUT
@@ -83,6 +101,8 @@ class Settings(BaseModel):
                 raise ValueError("stun_address: at most two different addresses of each family")
             if len(mine) == 2 and any(ipaddress.ip_address(address).is_unspecified for address in mine):
                 raise ValueError("stun_address: the wildcard address cannot stand beside another")
+        if self.turn_url and self.turn_secret_file is None:
+            raise ValueError("turn_url needs turn_secret_file")
         ports = (self.stun_port, self.alternate_port)
         if self.stun and ports[0] and ports[0] == ports[1]:
             raise ValueError("stun_alternate_port must differ from stun_port")
@@ -111,4 +131,5 @@ class Settings(BaseModel):
             stale_timeout=self.stale_timeout,
             empty_room_ttl=self.empty_room_ttl,
             exposure=self.exposure,
+            resume_grace=self.resume_grace,
         )

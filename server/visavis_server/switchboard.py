@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import random
 import secrets
 import time
 from collections import deque
@@ -16,9 +17,9 @@ from typing import Final, assert_never
 
 from visavis_server.connections import Connections
 from visavis_server.core import frames
-from visavis_server.core.effects import Close, Effect, Ping, Report, Send
-from visavis_server.core.hub import Hub
-from visavis_server.outbox import Outbox
+from visavis_server.core.effects import Close, Effect, Ping, Rebind, Report, Send
+from visavis_server.core.hub import Draining, Hub
+from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
 from visavis_shared.messages import Endpoint, RelayOffer, WelcomePayload
 
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 TRY_AGAIN_LATER: Final = 1013
 """Close code for a client that does not read what it is sent (registered with IANA)."""
+SERVICE_RESTART: Final = 1012
+"""Close code for a client that is to reconnect (registered with IANA)."""
+DRAIN_RATE: Final = 200
+"""Connections closed per second of a drain: half of what a server that starts accepts without delaying anybody."""
 RELAY_TOKEN_BYTES: Final = 16
 """Random bytes of a relay token: 128 bits cannot be guessed."""
 _PING: Final = frames.frame(frames.PING, b"")
@@ -64,6 +69,8 @@ class Switchboard(Connections):
 
         Raises ServerFull.
         """
+        if self.hub.draining:
+            raise Draining("it is about to stop")
         peer_id = ids.hex_id(secrets.token_bytes(ids.PEER_ID_BYTES))
         while peer_id in self.hub.peers:
             peer_id = ids.hex_id(secrets.token_bytes(ids.PEER_ID_BYTES))
@@ -89,16 +96,48 @@ class Switchboard(Connections):
         """Note that a client lives."""
         self.hub.touch(outbox.peer_id, self._loop.time())
 
+    def on_pong(self, outbox: Outbox) -> None:
+        """Note that a client has received what it was sent before its last ping."""
+        super().on_pong(outbox)
+        if outbox.open:
+            self.hub.on_pong(outbox.peer_id)
+
     def on_gone(self, outbox: Outbox) -> None:
-        """Forget the peer of a connection that is closed or has ended, and tell its room."""
-        self._open.pop(outbox.peer_id, None)
-        self._perform(self.hub.disconnect(outbox.peer_id, self._loop.time(), now_ms()))
+        """Forget the peer of a connection that is closed or has ended, and tell its room; or keep it for a while."""
+        # the peer may have another connection by now
+        if self._open.get(outbox.peer_id) is outbox:
+            del self._open[outbox.peer_id]
+            now = self._loop.time()
+            self._perform(self.hub.disconnect(outbox.peer_id, now, now_ms(), leaving=outbox.left))
+
+    async def drain(self, longest: float) -> None:
+        """Tell those who resume to reconnect, and close their connections one by one, spread over `longest` seconds.
+
+        With few connections it takes less: no more than DRAIN_RATE a second come back to whoever takes over. Nobody's
+        room is told that they are gone.
+        """
+        resuming = [outbox for peer_id, outbox in self._open.items() if self.hub.peers[peer_id].mailbox is not None]
+        span = min(longest, len(resuming) / DRAIN_RATE)
+        delays = {outbox.peer_id: random.uniform(0, span) for outbox in resuming}
+        now = now_ms()
+        self._perform(self.hub.drain({peer_id: round(delay * 1000) for peer_id, delay in delays.items()}, now))
+        for outbox in resuming:
+            self._loop.call_later(delays[outbox.peer_id], self._let_go, outbox)
+        if resuming:
+            try:
+                async with asyncio.timeout(span + CLOSE_TIMEOUT):
+                    await asyncio.gather(*(outbox.gone.wait() for outbox in resuming))
+            except TimeoutError:
+                logger.debug("some clients did not answer the close frame")
+
+    def _let_go(self, outbox: Outbox) -> None:
+        if outbox.open:
+            self.retire(outbox, frames.close_frame(SERVICE_RESTART, "the server restarts"))
 
     async def close(self) -> None:
         """Send 1001 to everybody and wait until all are gone, at most CLOSE_TIMEOUT."""
         self._sweep_handle.cancel()
         await self.close_all(list(self._open.values()))
-        self._open.clear()
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -126,10 +165,22 @@ class Switchboard(Connections):
                 outbox = self._open.get(peer_id)
                 if outbox is not None:
                     self.retire(outbox, frames.close_frame(code, reason))
+            case Rebind(fresh_id=fresh_id, peer_id=peer_id, code=code, reason=reason):
+                self._rebind(fresh_id, peer_id, frames.close_frame(code, reason))
             case Report(peer_id=peer_id, error=error):
                 logger.error("a message of %s could not be handled", peer_id, exc_info=error)
             case _:
                 assert_never(effect)
+
+    def _rebind(self, fresh_id: str, peer_id: str, close_frame: bytes) -> None:
+        before = self._open.pop(peer_id, None)
+        outbox = self._open.pop(fresh_id, None)
+        logger.info("%s is %s again", fresh_id, peer_id)
+        if outbox is not None:
+            outbox.peer_id = peer_id
+            self._open[peer_id] = outbox
+        if before is not None:
+            self.retire(before, close_frame)
 
     def _write(self, to: tuple[str, ...], frame: bytes) -> None:
         for peer_id in to:

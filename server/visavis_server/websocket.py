@@ -37,8 +37,6 @@ _GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """Section 1.3."""
 _KEY_SIZE: Final = 16
 """Bytes of a decoded Sec-WebSocket-Key (section 4.1)."""
-_RETRY_AFTER: Final = "30"
-"""Seconds after which a client that found the server full may try again."""
 
 
 class WebSocketEndpoint:
@@ -66,8 +64,8 @@ class WebSocketEndpoint:
         except Unauthorized as error:
             return refusal(HTTPStatus.UNAUTHORIZED, str(error), request.path)
         except ServerFull as error:
-            response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the server is full: {error}", request.path)
-            response.headers[hdrs.RETRY_AFTER] = _RETRY_AFTER
+            response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the server takes no connection: {error}", request.path)
+            response.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
             return response
         request.protocol.keep_alive(False)
         try:

@@ -14,6 +14,9 @@ DISPLAY_NAME_LENGTH: Final = 64
 REQUEST_ID_LENGTH: Final = 128
 """Characters of a request_id, which the server echoes and must not grow its answers."""
 
+TOKEN_LENGTH: Final = 4096
+"""Characters of a token that a client shows: a JSON Web Token has about 500, a resume token stays below 900."""
+
 SESSION_ID_LENGTH: Final = 128
 """Characters of a session_id: the seed's example uses a UUID (36)."""
 

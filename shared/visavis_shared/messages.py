@@ -27,11 +27,13 @@ class MessageType(StrEnum):
     ANSWER = "ANSWER"
     CANDIDATE = "CANDIDATE"
     KEEP_ALIVE = "KEEP_ALIVE"
+    RESUME = "RESUME"
     PEER_JOINED = "PEER_JOINED"
     PEER_LEFT = "PEER_LEFT"
     PEER_LIST = "PEER_LIST"
     ERROR = "ERROR"
     ACK = "ACK"
+    GOAWAY = "GOAWAY"
 
 
 def _single_line(text: str) -> str:
@@ -81,11 +83,45 @@ class Endpoint(Model):
 # --- payloads ---------------------------------------------------------------------------------------------------------
 
 
-class JoinPayload(Model):
+class SelfDescription(Model):
     """What a peer tells its room about itself."""
 
     display_name: DisplayName | None = None
     endpoint: Endpoint | None = None
+
+
+class JoinPayload(SelfDescription):
+    """JOIN."""
+
+    resume: bool | None = None
+    """Whether the peer is to be kept for a while when its connection is lost."""
+
+
+ResumeToken = Annotated[str, Field(max_length=limits.TOKEN_LENGTH)]
+"""What a client shows on a new connection to be the peer again that it was."""
+
+
+class ResumePayload(SelfDescription):
+    """RESUME of a client; a description given replaces the former one."""
+
+    token: ResumeToken
+    received: Annotated[int, Field(ge=0, le=limits.TIMESTAMP_MAX)]
+    """Messages received since the last ACK with a resume token, that ACK not counted."""
+
+
+class ResumeOffer(Model):
+    """How a client can continue on another connection; each one replaces those before."""
+
+    token: ResumeToken
+    grace: float
+    """Seconds for which the room is not told that the connection was lost."""
+
+
+class GoAwayPayload(Model):
+    """GOAWAY: the server is about to stop."""
+
+    reconnect_after_ms: Annotated[int, Field(ge=0)]
+    """Milliseconds after which the server closes this connection, different for each client."""
 
 
 class PeerInfo(Model):
@@ -178,11 +214,37 @@ class CandidatePayload(Model):
     """All other members, sealed."""
 
 
+class IceServer(Model):
+    """TURN servers and credentials for them, as WebRTC's RTCIceServer has them."""
+
+    urls: Annotated[tuple[Annotated[str, Field(max_length=300)], ...], Field(min_length=1, max_length=8, strict=False)]
+    """`turn:host[:port][?transport=udp|tcp]` (RFC 7065)."""
+    username: Annotated[str, Field(max_length=256)]
+    credential: Annotated[str, Field(max_length=256, repr=False)]
+    ttl: Annotated[int, Field(ge=1)]
+    """Seconds for which they may be used to allocate."""
+
+
 class MembersPayload(Model):
     """PEER_LIST and the ACK of JOIN: the members of a room in the order in which they joined, the asker included."""
 
     room_id: RoomId
     peers: Annotated[tuple[PeerInfo, ...], Field(strict=False)]
+    ice_servers: Annotated[tuple[IceServer, ...], Field(max_length=8, strict=False)] = ()
+    """For members, where the operator runs TURN servers."""
+    resume: ResumeOffer | None = None
+    """With the ACK of a JOIN that asked for it."""
+
+
+class ResumedPayload(Model):
+    """The ACK of RESUME; `room_id` and `peers` are absent for a peer in no room."""
+
+    resumed: Literal[True]
+    gap: bool
+    """Whether events may be missing: then `peers` is all there is to know, else what was missed follows in order."""
+    resume: ResumeOffer
+    room_id: RoomId | None = None
+    peers: Annotated[tuple[PeerInfo, ...], Field(strict=False)] = ()
 
 
 class StunServer(Model):
@@ -234,6 +296,8 @@ class WelcomePayload(Model):
     stun: Annotated[tuple[StunServer, ...], Field(max_length=16, strict=False)] = ()
     relay: RelayOffer | None = None
     """Absent where the operator offers none."""
+    resume: ResumeOffer | None = None
+    """Absent where the operator has set no grace."""
 
 
 class ErrorPayload(Model):
@@ -284,6 +348,13 @@ class KeepAlive(_ClientMessage):
     """Show that the connection lives."""
 
     type: Literal["KEEP_ALIVE"] = "KEEP_ALIVE"
+
+
+class Resume(_ClientMessage):
+    """Continue, on a new connection, as the peer that another connection was."""
+
+    type: Literal["RESUME"] = "RESUME"
+    payload: ResumePayload
 
 
 class _Directed(_ClientMessage):
@@ -360,12 +431,26 @@ class ErrorMessage(_Message):
     payload: ErrorPayload
 
 
+class ResumeRefresh(_Message):
+    """A new resume token, sent before the last one expires."""
+
+    type: Literal["RESUME"] = "RESUME"
+    payload: ResumeOffer
+
+
+class GoAway(_Message):
+    """The server is about to stop, and closes this connection with 1012."""
+
+    type: Literal["GOAWAY"] = "GOAWAY"
+    payload: GoAwayPayload
+
+
 ClientMessage = Annotated[
-    Join | Leave | Discover | KeepAlive | Offer | Answer | CandidateMessage, Field(discriminator="type")
+    Join | Leave | Discover | KeepAlive | Resume | Offer | Answer | CandidateMessage, Field(discriminator="type")
 ]
 """What a client sends."""
 ServerMessage = Annotated[
-    PeerJoined | PeerLeft | PeerList | Ack | ErrorMessage | Offer | Answer | CandidateMessage,
+    PeerJoined | PeerLeft | PeerList | Ack | ErrorMessage | ResumeRefresh | GoAway | Offer | Answer | CandidateMessage,
     Field(discriminator="type"),
 ]
 """What a client receives."""

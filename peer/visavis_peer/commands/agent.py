@@ -12,7 +12,7 @@ from visavis_peer.commands.options import agent_settings
 from visavis_peer.errors import LinkClosed, UsageError
 from visavis_peer.link.link import Link
 from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
-from visavis_peer.output import Printer, peer_label
+from visavis_peer.output import Printer, linked_label
 from visavis_shared.ids import printable
 
 NAME = "agent"
@@ -89,6 +89,7 @@ async def _print_message(link: Link, reader: StreamReader, writer: StreamWriter,
         return
     text = b"".join(parts).decode(errors="replace")
     if printer.as_json:
-        printer.json("data", peer_id=link.peer_id, name=link.name, text=text, size=size)
+        whom = {"peer_id": link.peer_id, "name": link.name, "authenticated": link.authenticated}
+        printer.json("data", **whom, text=text, size=size)
     else:
-        printer.line(f"{peer_label(link.peer_id, link.name)} says: {printable(text)}")
+        printer.line(f"{linked_label(link)} says: {printable(text)}")

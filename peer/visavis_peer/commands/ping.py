@@ -11,7 +11,7 @@ from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import agent_settings, timeout_of
 from visavis_peer.errors import PeerAbsent, UsageError
 from visavis_peer.link.link import Link
-from visavis_peer.output import Printer, describe_path, peer_label
+from visavis_peer.output import Printer, describe_path, linked_label
 
 NAME = "ping"
 HELP = "measure round trips over the link to one peer, and name the path"
@@ -73,10 +73,11 @@ def _print_round_trip(number: int, rtt: float | None, text: str, link: Link, pri
 def _summary(link: Link, sent: int, rtts: list[float], printer: Printer) -> int:
     numbers = [round(value * 1000, 3) for value in (min(rtts), fmean(rtts), max(rtts))] if rtts else []
     if printer.as_json:
-        printer.json("done", sent=sent, received=len(rtts), rtt_ms=numbers, path=link.path.path, kind=link.path.kind)
+        how = {"path": link.path.path, "kind": link.path.kind, "authenticated": link.authenticated}
+        printer.json("done", sent=sent, received=len(rtts), rtt_ms=numbers, **how)
     else:
         times = "; {} / {} / {} ms (min / mean / max)".format(*numbers) if numbers else ""
-        printer.line(f"{len(rtts)} of {sent} came back from {peer_label(link.peer_id, link.name)}{times}")
+        printer.line(f"{len(rtts)} of {sent} came back from {linked_label(link)}{times}")
     if not rtts:
         raise PeerAbsent("no ping came back")
     return 0

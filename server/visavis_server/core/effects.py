@@ -31,6 +31,16 @@ class Close(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class Rebind(msgspec.Struct, frozen=True, gc=False):
+    """The connection known as `fresh_id` is that of `peer_id` from now on; the one that had this id is closed."""
+
+    fresh_id: str
+    peer_id: str
+    code: int
+    """WebSocket close code for the one before, if it is still open."""
+    reason: str
+
+
 class Report(msgspec.Struct, frozen=True, gc=False):
     """Log a failure inside the hub: a bug of this program, not of the client."""
 
@@ -38,4 +48,4 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     error: Exception
 
 
-Effect = Send | Ping | Close | Report
+Effect = Send | Ping | Close | Rebind | Report

@@ -13,27 +13,59 @@ overtake its own announcement.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from visavis_server.core import replies
-from visavis_server.core.effects import Close, Effect, Ping, Report, Send
+from visavis_server.core.effects import Close, Effect, Ping, Rebind, Report, Send
+from visavis_server.core.mailbox import Kind, Letter
+from visavis_server.core.rate import RateLimiter, source_of
 from visavis_server.core.relay import Relay
+from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
 from visavis_server.core.rules import Exposure, Rules
+from visavis_server.core.tickets import Ticket, TicketRefused
+from visavis_server.core.turn import TurnService
 from visavis_shared import limits
 from visavis_shared.envelope import Envelope, NotUtf8, check_opaque_payload, decode_envelope, request_id_of
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
-from visavis_shared.messages import JoinPayload, MessageType, WelcomePayload, check_room_id, decode_payload
+from visavis_shared.messages import (
+    JoinPayload,
+    MessageType,
+    ResumePayload,
+    WelcomePayload,
+    check_room_id,
+    decode_payload,
+)
 
 INVALID_TEXT: Final = 1007
 """Close code for a text message that is not UTF-8 (RFC 6455 section 8.1)."""
 UNRESPONSIVE: Final = 1011
 """Close code for a peer that was silent for the stale timeout; as other servers do on a missing pong."""
 
+REPLACED: Final = 4009
+"""Close code for a connection whose peer has resumed on another one: no reason to reconnect."""
+TOO_MANY: Final = 4029
+"""Close code for a client that fails too often: it should wait before it comes again."""
+FAILURE_RATE: Final = 1 / 6
+"""Wrong tokens that each address may show per second in the long run: ten a minute."""
+FAILURE_BURST: Final = 10
+"""Wrong tokens that each address may show at once: a site whose agents all come back after the expiry."""
+FAILURE_CAPACITY: Final = 10_000
+"""Addresses with failures that are remembered."""
+
 
 class ServerFull(Exception):
     """The limit of connections is reached."""
+
+    retry_after: int = 30
+    """Seconds after which a client may try again: others leave at their own pace."""
+
+
+class Draining(ServerFull):
+    """The server is about to stop."""
+
+    retry_after: int = 1
 
 
 class Hub:
@@ -42,10 +74,16 @@ class Hub:
     `now` is in seconds on a monotonic clock, `now_ms` in milliseconds since the epoch.
     """
 
-    def __init__(self, rules: Rules, relay: Relay | None = None) -> None:
-        """`relay` is told who has been introduced to whom; None where there is no relay."""
+    def __init__(self, rules: Rules, relay: Relay | None = None, resumption: Resumption | None = None) -> None:
+        """`relay` is told who has been introduced to whom; None where there is no relay, or nobody may resume."""
         self.rules = rules
         self.relay = relay
+        self.resumption = resumption
+        self.turn: TurnService | None = None
+        """Makes TURN credentials for members, where the operator runs TURN servers."""
+        self.draining = False
+        """Whether the server is about to stop: nobody who goes away comes back to this hub."""
+        self._failures = RateLimiter(FAILURE_RATE, FAILURE_BURST, FAILURE_CAPACITY)
         self.peers: dict[str, Peer] = {}
         """At most `rules.peer_limit`."""
         self.rooms: dict[str, Room] = {}
@@ -61,6 +99,7 @@ class Hub:
             MessageType.ANSWER: self._on_directed,
             MessageType.CANDIDATE: self._on_directed,
             MessageType.KEEP_ALIVE: self._on_keep_alive,
+            MessageType.RESUME: self._on_resume,
         }
 
     def connect(self, peer_id: str, payload: WelcomePayload, now: float, now_ms: int) -> list[Effect]:
@@ -68,9 +107,12 @@ class Hub:
 
         Raises ServerFull.
         """
-        if len(self.peers) >= self.rules.peer_limit:
+        away_count = len(self.resumption.away) if self.resumption is not None else 0
+        if len(self.peers) - away_count >= self.rules.peer_limit:
             raise ServerFull(f"{self.rules.peer_limit} peers are connected")
-        self.peers[peer_id] = Peer(peer_id, now)
+        peer = self.peers[peer_id] = Peer(peer_id, now, source_of(payload.observed.ip) if payload.observed else "")
+        if self.resumption is not None:
+            payload = payload.model_copy(update={"resume": self.resumption.offer(peer, now_ms)})
         if self.relay is not None and payload.relay is not None:
             self.relay.admit(peer_id, payload.relay.token)
         return [Send((peer_id,), replies.welcome(peer_id, payload, now_ms))]
@@ -107,25 +149,61 @@ class Hub:
         """Note that a registered peer sent a control frame: it lives."""
         self.peers[peer_id].last_seen_at = now
 
-    def disconnect(self, peer_id: str, now: float, now_ms: int) -> list[Effect]:
-        """Forget a peer whose connection ended, and tell its room. Idempotent."""
-        peer = self.peers.pop(peer_id, None)
-        if peer is not None:
-            self._depart(peer, now, now_ms)
-            if self.relay is not None:
-                self.relay.on_gone(peer_id, now)
+    def on_pong(self, peer_id: str) -> None:
+        """Note that a registered peer has received all that it was sent before the last ping."""
+        if self.resumption is not None:
+            self.resumption.confirm(self.peers[peer_id])
+
+    def disconnect(self, peer_id: str, now: float, now_ms: int, *, leaving: bool = False) -> list[Effect]:
+        """Forget a peer whose connection ended, and tell its room; or keep it for the grace. Idempotent.
+
+        `leaving` tells that the client wants to be gone, so that it is not kept.
+        """
+        peer = self.peers.get(peer_id)
+        if peer is None or peer.away_since is not None:
+            return self._take()
+        if self.relay is not None:
+            self.relay.on_gone(peer_id, now)
+        if self.resumption is None or peer.mailbox is None or leaving:
+            self._remove(peer, now, now_ms)
+        else:
+            too_many = self.resumption.park(peer, now)
+            if too_many is not None:
+                self._give_up(too_many, now, now_ms)
+        return self._take()
+
+    def drain(self, close_after_ms: Mapping[str, int], now_ms: int) -> list[Effect]:
+        """Tell peers that know what to do with it in how many milliseconds each one's connection will be closed.
+
+        From now on directed messages to peers that are away are refused, those kept for them included.
+        """
+        self.draining = True
+        if self.resumption is not None:
+            for peer in self.resumption.away.values():
+                self._return_undelivered(peer, now_ms)
+        for peer_id, milliseconds in close_after_ms.items():
+            peer = self.peers[peer_id]
+            if peer.mailbox is not None:
+                self._send(peer, replies.go_away(milliseconds, now_ms))
         return self._take()
 
     def handle_timer(self, now: float, now_ms: int) -> list[Effect]:
         """Drop silent peers, ping those whose interval is over, and remove rooms that were empty for long enough."""
-        silent = [peer for peer in self.peers.values() if now - peer.last_seen_at >= self.rules.stale_timeout]
+        connected = [peer for peer in self.peers.values() if peer.away_since is None]
+        silent = [peer for peer in connected if now - peer.last_seen_at >= self.rules.stale_timeout]
         for peer in silent:
             self._drop(peer, UNRESPONSIVE, f"no traffic for {self.rules.stale_timeout:g} s", now, now_ms)
-        due = [peer for peer in self.peers.values() if now - peer.pinged_at >= self.rules.ping_interval]
+        due = [
+            peer
+            for peer in self.peers.values()
+            if peer.away_since is None and now - peer.pinged_at >= self.rules.ping_interval
+        ]
         for peer in due:
             peer.pinged_at = now
         if due:
             self._effects.append(Ping(tuple(peer.peer_id for peer in due)))
+        if self.resumption is not None:
+            self._sweep_resumption(self.resumption, now, now_ms)
         for room in list(self._empty.values()):
             if now - room.empty_at < self.rules.empty_room_ttl:
                 break
@@ -147,13 +225,12 @@ class Hub:
         # nothing below can fail: the move is complete or has not begun
         peer.display_name = payload.display_name or peer.display_name
         peer.endpoint = payload.endpoint or peer.endpoint
-        peer.describe(joined_at=now_ms)
-        peer.room = room
-        room.members[peer.peer_id] = peer
-        room.seq += 1
-        self._empty.pop(room_id, None)
-        self._send(peer, replies.joined(peer, room, now_ms, envelope.request_id))
-        self._tell(room.others(peer), replies.peer_joined(peer, room, now_ms))
+        self._enter(peer, room, now_ms)
+        offer = self.resumption.offer(peer, now_ms) if self.resumption is not None and payload.resume else None
+        self._send(peer, replies.joined(peer, room, now_ms, envelope.request_id, offer, self._ice_servers(peer, now_ms)))
+        self._tell(room, room.others(peer), replies.peer_joined(peer, room, now_ms))
+        if offer is not None and self.resumption is not None:
+            self._keep_from_now_on(self.resumption, peer, now)
 
     def _on_leave(self, peer: Peer, envelope: Envelope, now: float, now_ms: int) -> None:
         if peer.room is None:
@@ -169,7 +246,8 @@ class Hub:
                 room = self._room_of_others(room_id)
         if room is None:
             raise RemoteProtocolError(ErrorCode.NOT_IN_ROOM, "no room specified and not in any room")
-        self._send(peer, replies.peer_list(peer, room, now_ms, envelope.request_id))
+        ice_servers = self._ice_servers(peer, now_ms) if room is peer.room else b""
+        self._send(peer, replies.peer_list(peer, room, now_ms, envelope.request_id, ice_servers))
 
     def _on_directed(self, peer: Peer, envelope: Envelope, _now: float, now_ms: int) -> None:
         target_id, payload = envelope.target_id, envelope.payload_bytes
@@ -183,13 +261,100 @@ class Hub:
             shown = target_id[: limits.PEER_ID_LENGTH]
             raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer not found", f"peer_id: {shown}")
         kind = envelope.type or ""
+        data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id)
+        if target.mailbox is not None:
+            self._keep(target, data, peer.peer_id, envelope.request_id)
         if self.relay is not None and kind != MessageType.CANDIDATE:
             self.relay.on_directed(kind, peer.peer_id, target_id)
-        data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id)
         self._effects.append(Send((target_id,), data))
+
+    def _keep(self, target: Peer, data: bytes, sender_id: str, request_id: str | None) -> None:
+        """Put a directed message into the mailbox of a peer.
+
+        Raises RemoteProtocolError (PEER_NOT_FOUND) when the peer is away and will not get it.
+        """
+        assert target.mailbox is not None
+        if target.away_since is not None and self.draining:
+            reason = "the server is about to stop"
+        elif not target.mailbox.add(Kind.DIRECTED, data, sender_id, request_id):
+            reason = "its mailbox is full"
+        else:
+            return
+        details = f"peer_id: {target.peer_id}; {reason}"
+        raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer is away", details)
 
     def _on_keep_alive(self, peer: Peer, envelope: Envelope, _now: float, now_ms: int) -> None:
         self._send(peer, replies.alive(peer.peer_id, now_ms, envelope.request_id))
+
+    def _on_resume(self, fresh: Peer, envelope: Envelope, now: float, now_ms: int) -> None:
+        payload = decode_payload(ResumePayload, envelope.payload_bytes)
+        if fresh.room is not None or fresh.counter:
+            raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "RESUME comes before any JOIN", "type")
+        try:
+            if self.resumption is None:
+                raise TicketRefused("this server keeps nobody")
+            ticket = self.resumption.check(payload.token, self.peers, now_ms)
+        except TicketRefused as refusal:
+            error = RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot resume", str(refusal))
+            self._refuse(fresh, error, now_ms, envelope.request_id)
+            if not self._failures.allow(fresh.source, now):
+                self._drop(fresh, TOO_MANY, "too many wrong tokens", now, now_ms)
+            return
+        peer = self.peers.get(ticket.peer_id)
+        if peer is fresh:
+            raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "the token is this connection's own", "payload.token")
+        room = self._room_with_space(ticket.room_id, now, now_ms) if peer is None and ticket.room_id else None
+        # nothing below can fail
+        del self.peers[fresh.peer_id]
+        self._effects.append(Rebind(fresh.peer_id, ticket.peer_id, REPLACED, "resumed on another connection"))
+        if self.relay is not None:
+            self.relay.take_over(ticket.peer_id, fresh.peer_id, now)
+        if peer is None:
+            peer = self.peers[ticket.peer_id] = Peer(ticket.peer_id, now)
+        peer.source = fresh.source
+        peer.last_seen_at = peer.pinged_at = now
+        peer.display_name = payload.display_name or peer.display_name
+        peer.endpoint = payload.endpoint or peer.endpoint
+        self._continue(self.resumption, peer, ticket, room, payload.received, envelope.request_id, now, now_ms)
+
+    def _continue(
+        self,
+        resumption: Resumption,
+        peer: Peer,
+        ticket: Ticket,
+        room: Room | None,
+        received: int,
+        request_id: str | None,
+        now: float,
+        now_ms: int,
+    ) -> None:
+        """Give a resumed peer what it has missed; `room` is to be entered anew, the server having lost all else."""
+        resumption.use(peer, ticket, now)
+        missed: list[Letter] = []
+        gap = peer.mailbox is None
+        if peer.mailbox is not None:
+            missed, gap = peer.mailbox.resume(received)
+        if room is not None:
+            self._enter(peer, room, now_ms)
+        elif peer.room is not None:
+            peer.describe(peer.joined_at)
+        seq = 0
+        if peer.room is not None:
+            seq = peer.room.seq - (0 if gap else sum(letter.kind is Kind.EVENT for letter in missed))
+        offer = resumption.offer(peer, now_ms)
+        ack = replies.resumed(peer, offer, gap=gap, seq=seq, now_ms=now_ms, request_id=request_id)
+        self._effects.append(Send((peer.peer_id,), ack))
+        self._effects.extend(Send((peer.peer_id,), letter.data) for letter in missed)
+        # its pong shows that the new token has arrived
+        self._effects.append(Ping((peer.peer_id,)))
+        if room is not None:
+            self._tell(room, room.others(peer), replies.peer_joined(peer, room, now_ms))
+        if peer.mailbox is None:
+            self._keep_from_now_on(resumption, peer, now)
+
+    def _ice_servers(self, peer: Peer, now_ms: int) -> bytes:
+        """Return the TURN servers for a member, as JSON; empty where there are none."""
+        return b"" if self.turn is None else self.turn.ice_servers(peer.peer_id, now_ms)
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -222,6 +387,19 @@ class Hub:
         room = self.rooms[room_id] = Room(room_id, now_ms, now)
         return room
 
+    def _enter(self, peer: Peer, room: Room, now_ms: int) -> None:
+        """Put a peer into a room; the announcement is the caller's."""
+        peer.describe(joined_at=now_ms)
+        peer.room = room
+        room.members[peer.peer_id] = peer
+        room.seq += 1
+        self._empty.pop(room.room_id, None)
+
+    def _keep_from_now_on(self, resumption: Resumption, peer: Peer, now: float) -> None:
+        mailbox = resumption.enable(peer, now)
+        if peer.room is not None:
+            peer.room.kept[peer.peer_id] = mailbox
+
     def _leave(self, peer: Peer, now: float, now_ms: int) -> None:
         """Take a peer out of its room because it wants to: its introductions end, too."""
         self._depart(peer, now, now_ms)
@@ -231,12 +409,15 @@ class Hub:
     def _depart(self, peer: Peer, now: float, now_ms: int) -> None:
         """Take a peer out of its room, if it is in one, and tell the others."""
         room, peer.room = peer.room, None
+        if self.resumption is not None:
+            self.resumption.disable(peer)
         if room is None:
             return
         del room.members[peer.peer_id]
+        room.kept.pop(peer.peer_id, None)
         room.seq += 1
         if room.members:
-            self._tell(room.peer_ids, replies.peer_left(peer.peer_id, room, now_ms))
+            self._tell(room, room.peer_ids, replies.peer_left(peer.peer_id, room, now_ms))
         else:
             room.empty_at = now
             self._empty[room.room_id] = room
@@ -244,10 +425,43 @@ class Hub:
     def _drop(self, peer: Peer, code: int, reason: str, now: float, now_ms: int) -> None:
         """Forget a peer for good and have its connection closed."""
         self._effects.append(Close(peer.peer_id, code, reason))
-        del self.peers[peer.peer_id]
-        self._depart(peer, now, now_ms)
         if self.relay is not None:
             self.relay.on_gone(peer.peer_id, now)
+        self._remove(peer, now, now_ms)
+
+    def _remove(self, peer: Peer, now: float, now_ms: int) -> None:
+        """Forget a peer for good, and tell its room."""
+        del self.peers[peer.peer_id]
+        if self.resumption is not None:
+            self.resumption.forget(peer, now_ms)
+        self._depart(peer, now, now_ms)
+
+    def _sweep_resumption(self, resumption: Resumption, now: float, now_ms: int) -> None:
+        """Give up who is away for too long, renew tokens, and drop messages that have arrived long ago."""
+        for peer in resumption.expired(now):
+            self._give_up(peer, now, now_ms)
+        resumption.sweep(now_ms)
+        for peer in self.peers.values():
+            if peer.mailbox is None or peer.away_since is not None:
+                continue
+            peer.mailbox.forget_old(now, self.rules.stale_timeout)
+            if now >= peer.refresh_at:
+                self._send(peer, replies.refreshed(resumption.refresh(peer, now, now_ms), now_ms))
+
+    def _give_up(self, peer: Peer, now: float, now_ms: int) -> None:
+        """Forget a peer that is away, and tell its room and who has written to it."""
+        self._return_undelivered(peer, now_ms)
+        self._remove(peer, now, now_ms)
+
+    def _return_undelivered(self, peer: Peer, now_ms: int) -> None:
+        """Tell the senders of the messages that a peer, which is away, will never get."""
+        assert peer.mailbox is not None
+        details = f"peer_id: {peer.peer_id}; it did not come back"
+        for letter in peer.mailbox.return_undelivered():
+            sender = self.peers.get(letter.sender_id)
+            if sender is not None:
+                error = RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "message not delivered", details)
+                self._refuse(sender, error, now_ms, letter.request_id)
 
     def _forget(self, room: Room) -> None:
         del self.rooms[room.room_id], self._empty[room.room_id]
@@ -256,9 +470,14 @@ class Hub:
         self._send(peer, replies.error(error.code, error.message, error.details, now_ms, request_id))
 
     def _send(self, peer: Peer, data: bytes) -> None:
+        if peer.mailbox is not None:
+            peer.mailbox.add(Kind.REPLY, data)
         self._effects.append(Send((peer.peer_id,), data))
 
-    def _tell(self, to: tuple[str, ...], data: bytes) -> None:
+    def _tell(self, room: Room, to: tuple[str, ...], data: bytes) -> None:
+        """Announce an event to members; those of them that are away have no connection that it could go to."""
+        for mailbox in room.kept.values():
+            mailbox.add(Kind.EVENT, data)
         if to:
             self._effects.append(Send(to, data))
 

@@ -182,6 +182,15 @@ class Relay:
         if member is not None:
             member.gone_at = now
 
+    def take_over(self, peer_id: str, fresh_id: str, now: float) -> None:
+        """The peer admitted as `fresh_id` is `peer_id` again, whose token its own becomes."""
+        fresh = self._members[fresh_id]
+        member = self._members.setdefault(peer_id, _Member(""))
+        self._tokens.pop(member.token, None)
+        member.token, fresh.token = fresh.token, ""
+        self._tokens[member.token] = peer_id
+        member.gone_at, fresh.gone_at = None, now
+
     def handle_timer(self, now: float) -> list[str]:
         """Forget who is gone for good; return those whose relay connection is to be closed."""
         over = [
@@ -192,7 +201,7 @@ class Relay:
         for peer_id in over:
             self.on_left(peer_id)
             self.disconnect(peer_id)
-            del self._tokens[self._members.pop(peer_id).token]
+            self._tokens.pop(self._members.pop(peer_id).token, None)
         for member in self._members.values():
             if member.early and now - member.early[0][0] > EARLY_TIME:
                 member.early.clear()

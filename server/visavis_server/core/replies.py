@@ -9,7 +9,7 @@ from __future__ import annotations
 from visavis_server.core.rooms import Peer, Room
 from visavis_shared.envelope import encode_text
 from visavis_shared.errors import ErrorCode
-from visavis_shared.messages import ErrorPayload, WelcomePayload, encode
+from visavis_shared.messages import ErrorPayload, ResumeOffer, WelcomePayload, encode
 
 
 def welcome(peer_id: str, payload: WelcomePayload, now_ms: int) -> bytes:
@@ -17,14 +17,45 @@ def welcome(peer_id: str, payload: WelcomePayload, now_ms: int) -> bytes:
     return b'{"type":"ACK","peer_id":"%b","payload":%b,"timestamp":%d}' % (peer_id.encode(), encode(payload), now_ms)
 
 
-def joined(peer: Peer, room: Room, now_ms: int, request_id: str | None) -> bytes:
-    """Return the ACK of a JOIN: the members, the new one included."""
-    return b'{"type":"ACK",%b' % _members(peer, room, now_ms, request_id)
+def joined(
+    peer: Peer,
+    room: Room,
+    now_ms: int,
+    request_id: str | None,
+    resume: ResumeOffer | None = None,
+    ice_servers: bytes = b"",
+) -> bytes:
+    """Return the ACK of a JOIN: the members, the new one included; `ice_servers` is JSON, or empty for none."""
+    extra = _ice_servers(ice_servers) + (b"" if resume is None else b',"resume":' + encode(resume))
+    return b'{"type":"ACK",%b' % _members(peer, room, now_ms, request_id, extra)
 
 
-def peer_list(peer: Peer, room: Room, now_ms: int, request_id: str | None) -> bytes:
-    """Return the answer to DISCOVER."""
-    return b'{"type":"PEER_LIST",%b' % _members(peer, room, now_ms, request_id)
+def resumed(peer: Peer, resume: ResumeOffer, *, gap: bool, seq: int, now_ms: int, request_id: str | None) -> bytes:
+    """Return the ACK of a RESUME; the next event that the peer is sent has the number after `seq`."""
+    extra = b',"resumed":true,"gap":%b,"resume":%b' % (b"true" if gap else b"false", encode(resume))
+    if peer.room is not None:
+        return b'{"type":"ACK",%b' % _members(peer, peer.room, now_ms, request_id, extra, seq)
+    return b'{"type":"ACK","peer_id":"%b","payload":{%b},"timestamp":%d%b}' % (
+        peer.peer_id.encode(),
+        extra[1:],
+        now_ms,
+        _request_id(request_id),
+    )
+
+
+def refreshed(resume: ResumeOffer, now_ms: int) -> bytes:
+    """Return a new resume token."""
+    return b'{"type":"RESUME","payload":%b,"timestamp":%d}' % (encode(resume), now_ms)
+
+
+def go_away(reconnect_after_ms: int, now_ms: int) -> bytes:
+    """Return the announcement that this connection will be closed."""
+    return b'{"type":"GOAWAY","payload":{"reconnect_after_ms":%d},"timestamp":%d}' % (reconnect_after_ms, now_ms)
+
+
+def peer_list(peer: Peer, room: Room, now_ms: int, request_id: str | None, ice_servers: bytes = b"") -> bytes:
+    """Return the answer to DISCOVER; `ice_servers` as in `joined`."""
+    return b'{"type":"PEER_LIST",%b' % _members(peer, room, now_ms, request_id, _ice_servers(ice_servers))
 
 
 def left(peer_id: str, now_ms: int, request_id: str | None) -> bytes:
@@ -86,17 +117,25 @@ def error(code: ErrorCode, message: str, details: str, now_ms: int, request_id: 
     return b'{"type":"ERROR","payload":%b,"timestamp":%d%b}' % (payload, now_ms, _request_id(request_id))
 
 
-def _members(peer: Peer, room: Room, now_ms: int, request_id: str | None) -> bytes:
+def _members(
+    peer: Peer, room: Room, now_ms: int, request_id: str | None, extra: bytes = b"", seq: int | None = None
+) -> bytes:
+    """Return all but the type; `extra` are further members of the payload, with a comma before each."""
     room_id = encode_text(room.room_id)
-    return b'"peer_id":"%b","room_id":%b,"payload":{"room_id":%b,"peers":[%b]},"timestamp":%d%b,"seq":%d}' % (
+    return b'"peer_id":"%b","room_id":%b,"payload":{"room_id":%b,"peers":[%b]%b},"timestamp":%d%b,"seq":%d}' % (
         peer.peer_id.encode(),
         room_id,
         room_id,
         b",".join([member.info for member in room.members.values()]),
+        extra,
         now_ms,
         _request_id(request_id),
-        room.seq,
+        room.seq if seq is None else seq,
     )
+
+
+def _ice_servers(listed: bytes) -> bytes:
+    return b',"ice_servers":' + listed if listed else b""
 
 
 def _request_id(request_id: str | None) -> bytes:

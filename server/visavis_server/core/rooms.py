@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from visavis_server.core.mailbox import Mailbox
 from visavis_shared.messages import Endpoint, PeerInfo, encode
 
 
 class Peer:
-    """One connected client."""
+    """One client: connected, or away for a short while."""
 
-    __slots__ = ("display_name", "endpoint", "info", "last_seen_at", "peer_id", "pinged_at", "room")
+    __slots__ = (
+        "away_since",
+        "counter",
+        "display_name",
+        "endpoint",
+        "first_accepted",
+        "info",
+        "joined_at",
+        "last_seen_at",
+        "mailbox",
+        "peer_id",
+        "pinged_at",
+        "refresh_at",
+        "room",
+        "source",
+    )
 
-    def __init__(self, peer_id: str, now: float) -> None:
+    def __init__(self, peer_id: str, now: float, source: str = "") -> None:
+        """`source` is what its address is counted under (rate.source_of), empty where it is unknown."""
         self.peer_id = peer_id
+        self.source = source
         self.room: Room | None = None
         self.display_name: str | None = None
         """Kept over LEAVE and a later JOIN without one."""
@@ -21,9 +39,22 @@ class Peer:
         """PeerInfo as JSON while in a room: encoded once a JOIN, spliced into every list."""
         self.last_seen_at = now
         self.pinged_at = now
+        self.mailbox: Mailbox | None = None
+        """What it may have missed, when it has asked to be kept."""
+        self.away_since: float | None = None
+        """When its connection was lost; None while it has one."""
+        self.joined_at = 0
+        """When it joined its room, in milliseconds since the epoch."""
+        self.counter = 0
+        """Of its current resume token."""
+        self.first_accepted = 0
+        """The lowest counter that a resume token of this peer may have."""
+        self.refresh_at = now
+        """When its resume token is to be replaced."""
 
     def describe(self, joined_at: int) -> None:
         """Fix what the room is told of this peer; `joined_at` in milliseconds since the epoch."""
+        self.joined_at = joined_at
         self.info = encode(
             PeerInfo(peer_id=self.peer_id, display_name=self.display_name, endpoint=self.endpoint, joined_at=joined_at)
         )
@@ -35,13 +66,15 @@ class Peer:
 class Room:
     """A room and its members in the order in which they joined."""
 
-    __slots__ = ("created_at", "empty_at", "members", "room_id", "seq")
+    __slots__ = ("created_at", "empty_at", "kept", "members", "room_id", "seq")
 
     def __init__(self, room_id: str, created_at: int, now: float) -> None:
         """`created_at` in milliseconds since the epoch, `now` in seconds on the loop's clock."""
         self.room_id = room_id
         self.created_at = created_at
         self.members: dict[str, Peer] = {}
+        self.kept: dict[str, Mailbox] = {}
+        """The mailboxes of the members that may be away."""
         self.seq = 0
         """Number of the last PEER_JOINED or PEER_LEFT."""
         self.empty_at = now

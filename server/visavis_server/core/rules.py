@@ -22,6 +22,11 @@ CLEANUP_INTERVAL: Final = 5.0
 """Seconds between two sweeps (pings, stale peers, empty rooms), so all three are late by at most this."""
 
 
+RESUME_GRACE: Final = 30.0
+"""Seconds for which a peer that has asked for it is kept when its connection is lost: a reconnecting agent needs a few,
+a restarted home router about half a minute."""
+
+
 class Exposure(StrEnum):
     """What somebody who is not a member may learn of rooms, over REST and by DISCOVER."""
 
@@ -44,3 +49,5 @@ class Rules:
     stale_timeout: float = STALE_TIMEOUT
     empty_room_ttl: float = EMPTY_ROOM_TTL
     exposure: Exposure = Exposure.SEED
+    resume_grace: float = RESUME_GRACE
+    """0: nobody is kept."""

@@ -14,6 +14,11 @@ def health(now_ms: int) -> bytes:
     return b'{"status":"ok","timestamp":%d}' % now_ms
 
 
+def ready(now_ms: int) -> bytes:
+    """Return the document of GET /ready on a server that takes connections."""
+    return b'{"status":"ready","timestamp":%d}' % now_ms
+
+
 def stats(hub: Hub, now_ms: int) -> bytes:
     """Return the document of GET /api/stats; rooms that are empty count too."""
     members = sum(len(room.members) for room in hub.rooms.values())

@@ -2,5 +2,6 @@
 
 from visavis_peer.net.ice.callbacks import IceCallbacks
 from visavis_peer.net.ice.session import IceSession
+from visavis_peer.net.ice.turn import TurnServer
 
-__all__ = ["IceCallbacks", "IceSession"]
+__all__ = ["IceCallbacks", "IceSession", "TurnServer"]

@@ -15,7 +15,7 @@ class IceCallbacks:
     candidate: Callable[[str], None]
     """A new local candidate, as an SDP line."""
     gathered: Callable[[], None]
-    """No more local candidates will come."""
+    """The STUN servers have been heard, or the TURN servers; `all_found` tells whether both."""
     check_received: Callable[[], None]
     """An authenticated check of the peer has come in."""
     valid: Callable[[PathInfo], None]

@@ -37,6 +37,21 @@ def server_reflexive_candidate(base: Candidate, mapped: Address) -> Candidate:
     )
 
 
+def relayed_candidate(address: Address, related: Address) -> Candidate:
+    """Return the candidate for an address on a TURN server; `related` is ours as the server sees it."""
+    return Candidate(
+        foundation=candidate_foundation("relay", "udp", address[0]),
+        component=1,
+        transport="udp",
+        priority=candidate_priority(1, "relay"),
+        host=address[0],
+        port=address[1],
+        type="relay",
+        related_address=related[0],
+        related_port=related[1],
+    )
+
+
 def usable_candidate(line: str) -> Candidate | None:
     """Return the candidate in an SDP line if it is one that this agent can check: UDP, component 1, numeric unicast."""
     try:

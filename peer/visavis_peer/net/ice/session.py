@@ -20,7 +20,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aioice import stun
 from aioice.candidate import Candidate
@@ -34,6 +34,7 @@ from visavis_peer.net.ice.callbacks import IceCallbacks
 from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate, usable_candidate
 from visavis_peer.net.ice.gathering import keep_mappings, survey
 from visavis_peer.net.ice.socket import IceSocket, Transaction, ip_version, open_socket
+from visavis_peer.net.ice.turn import TurnServer, allocate
 from visavis_shared import limits
 from visavis_shared.endpoints import format_address
 from visavis_shared.messages import IceCredentials
@@ -59,8 +60,14 @@ class IceSession(Connection):
     Only `bind`, `check` and `close` are coroutines. Not reusable: a restart is another session beside this one.
     """
 
-    def __init__(self, *, opener_ttl: int = 4, policy: str = "auto") -> None:
+    def __init__(self, *, opener_ttl: int = 4, policy: Literal["auto", "relay"] = "auto") -> None:
+        """With policy `relay` no address of this machine is offered or used but by TURN servers."""
         super().__init__(ice_controlling=False)
+        self._policy = policy
+        self._allocating = 0
+        """TURN servers that have been asked for an address and have not answered."""
+        self._unused: list[IceSocket] = []
+        """Sockets that only ask STUN servers, by policy."""
         self.opener_ttl = opener_ttl
         self.answers: list[StunAnswer] = []
         """What STUN servers have said on the socket that was answered first, in order; at most ANSWER_COUNT."""
@@ -95,9 +102,15 @@ class IceSession(Connection):
         return [candidate.to_sdp() for candidate in self._local_candidates[: limits.CANDIDATE_COUNT]]
 
     @property
+    def all_found(self) -> bool:
+        """Whether no more local candidates will come."""
+        return self.gathered.is_set() and not self._allocating
+
+    @property
     def sockets(self) -> list[IceSocket]:
-        """The sockets, best local address first."""
-        return [protocol for protocol in self._protocols if isinstance(protocol, IceSocket)]
+        """The sockets of this machine, best local address first."""
+        local = [each for each in self._protocols if isinstance(each, IceSocket) and each.sock is not None]
+        return local + self._unused
 
     def attach(self, callbacks: IceCallbacks | None) -> None:
         """Say who hears of what happens from now on; None: nobody."""
@@ -115,7 +128,10 @@ class IceSession(Connection):
             except OSError as error:
                 problems.append(f"{address.ip} ({address.interface}): {error.strerror or error}")
                 continue
-            sock.local_candidate = host_candidate(sock.sock.getsockname()[:2], address.preference)
+            sock.local_candidate = host_candidate(sock.transport.get_extra_info("sockname")[:2], address.preference)
+            if self._policy == "relay":
+                self._unused.append(sock)
+                continue
             self._protocols.append(sock)
             self._local_candidates.append(sock.local_candidate)
         self._local_candidates_start = self._local_candidates_end = True
@@ -139,6 +155,8 @@ class IceSession(Connection):
             self.answers.append(answer)
             self.answered.set()
         base = sock.local_candidate
+        if self._policy == "relay":
+            return
         if answer.mapped == (base.host, base.port) or base in self._bases_mapped:
             return  # no NAT, or already known: a mapping per destination says nothing about where a peer will arrive
         self._bases_mapped.append(base)
@@ -146,6 +164,34 @@ class IceSession(Connection):
         self._local_candidates.append(candidate)
         if self._callbacks is not None and len(self._local_candidates) <= limits.CANDIDATE_COUNT:
             self._callbacks.candidate(candidate.to_sdp())
+
+    def use_turn(self, servers: Sequence[TurnServer]) -> None:
+        """Ask TURN servers for an address each; the candidates come by callback, and nothing waits for them."""
+        for server in servers:
+            self._allocating += 1
+            self._spawn(self._allocate(server))
+
+    async def _allocate(self, server: TurnServer) -> None:
+        sock = await allocate(self, self, server)
+        self._allocating -= 1
+        if sock is not None:
+            self._take_relayed(sock)
+        if self.all_found and self._callbacks is not None:
+            self._callbacks.gathered()
+
+    def _take_relayed(self, sock: IceSocket) -> None:
+        self._protocols.append(sock)
+        self._local_candidates.append(sock.local_candidate)
+        if self._callbacks is not None and len(self._local_candidates) <= limits.CANDIDATE_COUNT:
+            self._callbacks.candidate(sock.local_candidate.to_sdp())
+        for remote in self._remote_candidates:
+            if self._holes_open:
+                self._open_hole(remote)
+            if self._early_checks_done:
+                self._pair_remote_candidate(remote)
+        if self._early_checks_done:
+            self.sort_check_list()
+            self._spawn(self._pace())
 
     # --- remote side --------------------------------------------------------------------------------------------------
 
@@ -183,7 +229,8 @@ class IceSession(Connection):
             self._open_hole(candidate)
 
     def _open_hole(self, candidate: Candidate) -> None:
-        for sock in self.sockets:
+        for sock in self._protocols:
+            assert isinstance(sock, IceSocket)
             if ip_version(sock.local_candidate.host) == ip_version(candidate.host):
                 sock.send_opener((candidate.host, candidate.port), self.opener_ttl)
 
@@ -298,17 +345,19 @@ class IceSession(Connection):
     def _path(self, pair: CandidatePair) -> PathInfo:
         base = pair.local_candidate
         mapped = self._local_mapped.get(pair)
-        local_type = "host"
-        if mapped is not None and mapped != (base.host, base.port):
+        local_type = base.type
+        if local_type == "host" and mapped is not None and mapped != (base.host, base.port):
             known = {(c.host, c.port) for c in self._local_candidates}
             local_type = "srflx" if mapped in known else "prflx"
         rtt = self._rtts.get(pair)
+        relayed = "relay" in (local_type, pair.remote_candidate.type)
         return PathInfo(
-            path="direct",
+            path="relay" if relayed else "direct",
             kind=f"{local_type}-{pair.remote_candidate.type}",
             local=format_address((base.host, base.port)),
             remote=format_address(pair.remote_addr),
             rtt_ms=None if rtt is None else rtt * 1000,
+            reason="by a TURN server" if relayed else None,
         )
 
     # --- data ---------------------------------------------------------------------------------------------------------
@@ -400,6 +449,9 @@ class IceSession(Connection):
         if self._tasks:
             await asyncio.wait(self._tasks)
         await super().close()
+        for sock in self._unused:
+            await sock.close()
+        self._unused.clear()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str | None = None) -> None:
         task = asyncio.create_task(coroutine, name=name)

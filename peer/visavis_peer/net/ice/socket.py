@@ -97,7 +97,8 @@ class IceSocket(StunProtocol):
 
     transactions: dict[bytes, Any]
 
-    def __init__(self, session: Connection, owner: SocketOwner, sock: socket.socket) -> None:
+    def __init__(self, session: Connection, owner: SocketOwner, sock: socket.socket | None) -> None:
+        """`sock` is None where there is none of ours: on a TURN server."""
         super().__init__(session)
         self._owner = owner
         self.sock = sock
@@ -163,6 +164,7 @@ class IceSocket(StunProtocol):
 
     def send_opener(self, addr: Address, ttl: int) -> None:
         """Send one datagram that opens the way back and dies after `ttl` hops (1 to 255)."""
+        assert self.sock is not None
         level, option = socket.IPPROTO_IP, socket.IP_TTL
         if self.sock.family == socket.AF_INET6:
             level, option = socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS

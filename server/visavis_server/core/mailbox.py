@@ -1,0 +1,184 @@
+"""What a peer that may resume was sent and may have missed.
+
+Messages are numbered from 1 on, counted from the ACK that carried the peer's resume token. While the peer is connected
+the last ones are kept, for those on their way when a connection breaks are lost with it; while it is away all are kept
+that fit. On its return it says how many it has received, and gets the others once and in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+MAILBOX_COUNT: Final = 512
+"""Messages for one peer: an OFFER and some candidates from each of the 64 peers that an agent links with."""
+MAILBOX_SIZE: Final = 256 << 10
+"""Bytes of these: 64 descriptions of 4 KiB."""
+SPACE: Final = 64 << 20
+"""Bytes in all mailboxes of a server together: what a small host has to spare, 6 KiB for each of 10,000 peers."""
+
+
+class Kind(Enum):
+    """What a message is to its addressee."""
+
+    EVENT = auto()
+    """PEER_JOINED or PEER_LEFT: a list of the members says the same."""
+    DIRECTED = auto()
+    """OFFER, ANSWER or CANDIDATE: nobody else can say it again."""
+    REPLY = auto()
+    """An answer to the peer itself, which can ask again."""
+
+
+class Letter(NamedTuple):
+    """A message in a mailbox."""
+
+    number: int
+    kind: Kind
+    data: bytes
+    sender_id: str
+    """Of a directed message, else empty."""
+    request_id: str | None
+    """Of a directed message."""
+
+
+class Space:
+    """The bytes that all mailboxes share."""
+
+    __slots__ = ("_limit", "used")
+
+    def __init__(self, limit: int = SPACE) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def fits(self, size: int) -> bool:
+        """Whether `size` more bytes may be kept."""
+        return self.used + size <= self._limit
+
+
+class Mailbox:
+    """The messages of one peer."""
+
+    __slots__ = ("_incomplete", "_letters", "_lost", "_parked_from", "_size", "_space", "_sweeps", "sent")
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._letters: deque[Letter] = deque()
+        self._size = 0
+        self._sweeps: deque[tuple[float, int]] = deque()
+        """Time and `sent` of the last calls of `forget_old`."""
+        self.sent = 0
+        """Number of the last message."""
+        self._lost = 0
+        """Number of the last message that is not kept any more."""
+        self._incomplete = False
+        """Whether events were dropped while the peer was away."""
+        self._parked_from: int | None = None
+        """While the peer is away: number of the last message that was written to its connection."""
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    @property
+    def away(self) -> bool:
+        """Whether the peer has no connection."""
+        return self._parked_from is not None
+
+    def add(self, kind: Kind, data: bytes, sender_id: str = "", request_id: str | None = None) -> bool:
+        """Keep one message.
+
+        While the peer is connected older ones make way. While it is away events and replies make way for directed
+        messages, for which there may be no space: False then, and nothing is kept.
+        """
+        letter = Letter(self.sent + 1, kind, data, sender_id, request_id)
+        if self._parked_from is not None and not self._fits(data):
+            self._drop_replaceable()
+            if kind is Kind.DIRECTED and not self._fits(data):
+                return False
+            self._incomplete |= kind is not Kind.DIRECTED
+        if self._incomplete and kind is not Kind.DIRECTED:
+            return True
+        self.sent += 1
+        while self._letters and not self._fits(data):
+            self._drop_oldest()
+        if self._fits(data):
+            self._letters.append(letter)
+            self._charge(len(data))
+        else:
+            self._lost = letter.number
+        return True
+
+    def park(self) -> None:
+        """The connection is lost."""
+        self._parked_from = self.sent
+
+    def resume(self, received: int) -> tuple[list[Letter], bool]:
+        """Start anew with a connection whose client has received `received` messages of the last one.
+
+        Returns what it has to be sent, in order, and whether there is a gap: then only directed messages are returned,
+        some of which may be missing, and the events have to be replaced by a list. The messages returned are kept,
+        numbered from 1, for the new connection may break as well.
+        """
+        gap = self._incomplete or not self._lost <= received <= self.sent
+        missed = [
+            letter for letter in self._letters if letter.number > received and (not gap or letter.kind is Kind.DIRECTED)
+        ]
+        missed = [letter._replace(number=number) for number, letter in enumerate(missed, 1)]
+        self._replace(missed)
+        self.sent, self._lost, self._incomplete, self._parked_from = len(missed), 0, False, None
+        self._sweeps.clear()
+        return missed, gap
+
+    def return_undelivered(self) -> list[Letter]:
+        """Give up and return the directed messages that were never written to a connection."""
+        returned: list[Letter] = []
+        if self._parked_from is not None:
+            returned = [
+                each for each in self._letters if each.kind is Kind.DIRECTED and each.number > self._parked_from
+            ]
+            self._replace([each for each in self._letters if each not in returned])
+        return returned
+
+    def forget_old(self, now: float, age: float) -> None:
+        """Drop what a connected peer was sent at least `age` seconds ago; a peer that is away keeps all.
+
+        To be called now and then: what was sent between two calls ages from the second one.
+        """
+        if self._parked_from is not None:
+            return
+        self._sweeps.append((now, self.sent))
+        while now - self._sweeps[0][0] >= age:
+            _, number = self._sweeps.popleft()
+            while self._letters and self._letters[0].number <= number:
+                self._drop_oldest()
+            if not self._sweeps:
+                break
+
+    def clear(self) -> None:
+        """Drop everything, so that the space is free for others; the peer is gone for good."""
+        self._letters.clear()
+        self._charge(-self._size)
+
+    def _fits(self, data: bytes) -> bool:
+        size = len(data)
+        return len(self._letters) < MAILBOX_COUNT and self._size + size <= MAILBOX_SIZE and self._space.fits(size)
+
+    def _drop_oldest(self) -> None:
+        letter = self._letters.popleft()
+        self._lost = letter.number
+        self._charge(-len(letter.data))
+
+    def _drop_replaceable(self) -> None:
+        """Make room among the messages of a peer that is away."""
+        kept = [letter for letter in self._letters if letter.kind is Kind.DIRECTED]
+        self._incomplete |= len(kept) < len(self._letters)
+        self._replace(kept)
+
+    def _replace(self, letters: list[Letter]) -> None:
+        self.clear()
+        self._letters.extend(letters)
+        self._charge(sum(len(letter.data) for letter in letters))
+
+    def _charge(self, size: int) -> None:
+        self._size += size
+        self._space.used += size
