@@ -300,8 +300,11 @@ class SecureConnection:
                     self.send_control(control.Hello(self._identity.certificate, proof))
                     self._establish()
             case quic_events.ConnectionTerminated(error_code=code, reason_phrase=reason):
-                authentic = code not in ((AUTHENTICATION_FAILED,) if self.established else (1, _BAD_CERTIFICATE))
-                self._terminate(code, reason, authentic=authentic, by_peer=True)
+                bad_certificate = code == _BAD_CERTIFICATE and not self.established
+                if bad_certificate:
+                    reason = "the certificate is not the one that the ANSWER named"
+                authentic = not bad_certificate and code != AUTHENTICATION_FAILED
+                self._terminate(code, reason, authentic=authentic, by_peer=not (bad_certificate and self.is_offerer))
             case quic_events.StreamDataReceived(stream_id=stream_id, data=data) if stream_id == CONTROL_STREAM:
                 self._on_control(data)
             case _ if self.established:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -17,9 +17,10 @@ from tests.support.conditions import until
 from visavis_peer.core import keepalive
 from visavis_peer.core.addresses import LocalAddress
 from visavis_peer.core.events import PathInfo
-from visavis_peer.net.ice import IceCallbacks, IceSession
+from visavis_peer.net.ice import IceCallbacks, IceSession, transport
 from visavis_peer.net.ice.session import QUEUE_SIZE
 from visavis_peer.net.ice.socket import OPENER, TRUSTED_SIZE
+from visavis_peer.net.ice.transport import BatchTransport
 from visavis_shared import limits
 from visavis_shared.stun import NotStun, binding_response, parse_binding_request
 
@@ -38,6 +39,7 @@ class Heard:
     gathered: int = 0
     checks: int = 0
     paths: list[PathInfo] = field(default_factory=list)
+    consent: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
     def _gathered(self) -> None:
@@ -47,7 +49,15 @@ class Heard:
         self.checks += 1
 
     def callbacks(self) -> IceCallbacks:
-        return IceCallbacks(self.candidates.append, self._gathered, self._checked, self.paths.append, self.lost.append)
+        return IceCallbacks(
+            candidate=self.candidates.append,
+            gathered=self._gathered,
+            check_received=self._checked,
+            valid=self.paths.append,
+            suspended=lambda: self.consent.append("suspended"),
+            resumed=lambda: self.consent.append("resumed"),
+            lost=self.lost.append,
+        )
 
 
 @dataclass
@@ -125,10 +135,10 @@ async def stun_server(**options: Any) -> AsyncIterator[tuple[StunServer, tuple[s
 async def test_two_sessions_find_a_valid_pair_and_carry_datagrams_both_ways() -> None:
     async with linked() as (left, right):
         inboxes: tuple[list[bytes], list[bytes]] = ([], [])
-        left.ice.deliver_to(inboxes[0].append)
-        right.ice.deliver_to(inboxes[1].append)
-        left.ice.send_datagram(b"\xf0to the right")
-        right.ice.send_datagram(b"\xf0to the left")
+        left.ice.deliver_to(inboxes[0].extend)
+        right.ice.deliver_to(inboxes[1].extend)
+        left.ice.send_datagrams([b"\xf0to the right"])
+        right.ice.send_datagrams([b"\xf0to the left"])
         await until(lambda: inboxes == ([b"\xf0to the left"], [b"\xf0to the right"]))
         assert left.heard.paths[0].kind == "host-host"
         assert left.heard.paths[0].rtt_ms is not None
@@ -191,16 +201,15 @@ async def test_a_check_in_progress_is_repeated_at_once_when_the_peers_comes_in(m
     async with sides() as (left, right):
         monkeypatch.setattr("visavis_peer.net.ice.socket.TRIGGER_INTERVAL", 0.0)
         (socket_,) = right.ice.sockets
-        deliver: Callable[[bytes, Any], None] = socket_.datagram_received
+        deliver: Callable[[list[bytes], Any], None] = socket_.datagrams_received
         dropped: list[bytes] = []
 
-        def lose_first(data: bytes, addr: Any) -> None:
+        def lose_first(datagrams: list[bytes], addr: Any) -> None:
             if not dropped:
-                dropped.append(data)
-            else:
-                deliver(data, addr)
+                dropped.append(datagrams.pop(0))
+            deliver(datagrams, addr)
 
-        monkeypatch.setattr(socket_, "datagram_received", lose_first)
+        monkeypatch.setattr(socket_, "datagrams_received", lose_first)
         # only the trigger may repeat a check
         never = (60.0,)
         original = type(socket_).request
@@ -252,13 +261,47 @@ async def test_both_sides_end_on_the_pair_of_highest_priority() -> None:
 async def test_a_strangers_datagram_reaches_nobody() -> None:
     async with linked() as (left, right):
         inbox: list[bytes] = []
-        right.ice.deliver_to(inbox.append)
+        right.ice.deliver_to(inbox.extend)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.bind(("127.0.0.1", 0))
-            stranger.sendto(b"\xf0injected", right.ice.sockets[0].sock.getsockname())
-        left.ice.send_datagram(b"\xf0wanted")
+            stranger.sendto(b"\xf0injected", right.ice.sockets[0].transport.get_extra_info("sockname"))
+        left.ice.send_datagrams([b"\xf0wanted"])
         await until(lambda: inbox)
         assert inbox == [b"\xf0wanted"]
+
+
+async def test_batches_arrive_whole_and_in_order_however_they_travel() -> None:
+    async with linked() as (left, right):
+        inbox: list[bytes] = []
+        right.ice.deliver_to(inbox.extend)
+        sizes = [1200] * 130 + [700] + [1200] * 3 + [1, 65, 65, 65, 1300]
+        sent = [bytes([0x40 + number % 64]) * size for number, size in enumerate(sizes)]
+        left.ice.send_datagrams(sent)
+        await until(lambda: len(inbox) == len(sent))
+        assert inbox == sent
+        for sock in left.ice.sockets:  # as on a kernel that knows neither
+            assert isinstance(sock.transport, BatchTransport)
+            sock.transport._segments = False
+        left.ice.send_datagrams(sent)
+        await until(lambda: len(inbox) == 2 * len(sent))
+        assert inbox[len(sent) :] == sent
+
+
+async def test_what_the_kernel_does_not_take_waits_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with linked() as (left, right):
+        inbox: list[bytes] = []
+        right.ice.deliver_to(inbox.extend)
+        monkeypatch.setattr(transport, "SEND_QUEUE", 3000)
+        full = [True]
+        send = BatchTransport._send
+
+        def refuse(self: BatchTransport, datagrams: Sequence[bytes], addr: tuple[str, int]) -> bool:
+            return not full[0] and send(self, datagrams, addr)
+
+        monkeypatch.setattr(BatchTransport, "_send", refuse)
+        left.ice.send_datagrams([b"\xf0" * 1000 for _ in range(10)])
+        full[0] = False
+        await until(lambda: len(inbox) == 3)
 
 
 @pytest.mark.parametrize("with_integrity", [False, True])
@@ -277,15 +320,15 @@ async def test_a_strangers_check_gets_no_answer_and_no_trust(
             stranger.setblocking(False)
             (victim,) = right.ice.sockets
             seen: list[bytes] = []
-            deliver = victim.datagram_received
+            deliver = victim.datagrams_received
 
-            def note(data: bytes, addr: Any) -> None:
-                deliver(data, addr)
-                seen.append(data)
+            def note(datagrams: list[bytes], addr: Any) -> None:
+                deliver(datagrams, addr)
+                seen.extend(datagrams)
 
-            monkeypatch.setattr(victim, "datagram_received", note)
+            monkeypatch.setattr(victim, "datagrams_received", note)
             checks, trusted = right.heard.checks, set(victim.trusted)
-            stranger.sendto(bytes(request), victim.sock.getsockname())
+            stranger.sendto(bytes(request), victim.transport.get_extra_info("sockname"))
             await until(lambda: bytes(request) in seen)
             assert (right.heard.checks, victim.trusted) == (checks, trusted)
             with pytest.raises(BlockingIOError):
@@ -320,9 +363,9 @@ async def test_addresses_that_are_trusted_have_a_bound() -> None:
 async def test_datagrams_that_come_before_the_application_are_kept_up_to_a_bound() -> None:
     async with sides() as (left, _):
         for number in range(QUEUE_SIZE + 10):
-            left.ice.datagram_received(b"%d" % number)
+            left.ice.datagrams_received([b"%d" % number])
         inbox: list[bytes] = []
-        left.ice.deliver_to(inbox.append)
+        left.ice.deliver_to(inbox.extend)
         assert inbox == [b"%d" % number for number in range(10, QUEUE_SIZE + 10)]
 
 
@@ -330,7 +373,7 @@ async def test_an_opener_has_its_own_ttl_and_later_datagrams_the_usual_one() -> 
     async with sides() as (left, _):
         left.ice.opener_ttl = 5
         (sock,) = left.ice.sockets
-        usual = sock.sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL)
+        usual = sock.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_IP, socket.IP_TTL)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
             target.bind(("127.0.0.1", 0))
             target.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
@@ -341,7 +384,7 @@ async def test_an_opener_has_its_own_ttl_and_later_datagrams_the_usual_one() -> 
             data, ancillary, _, _ = await asyncio.to_thread(target.recvmsg, 2048, 64)
         assert data == OPENER
         assert int.from_bytes(ancillary[0][2], "little") == 5
-        assert sock.sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == usual
+        assert sock.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == usual
 
 
 async def test_candidates_that_come_later_are_opened_too() -> None:
@@ -396,7 +439,8 @@ def hasty_consent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hasty_consent")
-async def test_consent_is_kept_fresh_and_lost_when_the_peer_is_gone() -> None:
+async def test_consent_is_kept_fresh_and_lost_when_the_peer_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepalive, "REVIVAL", 0.1)
     async with linked() as (left, right):
         assert left.ice._consent is not None
         began = left.ice._consent.granted_at
@@ -404,6 +448,24 @@ async def test_consent_is_kept_fresh_and_lost_when_the_peer_is_gone() -> None:
         await right.ice.close()
         await until(lambda: left.heard.lost)
         assert left.heard.lost == ["the peer no longer answers"]
+        assert left.heard.consent == ["suspended"]
+
+
+@pytest.mark.usefixtures("hasty_consent")
+async def test_without_consent_nothing_is_sent_until_it_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepalive, "REVIVAL_INTERVAL", 0.01)
+    async with linked() as (left, right):
+        inbox: list[bytes] = []
+        right.ice.deliver_to(inbox.extend)
+        answer = right.ice.request_received
+        monkeypatch.setattr(right.ice, "request_received", lambda *_: None)
+        await until(lambda: left.heard.consent == ["suspended"])
+        left.ice.send_datagrams([b"\xf0while silent"])
+        monkeypatch.setattr(right.ice, "request_received", answer)
+        await until(lambda: left.heard.consent == ["suspended", "resumed"])
+        left.ice.send_datagrams([b"\xf0again"])
+        await until(lambda: inbox)
+        assert inbox == [b"\xf0again"]
 
 
 async def test_a_suspected_peer_that_is_gone_is_noticed_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +474,7 @@ async def test_a_suspected_peer_that_is_gone_is_noticed_sooner(monkeypatch: pyte
     async with linked() as (left, right):
         await right.ice.close()
         left.ice.suspect()
-        await until(lambda: left.heard.lost)
+        await until(lambda: left.heard.consent == ["suspended"])
 
 
 async def test_a_suspected_peer_that_answers_is_cleared() -> None:
@@ -443,7 +505,7 @@ async def test_closing_ends_checks_that_found_nothing_and_is_idempotent() -> Non
 
 async def test_sending_without_a_pair_does_nothing() -> None:
     async with sides() as (left, _):
-        left.ice.send_datagram(b"\xf0")
+        left.ice.send_datagrams([b"\xf0"])
 
 
 async def test_a_taken_port_moves_to_the_next_and_no_port_is_reported() -> None:

@@ -1,21 +1,12 @@
-"""core.backoff, core.keepalive and core.frames."""
+"""core.backoff and core.keepalive."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from visavis_peer.core.backoff import PUNCH_RETRY, SIGNALING_FIRST, SIGNALING_MAX, punch_delay, signaling_delay
-from visavis_peer.core.frames import DATAGRAM_SIZE, Bye, DataFrame, Frame, Ping, Pong, decode, encode
-from visavis_peer.core.keepalive import EXPIRY, INTERVAL, SUSPECT_EXPIRY, Consent
-
-FRAMES = st.one_of(
-    st.binary(max_size=DATAGRAM_SIZE).map(DataFrame),
-    st.binary(min_size=8, max_size=8).map(Ping),
-    st.binary(min_size=8, max_size=8).map(Pong),
-    st.just(Bye()),
-)
+from visavis_peer.core.keepalive import EXPIRY, INTERVAL, REVIVAL, REVIVAL_INTERVAL, SUSPECT_EXPIRY, Consent
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))
@@ -67,22 +58,22 @@ def test_an_answer_clears_the_suspicion() -> None:
     assert consent.expires_at == 2.1 + EXPIRY
 
 
-@given(FRAMES)
-def test_every_frame_survives_the_wire(frame: Frame) -> None:
-    assert decode(encode(frame)) == frame
+def test_expired_consent_is_asked_for_and_comes_back_with_an_answer() -> None:
+    consent = Consent.start(0.0)
+    assert consent.handle_timer(EXPIRY, 0.5) == "expired"
+    assert consent.handle_timer(EXPIRY, 0.5) == "check"
+    consent.suspect(EXPIRY + 0.1)
+    assert consent.handle_timer(EXPIRY + REVIVAL_INTERVAL, 0.5) == "check"
+    assert consent.on_response(EXPIRY + 1.1)
+    assert consent.expires_at == EXPIRY + 1.1 + EXPIRY
+    assert not consent.on_response(EXPIRY + 1.2)
 
 
-@given(FRAMES)
-def test_no_frame_looks_like_stun(frame: Frame) -> None:
-    assert encode(frame)[0] > 0x3F
-
-
-@given(st.binary(max_size=DATAGRAM_SIZE + 10))
-def test_any_datagram_is_a_frame_or_nothing(datagram: bytes) -> None:
-    frame = decode(datagram)
-    assert frame is None or encode(frame) == datagram
-
-
-@pytest.mark.parametrize("datagram", [b"", b"\xf1short", b"\xf2" + bytes(9), b"\xf3x", b"\x80", b"\xf0" + bytes(1201)])
-def test_what_is_no_frame_is_nothing(datagram: bytes) -> None:
-    assert decode(datagram) is None
+def test_a_path_that_stays_silent_is_given_up() -> None:
+    consent = Consent.start(0.0)
+    now, verdicts = 0.0, []
+    while (verdict := consent.handle_timer(now, 0.5)) != "lost":
+        verdicts.append(verdict)
+        now = consent.next_timer()
+    assert now == EXPIRY + REVIVAL
+    assert verdicts.count("expired") == 1

@@ -47,7 +47,7 @@ PACING: Final = 0.005
 CONSENT_SCHEDULE: Final = (30.0,)
 """One transmission that stays answerable for RFC 7675's bound on consent."""
 CONSENT_PENDING: Final = 8
-"""Consent requests awaiting a response at most: more than EXPIRY holds."""
+"""Consent requests awaiting a response at most, for more than EXPIRY brings about; the oldest makes way."""
 QUEUE_SIZE: Final = 256
 """Datagrams kept for the application before it listens: at 1,200 bytes, 300 KiB; the oldest are dropped."""
 ANSWER_COUNT: Final = 16
@@ -87,6 +87,8 @@ class IceSession(Connection):
         self._reported: CandidatePair | None = None
         self._consent: Consent | None = None
         self._consent_wake = asyncio.Event()
+        self._asking: list[asyncio.Task[None]] = []
+        """Consent requests that are not answered yet, oldest first; at most CONSENT_PENDING."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- local side ---------------------------------------------------------------------------------------------------
@@ -378,9 +380,9 @@ class IceSession(Connection):
             application(early)
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
-        """Send over the selected pair; does nothing while there is none, as UDP may lose anything."""
+        """Send over the selected pair; nothing while there is none, or no consent, as UDP may lose anything."""
         pair = self._nominated.get(1)
-        if pair is not None:
+        if pair is not None and (self._consent is None or self._consent.expired_at is None):
             protocol = pair.protocol
             assert isinstance(protocol, IceSocket)
             protocol.send_datagrams(datagrams, pair.remote_addr)
@@ -399,6 +401,9 @@ class IceSession(Connection):
                 case "check":
                     self._check_consent()
                 case "expired":
+                    if self._callbacks is not None and not self._closing:
+                        self._callbacks.suspended()
+                case "lost":
                     self._lost("the peer no longer answers")
                     return
                 case "wait":
@@ -412,9 +417,12 @@ class IceSession(Connection):
 
     def _check_consent(self) -> None:
         pair = self._nominated.get(1)
-        if pair is None or sum(task.get_name() == "consent" for task in self._tasks) >= CONSENT_PENDING:
+        if pair is None:
             return
-        self._spawn(self._consent_request(pair), "consent")
+        pending = [task for task in self._asking if not task.done()]
+        if len(pending) >= CONSENT_PENDING:
+            pending.pop(0).cancel()
+        self._asking = [*pending, self._spawn(self._consent_request(pair))]
 
     async def _consent_request(self, pair: CandidatePair) -> None:
         assert self._consent is not None
@@ -426,7 +434,9 @@ class IceSession(Connection):
             await protocol.request(
                 request, pair.remote_addr, integrity_key=self.remote_password.encode(), schedule=CONSENT_SCHEDULE
             )
-            self._consent.on_response(time.monotonic())
+            revived = self._consent.on_response(time.monotonic())
+            if revived and self._callbacks is not None and not self._closing:
+                self._callbacks.resumed()
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
@@ -453,7 +463,8 @@ class IceSession(Connection):
             await sock.close()
         self._unused.clear()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str | None = None) -> None:
-        task = asyncio.create_task(coroutine, name=name)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
