@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import contextlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Final
 
-from tests.netns.lab import KINDS, Lab
+from scripts.lib.lab_measure import measure
+from scripts.lib.lab_shell import LabShell
+
+from tests.netns.lab import KINDS, MATRIX_KINDS, Lab
 from tests.netns.lab.probe import Findings, claim, reflectors, survey
 from tests.netns.pairs import SKEWS, Matrix, Outcome, all_cells
 from tests.netns.programs import URL, start_server
@@ -17,6 +20,8 @@ from tests.support.requirements import missing
 
 CONCURRENT: Final = 6
 """Cells without a path at a time: they only wait. Those that link run one by one, since their times are measured."""
+
+_NAME_WIDTH: Final = max(map(len, KINDS))
 
 
 def main() -> int:
@@ -30,9 +35,13 @@ def main() -> int:
     matrix = commands.add_parser("matrix", help="link every pair and print a table (Markdown)")
     matrix.add_argument("--skew", type=float, default=SKEWS[1], choices=SKEWS, help="seconds between the starts")
     matrix.set_defaults(run=_matrix)
-    build = commands.add_parser("run", help="build two sites and a server, and wait for Ctrl-C")
+    build = commands.add_parser("run", help="build two sites and a server, and take commands for them")
     build.add_argument("kinds", nargs=2, metavar="KIND", choices=[*KINDS])
+    build.add_argument("--ipv6", action="store_true", help="IPv6 as well, behind stateful firewalls")
     build.set_defaults(run=_run)
+    measured = commands.add_parser("measure", help="throughput and punctuality of cables and a site's NAT")
+    measured.add_argument("kind", nargs="?", metavar="KIND", default="public", choices=[*KINDS])
+    measured.set_defaults(run=lambda arguments: measure(arguments.kind))
     arguments = parser.parse_args()
     reason = missing("netns")
     if reason is not None and arguments.run is not _list:
@@ -45,9 +54,22 @@ def main() -> int:
 def _list(_arguments: argparse.Namespace) -> None:
     for kind in KINDS.values():
         behaviour = kind.behaviour
-        extra = ", poisonable" if kind.poisonable else ""
-        what = f"{behaviour.mapping} mapping, {behaviour.filtering} filtering{extra}" if behaviour.udp else "no UDP"
-        print(f"{kind.name:20} {what}")
+        extra = "".join(
+            f", {word}"
+            for word, holds in (
+                ("poisonable", kind.poisonable),
+                ("hairpinning", behaviour.hairpinning),
+                (f"{kind.address_count} external addresses", kind.address_count > 1),
+                (f"behind a carrier's {kind.carrier}", kind.carrier),
+            )
+            if holds
+        )
+        what = (
+            f"{behaviour.mapping} mapping, {behaviour.filtering} filtering, {behaviour.allocation} ports{extra}"
+            if behaviour.udp
+            else "no UDP"
+        )
+        print(f"{kind.name:{_NAME_WIDTH}} {what}")
 
 
 def _probe(arguments: argparse.Namespace) -> None:
@@ -56,14 +78,15 @@ def _probe(arguments: argparse.Namespace) -> None:
             site = lab.site(name, name)
             findings = survey(site.clients[0], opened)
             agrees = findings == claim(site)
-            print(f"{name:20} {'as claimed' if agrees else 'NOT AS CLAIMED'}: {_describe(findings)}")
+            print(f"{name:{_NAME_WIDTH}} {'as claimed' if agrees else 'NOT AS CLAIMED'}: {_describe(findings)}")
 
 
 def _describe(findings: Findings) -> str:
     if not findings.udp:
         return "no UDP"
-    port = "preserved" if findings.port_preserved else "changed"
-    return f"{findings.mapping} mapping, {findings.filtering} filtering, port {port}"
+    step = f" by {findings.step}" if findings.step else ""
+    hairpinning = ", hairpinning" if findings.hairpinning else ""
+    return f"{findings.mapping} mapping, {findings.filtering} filtering, {findings.allocation}{step} ports{hairpinning}"
 
 
 def _matrix(arguments: argparse.Namespace) -> None:
@@ -75,10 +98,10 @@ def _matrix(arguments: argparse.Namespace) -> None:
         outcomes = dict(zip(unlinked, pool.map(matrix.run, unlinked), strict=True))
         outcomes |= {cell: matrix.run(cell) for cell in cells if cell.links}
     by_pair = {frozenset((cell.left, cell.right)): outcome for cell, outcome in outcomes.items()}
-    print("| | " + " | ".join(KINDS) + " |")
-    print("|---" * (len(KINDS) + 1) + "|")
-    for row, left in enumerate(KINDS):
-        pairs = [frozenset((left, right)) for right in KINDS]
+    print("| | " + " | ".join(MATRIX_KINDS) + " |")
+    print("|---" * (len(MATRIX_KINDS) + 1) + "|")
+    for row, left in enumerate(MATRIX_KINDS):
+        pairs = [frozenset((left, right)) for right in MATRIX_KINDS]
         shown = [_cell(by_pair[pair]) if column >= row else "" for column, pair in enumerate(pairs)]
         print(f"| {left} | " + " | ".join(shown) + " |")
     direct = [each.direct_ms for each in outcomes.values() if each.direct_ms is not None]
@@ -101,14 +124,16 @@ def _cell(outcome: Outcome) -> str:
 
 def _run(arguments: argparse.Namespace) -> None:
     with Lab() as lab:
-        sites = [lab.site(f"site{number}", kind) for number, kind in enumerate(arguments.kinds, 1)]
+        sites = [
+            lab.site(f"site{number}", kind, cables=True, ipv6=arguments.ipv6)
+            for number, kind in enumerate(arguments.kinds, 1)
+        ]
         start_server(lab)
         print(f"signaling server: {URL}")
-        for site in sites:
-            host = site.clients[0]
-            print(f"{site.kind.name} ({host.address}): ip netns exec {host.namespace.name} bash")
-        print("Ctrl-C removes it all", flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        shell = LabShell(lab, sites)
+        shell.do_show("")
+        with contextlib.suppress(KeyboardInterrupt):
+            shell.cmdloop()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "leave": messages.Leave,
     "discover": messages.Discover,
     "keep_alive": messages.KeepAlive,
+    "resume": messages.Resume,
     "offer": messages.Offer,
     "answer": messages.Answer,
     "candidate": messages.CandidateMessage,
@@ -25,9 +26,12 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "peer_list": messages.PeerList,
     "error": messages.ErrorMessage,
     "ack": messages.Ack,
+    "resume_refresh": messages.ResumeRefresh,
+    "goaway": messages.GoAway,
     # what the payload of an ACK is when it welcomes, and when it answers JOIN
     "ack_payload_welcome": messages.WelcomePayload,
     "ack_payload_join": messages.MembersPayload,
+    "ack_payload_resume": messages.ResumedPayload,
 }
 
 

@@ -170,7 +170,7 @@ def test_the_relay_is_killed_and_comes_back(world: World, transfer: Transfer) ->
 def test_the_direct_path_dies_and_the_relay_takes_over(transfer: Transfer) -> None:
     transfer.settle("direct")
     router = transfer.sites[0].router
-    router.nft("table ip cut { chain forward { type filter hook forward priority -10; meta l4proto udp drop; } }")
+    router.nft("table ip cut {\nchain forward {\ntype filter hook forward priority -10;\nmeta l4proto udp drop\n}\n}\n")
     assert transfer.goes_on(FALLBACK) < FALLBACK
     transfer.settle("relay")
     router.run("nft", "delete", "table", "ip", "cut")

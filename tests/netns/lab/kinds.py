@@ -18,7 +18,7 @@ from visavis_shared.nat import Allocation, Filtering, Mapping, NatBehaviour
 _DROP_NEW: Final = "iifname wan ct state new drop"
 _DROP_UDP: Final = "meta l4proto udp drop"
 _LEARN: Final = "oifname wan meta l4proto udp update @endpoints { udp sport timeout 300s : ip saddr . udp sport }"
-_TO_HOST: Final = "iifname wan meta l4proto udp dnat ip to udp dport map @endpoints"
+_TO_HOST: Final = "iifname wan fib daddr type local meta l4proto udp dnat ip to udp dport map @endpoints"
 _MOVED: Final = (
     "set rebound { type ipv4_addr . inet_service; size 65536; }\n"
     "map moved { type ipv4_addr . inet_service : inet_service; size 65536; }"

@@ -111,11 +111,18 @@ class Namespace:
                 _setns(home.fileno())
 
     def udp_socket(self, ip: str, port: int = 0) -> socket.socket:
-        """Return a UDP socket bound inside, with a timeout of 2 s."""
+        """Return a UDP socket bound inside, with a timeout of 2 s.
+
+        Raises OSError where `ip` is none of the namespace's.
+        """
         with self.entered():
             sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
             sock.settimeout(_SOCKET_TIMEOUT)
-            sock.bind((ip, port))
+            try:
+                sock.bind((ip, port))
+            except OSError:
+                sock.close()
+                raise
             return sock
 
     def close(self) -> None:

@@ -7,18 +7,31 @@ before it has been filtered out.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.netns.lab.topology import SIGNALING, SIGNALING_V6, Client, Lab, Site
-from visavis_shared.nat import Filtering, Mapping
+from tests.netns.lab.site import Client, Site
+from tests.netns.lab.topology import SIGNALING, SIGNALING_V6, Lab
+from visavis_shared.nat import Allocation, Filtering, Mapping
 
 Address = tuple[str, int]
 _PORTS: Final = (7001, 7002)
 _MARKER: Final = b"marker"
 _USUAL_HOP_LIMIT: Final = 64
+_STEP_MAX: Final = 16
+_BLOCK_MAX: Final = 4096
+"""Ports: more than any block of the lab's, and 64 random ports of 60,000 never lie within so many."""
+
+
+_PROBES: Final = itertools.count()
+_SOURCE_PORTS: Final = itertools.cycle(range(12_000, 32_000))
+"""Every socket has a port that no mapping remembers; of 64 that the kernel chooses, two are the same one time in 14."""
+_ALLOCATION_SOCKETS: Final = 64
+"""Fresh sockets to learn the allocation from, each with as many mappings as it can have. One of four addresses of a
+pool is missed by so many with a chance of 4 in 10 to the 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +41,12 @@ class Findings:
     udp: bool
     mapping: Mapping | None = None
     filtering: Filtering | None = None
-    port_preserved: bool | None = None
-    public_address: str | None = None
+    allocation: Allocation | None = None
+    step: int | None = None
+    """From one allocation to the next, where they are sequential and nobody else is behind the NAT."""
+    hairpinning: bool | None = None
+    """None without a NAT, and where its mapping is dependent: nobody inside can know which external port to send to."""
+    public_addresses: frozenset[str] | None = None
 
 
 class Reflectors:
@@ -45,7 +62,7 @@ class Reflectors:
         """Return a fresh socket on `client` that can talk to the reflectors."""
         address = client.address6 if self.ipv6 else client.address
         assert address is not None, f"{client.site.name} has no IPv6"
-        return client.namespace.udp_socket(address)
+        return client.namespace.udp_socket(address, next(_SOURCE_PORTS))
 
     def close(self) -> None:
         for sock in self.sockets.values():
@@ -61,15 +78,20 @@ def reflectors(lab: Lab, *, ipv6: bool = False) -> Iterator[Reflectors]:
 
 def claim(site: Site) -> Findings:
     """Return what `survey` must find of a site's clients, by the word of its kind."""
-    behaviour = site.kind.behaviour
+    behaviour = site.behaviour
     if not behaviour.udp:
         return Findings(udp=False)
+    mapping, translates = behaviour.mapping, site.kind.translates
+    engine = site.outermost.kind.engine
+    sequential = engine is not None and behaviour.allocation is Allocation.SEQUENTIAL
     return Findings(
         udp=True,
-        mapping=behaviour.mapping,
+        mapping=mapping,
         filtering=behaviour.filtering,
-        port_preserved=site.kind.port_preserved,
-        public_address=site.clients[0].public_address,
+        allocation=behaviour.allocation,
+        step=engine.step if engine and sequential and not engine.foreign_max else None,
+        hairpinning=behaviour.hairpinning if translates and mapping is Mapping.ENDPOINT_INDEPENDENT else None,
+        public_addresses=frozenset(site.clients[0].public_addresses),
     )
 
 
@@ -78,28 +100,92 @@ def survey(client: Client, reflectors: Reflectors) -> Findings:
     with reflectors.socket_of(client) as sock:
         seen = {}
         for address, reflector in reflectors.sockets.items():
-            source = _pass(sock, address, reflector)
+            source = reach(sock, address, reflector)
             if source is None:
                 return Findings(udp=False)
             seen[address] = source
-        return Findings(
-            udp=True,
-            mapping=_mapping(seen),
-            filtering=_filtering(client, reflectors),
-            port_preserved=seen[reflectors.asked][1] == sock.getsockname()[1],
-            public_address=seen[reflectors.asked][0],
-        )
+    mapping = _mapping(seen)
+    flows = [flow for _ in range(_ALLOCATION_SOCKETS) for flow in _new_mappings(client, mapping, reflectors)]
+    allocation, step = _allocation(flows)
+    translated = seen[reflectors.asked][0] not in (client.address, client.address6)
+    return Findings(
+        udp=True,
+        mapping=mapping,
+        filtering=_filtering(client, reflectors),
+        allocation=allocation,
+        step=step,
+        hairpinning=_hairpins(client, reflectors) if translated and mapping is Mapping.ENDPOINT_INDEPENDENT else None,
+        public_addresses=frozenset(external[0] for _, external in flows),
+    )
 
 
-def _pass(sock: socket.socket, destination: Address, receiver: socket.socket) -> Address | None:
+def _new_mappings(client: Client, mapping: Mapping, reflectors: Reflectors) -> list[tuple[int, Address]]:
+    """Open the mappings that a fresh socket can have and return its port with the external endpoint of each."""
+    new = {
+        Mapping.ENDPOINT_INDEPENDENT: [reflectors.asked],
+        Mapping.ADDRESS_DEPENDENT: [reflectors.asked, reflectors.other_address],
+        Mapping.ADDRESS_AND_PORT_DEPENDENT: list(reflectors.sockets),
+    }[mapping]
+    with reflectors.socket_of(client) as sock:
+        sources = [reach(sock, address, reflectors.sockets[address]) for address in new]
+        return [(sock.getsockname()[1], source) for source in sources if source is not None]
+
+
+def _allocation(flows: list[tuple[int, Address]]) -> tuple[Allocation, int | None]:
+    """Return how ports are allocated, and the step if it is always the same.
+
+    Preserving is what keeps the port of most sockets' first mappings: now and then one is taken by an older mapping.
+    A step of up to `_STEP_MAX`, always in one direction, is sequential; ports that keep within a block are the
+    subscriber's.
+    """
+    ports = [external[1] for _, external in flows]
+    first: dict[int, int] = {}
+    for internal, external in flows:
+        first.setdefault(internal, external[1])
+    if sum(internal == external for internal, external in first.items()) > len(first) / 2:
+        return Allocation.PRESERVING, None
+    steps = [later - earlier for earlier, later in itertools.pairwise(ports)]
+    # a range has an end: once, the next port is at its other one
+    usual = [step for step in steps if abs(step) <= _STEP_MAX]
+    if len(usual) >= len(steps) - 1 and len({step > 0 for step in usual}) == 1:
+        return Allocation.SEQUENTIAL, usual[0] if len(set(usual)) == 1 else None
+    return Allocation.BLOCK if max(ports) - min(ports) < _BLOCK_MAX else Allocation.RANDOM, None
+
+
+def _hairpins(client: Client, reflectors: Reflectors) -> bool:
+    """Whether two sockets inside reach each other by their external endpoints, both having sent."""
+    asked = reflectors.asked
+    with reflectors.socket_of(client) as one, reflectors.socket_of(client) as two:
+        sources = [external_endpoint(sock, reflectors) for sock in (one, two)]
+        one.sendto(b"opener", sources[1])
+        two.sendto(b"hairpin", sources[0])
+        external_endpoint(two, reflectors)  # by now the NAT has dealt with the one before
+        reflectors.sockets[asked].sendto(_MARKER, sources[0])
+        return (b"hairpin", sources[1]) in _until_marker(one)
+
+
+def external_endpoint(sock: socket.socket, reflectors: Reflectors) -> Address:
+    """Return where what `sock` sends to the first reflector comes from.
+
+    Raises AssertionError when it does not arrive.
+    """
+    source = reach(sock, reflectors.asked, reflectors.sockets[reflectors.asked])
+    assert source is not None, "nothing arrived"
+    return source
+
+
+def reach(sock: socket.socket, destination: Address, receiver: socket.socket) -> Address | None:
     """Send from `sock` to `destination` and return the source that `receiver` there sees, or None."""
-    sock.sendto(b"probe", destination)
+    probe = b"probe %d" % next(_PROBES)
+    sock.sendto(probe, destination)
     try:
-        data, source = receiver.recvfrom(64)
+        # what an earlier probe has given up waiting for may come first
+        while (received := receiver.recvfrom(64))[0] != probe:
+            pass
     except TimeoutError:
         return None
-    assert data == b"probe"
-    return source[0], source[1]
+    source: Address = received[1][:2]
+    return source
 
 
 def _mapping(seen: dict[Address, Address]) -> Mapping:
@@ -119,7 +205,7 @@ def _filtering(client: Client, reflectors: Reflectors) -> Filtering:
     """Contact one reflector from a fresh socket and see which of the others get in before it does."""
     sockets, asked = reflectors.sockets, reflectors.asked
     with reflectors.socket_of(client) as sock:
-        source = _pass(sock, asked, sockets[asked])
+        source = reach(sock, asked, sockets[asked])
         assert source is not None
         for other in (reflectors.other_port, reflectors.other_address, reflectors.other_both):
             sockets[other].sendto(b"stranger", source)
@@ -146,13 +232,13 @@ def is_poisoned(client: Client, outsider: Client, reflectors: Reflectors) -> boo
     """Whether a packet of `outsider` (public) that comes before any to it changes the client's mapping."""
     asked = reflectors.asked
     with reflectors.socket_of(client) as inside, reflectors.socket_of(outsider) as outside:
-        usual = _pass(inside, asked, reflectors.sockets[asked])
+        usual = reach(inside, asked, reflectors.sockets[asked])
         assert usual is not None
         outside.sendto(b"early", usual)
         # the marker takes the same way into the client's router, so the early packet has been dealt with when it is in
         reflectors.sockets[asked].sendto(_MARKER, usual)
         _until_marker(inside)
-        return _pass(inside, outside.getsockname(), outside) != usual
+        return reach(inside, outside.getsockname(), outside) != usual
 
 
 def arrives_at_router(client: Client, target: Site, hop_limit: int) -> bool:

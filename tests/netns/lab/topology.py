@@ -153,7 +153,8 @@ class Lab:
         site.router.nft(
             "add table inet blocked\n"
             "flush table inet blocked\n"
-            "table inet blocked { chain udp { type filter hook forward priority filter; meta l4proto udp drop; } }"
+            "add chain inet blocked no_udp { type filter hook forward priority filter; }\n"
+            "add rule inet blocked no_udp meta l4proto udp drop\n"
         )
 
     def unblock_udp(self, site: Site) -> None:
