@@ -127,7 +127,7 @@ def linked_label(link: Link) -> str:
 def describe_path(path: PathInfo) -> str:
     """Return a path in words."""
     ends = f"{path.local} to {path.remote}" if path.local else f"by {path.remote}"
-    return f"{path.path} {path.kind}, {ends}" + (f" ({path.reason})" if path.reason else "")
+    return f"{path.path} {path.kind}, {ends}" + (f" ({printable(path.reason)})" if path.reason else "")
 
 
 def describe_nat(nat: NatReport) -> str:
@@ -143,7 +143,7 @@ def describe_nat(nat: NatReport) -> str:
         parts.append(f"{nat.filtering} filtering")
     if nat.nat and nat.port_preserved is not None:
         parts.append("port preserved" if nat.port_preserved else "port changed")
-    return ", ".join((*parts, *(f"unknown {note}" for note in nat.notes))) or "nothing known of the NAT"
+    return ", ".join((*parts, *(f"unknown {printable(note)}" for note in nat.notes))) or "nothing known of the NAT"
 
 
 def _negotiating(event: Negotiating) -> str:

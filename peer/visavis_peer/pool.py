@@ -28,7 +28,7 @@ class SessionPool:
         self._refill: asyncio.Task[None] | None = None
         self.relay_only = settings.relay == "only"
         """Whether sessions offer and use relayed candidates only."""
-        self._turn: Sequence[TurnServer] = ()
+        self._turn: asyncio.Task[list[TurnServer]] | None = None
         self.choice = AddressChoice((), ())
         """Which addresses the latest session uses and which not."""
 
@@ -39,8 +39,8 @@ class SessionPool:
         self._spare = await self._make()
         return self._spare
 
-    def use_turn(self, servers: Sequence[TurnServer]) -> None:
-        """Give TURN `servers` to the sessions that are taken from now on."""
+    def use_turn(self, servers: asyncio.Task[list[TurnServer]] | None) -> None:
+        """Give TURN `servers`, perhaps not resolved yet, to the sessions that are taken from now on."""
         self._turn = servers
 
     async def take(self) -> IceSession:
@@ -51,7 +51,8 @@ class SessionPool:
             if session is None:
                 session = await self._make()
         self._begin_refill()
-        session.use_turn(self._turn)
+        if self._turn is not None:
+            session.use_turn(self._turn)
         return session
 
     def _begin_refill(self) -> None:

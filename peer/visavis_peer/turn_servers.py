@@ -19,36 +19,39 @@ TURN_PORT: Final = 3478
 class TurnServers:
     """What is known of TURN servers at the moment."""
 
-    def __init__(self, use: Callable[[Sequence[TurnServer]], None], ask: Callable[[], None]) -> None:
-        """`use` gets the servers whenever they change, `ask` makes the signaling server list them again."""
+    def __init__(self, use: Callable[[asyncio.Task[list[TurnServer]] | None], None], ask: Callable[[], None]) -> None:
+        """`use` gets the servers, or None, whenever they change; `ask` makes the signaling server list them again."""
         self._use = use
         self._ask = ask
-        self._task: asyncio.Task[None] | None = None
+        self._resolving: asyncio.Task[list[TurnServer]] | None = None
+        self._renewal: asyncio.TimerHandle | None = None
 
     def put(self, listed: Sequence[IceServer]) -> None:
         """Take what the signaling server has listed."""
-        if self._task is not None:
-            self._task.cancel()
-        self._task = asyncio.create_task(self._run(listed)) if listed else None
+        if self._renewal is not None:
+            self._renewal.cancel()
+        if listed:
+            self._resolving = asyncio.create_task(_resolved(listed))
+            ttl = min(each.ttl for each in listed)
+            self._renewal = asyncio.get_running_loop().call_later(ttl / 2, self._ask)
+        self._use(self._resolving if listed else None)
 
     async def close(self) -> None:
         """Forget everything. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
-
-    async def _run(self, listed: Sequence[IceServer]) -> None:
-        servers: list[TurnServer] = []
-        for each in listed:
-            for url in each.urls:
-                servers += await _resolved(url, each)
-        self._use(servers)
-        await asyncio.sleep(min(each.ttl for each in listed) / 2)
-        self._ask()
+        if self._renewal is not None:
+            self._renewal.cancel()
+        if self._resolving is not None:
+            self._resolving.cancel()
+            await asyncio.wait([self._resolving])
 
 
-async def _resolved(url: str, server: IceServer) -> list[TurnServer]:
+async def _resolved(listed: Sequence[IceServer]) -> list[TurnServer]:
+    """Return the servers by their addresses."""
+    found = await asyncio.gather(*(_servers(url, each) for each in listed for url in each.urls))
+    return [server for servers in found for server in servers]
+
+
+async def _servers(url: str, server: IceServer) -> list[TurnServer]:
     """Return a TURN server for each address family of a `turn:` URL (RFC 7065); none for another kind of URL."""
     parts = urlsplit(url)
     transport: Literal["udp", "tcp"] = "tcp" if parse_qs(parts.query).get("transport") == ["tcp"] else "udp"

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -94,6 +95,9 @@ class SignalingServer:
         settings = self.settings
         self.hub.resumption = await _open_resumption(settings)
         address = await _resolve(settings.host)
+        if settings.turn_url and settings.turn_secret_file is not None:
+            self._turn_secret = await _read_turn_secret(settings.turn_secret_file)
+            self.hub.turn = TurnService(settings.turn_url, self._turn_secret.value, settings.turn_ttl)
         listener = _listen(address, settings)
         try:
             if settings.stun:
@@ -103,14 +107,6 @@ class SignalingServer:
             listener.close()
             raise
         self.port = listener.getsockname()[1]
-        if settings.turn_url and settings.turn_secret_file is not None:
-            try:
-                self._turn_secret = TurnSecret(settings.turn_secret_file)
-            except (OSError, ValueError) as error:
-                listener.close()
-                raise CannotListen(f"cannot read the TURN secret: {error} (see --turn-secret-file)") from error
-            self.hub.turn = TurnService(settings.turn_url, self._turn_secret.value, settings.turn_ttl)
-            self._turn_secret.watch(self._on_turn_secret)
         self._switchboard = Switchboard(
             self.hub,
             self._welcome(),
@@ -127,6 +123,8 @@ class SignalingServer:
         self._rest = RestApi(self.hub)
         self._http = web.Server(self._handle, access_log=None, keepalive_timeout=IDLE_TIMEOUT)
         self._listener = await asyncio.get_running_loop().create_server(self._http, sock=listener, backlog=BACKLOG)
+        if self._turn_secret is not None:
+            self._turn_secret.watch(self._on_turn_secret)
         self._warn_of_exposure(address)
 
     async def close(self) -> None:
@@ -184,6 +182,16 @@ class SignalingServer:
         bound = ipaddress.ip_address(address)
         if what is not None and (bound.is_unspecified or bound.is_global):
             logger.warning("anybody who can reach this server can read %s; --exposure counts shows totals only", what)
+
+
+async def _read_turn_secret(path: Path) -> TurnSecret:
+    """Raises CannotListen."""
+    secret = TurnSecret(path)
+    try:
+        await secret.read()
+    except (OSError, ValueError) as error:
+        raise CannotListen(f"cannot read the TURN secret: {error} (see --turn-secret-file)") from error
+    return secret
 
 
 def _relay_offer(settings: Settings) -> RelayOffer | None:

@@ -18,13 +18,16 @@ class TurnSecret:
     """The first line of a file."""
 
     def __init__(self, path: Path) -> None:
+        self.value = b""
+        self._path = path
+        self._task: asyncio.Task[None] | None = None
+
+    async def read(self) -> None:
         """Read the file.
 
         Raises OSError, or ValueError when there is no secret in it.
         """
-        self._path = path
-        self._task: asyncio.Task[None] | None = None
-        self.value = self._read()
+        self.value = await asyncio.get_running_loop().run_in_executor(None, self._first_line)
 
     def watch(self, on_change: Callable[[bytes], None]) -> None:
         """Tell of a new secret within INTERVAL; one that cannot be read leaves the old one in place."""
@@ -38,20 +41,19 @@ class TurnSecret:
             self._task = None
 
     async def _watch(self, on_change: Callable[[bytes], None]) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(INTERVAL)
+            former = self.value
             try:
-                value = await loop.run_in_executor(None, self._read)
+                await self.read()
             except (OSError, ValueError) as error:
                 logger.warning("the TURN secret cannot be read again, the old one stays: %s", error)
                 continue
-            if value != self.value:
-                self.value = value
+            if self.value != former:
                 logger.info("the TURN secret has changed")
-                on_change(value)
+                on_change(self.value)
 
-    def _read(self) -> bytes:
+    def _first_line(self) -> bytes:
         lines = self._path.read_bytes().splitlines()
         if not lines or not lines[0].strip():
             raise ValueError(f"{self._path} is empty")

@@ -37,11 +37,20 @@ def _docker() -> str | None:
     return None if os.geteuid() == 0 else "starting dockerd needs root"
 
 
-_CHECKS: Final[dict[str, Callable[[], str | None]]] = {"netns": _netns, "node": _node, "docker": _docker}
+def _coturn() -> str | None:
+    return None if shutil.which("turnserver") else "not installed: coturn"
+
+
+_CHECKS: Final[dict[str, Callable[[], str | None]]] = {
+    "netns": _netns,
+    "node": _node,
+    "docker": _docker,
+    "coturn": _coturn,
+}
 
 
 def missing(capability: str) -> str | None:
-    """Return why `capability` (netns, node, docker) cannot be had here, or None."""
+    """Return why `capability` (netns, node, docker, coturn) cannot be had here, or None."""
     return _CHECKS[capability]()
 
 

@@ -18,7 +18,7 @@ from visavis_peer.commands.blocking import BlockingThread
 from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import agent_settings, invite_settings, timeout_of
 from visavis_peer.core.events import Event
-from visavis_peer.errors import UsageError
+from visavis_peer.errors import AgentError, LinkClosed, UsageError
 from visavis_peer.link.link import Link
 from visavis_peer.link.streams import StreamReader, StreamWriter
 from visavis_peer.net.signaling import base_url, websocket_url
@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(arguments: argparse.Namespace) -> int:
     """Meet the peer and carry bytes both ways until both sides have ended theirs.
 
-    Raises what keeps the two apart, LinkClosed when the link is lost for good, StreamReset when the peer gives up.
+    Raises what keeps the two apart or ends the link, StreamReset when the peer gives up, AgentError when standard
+    output takes no more.
     """
     if arguments.invite == "-":
         raise UsageError("standard input is what pipe carries; give the invite as an argument, or with --invite-file")
@@ -88,6 +89,8 @@ async def _join(
         ]
         try:
             await _carry(link)
+        except LinkClosed as error:
+            raise link.error or error from None
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -136,9 +139,9 @@ async def _receive(reader: StreamReader) -> None:
         while data := await reader.read(CHUNK):
             await thread.call(_write_all, data)
         await thread.call(os.close, STDOUT)
-    except BrokenPipeError:
+    except OSError as error:
         reader.stop()
-        raise
+        raise AgentError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def _write_all(data: bytes) -> None:

@@ -167,19 +167,23 @@ class IceSession(Connection):
         if self._callbacks is not None and len(self._local_candidates) <= limits.CANDIDATE_COUNT:
             self._callbacks.candidate(candidate.to_sdp())
 
-    def use_turn(self, servers: Sequence[TurnServer]) -> None:
+    def use_turn(self, servers: asyncio.Task[list[TurnServer]]) -> None:
         """Ask TURN servers for an address each; the candidates come by callback, and nothing waits for them."""
-        for server in servers:
-            self._allocating += 1
-            self._spawn(self._allocate(server))
+        self._allocating += 1
+        self._spawn(self._allocate_all(servers))
+
+    async def _allocate_all(self, servers: asyncio.Task[list[TurnServer]]) -> None:
+        await asyncio.wait([servers])
+        if not servers.cancelled():
+            await asyncio.gather(*(self._allocate(server) for server in servers.result()))
+        self._allocating -= 1
+        if self.all_found and self._callbacks is not None:
+            self._callbacks.gathered()
 
     async def _allocate(self, server: TurnServer) -> None:
         sock = await allocate(self, self, server)
-        self._allocating -= 1
         if sock is not None:
             self._take_relayed(sock)
-        if self.all_found and self._callbacks is not None:
-            self._callbacks.gathered()
 
     def _take_relayed(self, sock: IceSocket) -> None:
         self._protocols.append(sock)

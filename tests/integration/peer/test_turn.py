@@ -1,0 +1,165 @@
+"""TURN against a real coturn: credentials minted by the server, relayed candidates of the agents."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from aioice import stun
+
+from tests.support.conditions import until
+from tests.support.requirements import require
+from visavis_peer import Agent, AgentSettings, Link
+from visavis_peer.net.ice import IceSession, TurnServer
+from visavis_peer.net.ice.turn import TurnSocket, allocate
+from visavis_server.app import SignalingServer
+from visavis_server.core.turn import TurnService
+from visavis_server.settings import Settings
+from visavis_shared.messages import IceServer
+
+SHIPPED: Final = Path(__file__).parents[3] / "deploy" / "coturn" / "turnserver.conf"
+SECRETS: Final = ("the new one", "the old one")
+
+
+@pytest.fixture(scope="module")
+def coturn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The shipped configuration on loopback, where alone it may relay to loopback; knows both secrets."""
+    require("coturn")
+    folder = tmp_path_factory.mktemp("coturn")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    ours = ["listening-ip=127.0.0.1", "relay-ip=127.0.0.1", f"listening-port={port}", "allow-loopback-peers"]
+    ours += ["allowed-peer-ip=127.0.0.1"]
+    ours += [f"static-auth-secret={secret}" for secret in SECRETS]
+    ours += [f"pidfile={folder}/pid", f"userdb={folder}/db", "log-file=stdout"]
+    configuration = folder / "turnserver.conf"
+    configuration.write_text(SHIPPED.read_text() + "\n".join(ours) + "\n")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(["turnserver", "-c", str(configuration)], stdout=log, stderr=log)
+        try:
+            _wait_until_it_answers(port, process)
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
+    request = bytes(stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST))
+    give_up_at = time.monotonic() + 10
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(0.2)
+        probe.connect(("127.0.0.1", port))
+        while time.monotonic() < give_up_at and process.poll() is None:
+            try:
+                probe.send(request)
+                probe.recv(2048)
+            except OSError:
+                continue
+            return
+    raise AssertionError("coturn does not answer")
+
+
+def minted(secret: str, *, age: int = 0) -> IceServer:
+    """Return credentials as the server made them `age` seconds ago."""
+    service = TurnService(("turn:127.0.0.1",), secret.encode(), 600)
+    listed = service.ice_servers("a" * 16, int((time.time() - age) * 1000))
+    return IceServer.model_validate_json(listed[1:-1])
+
+
+async def allocates(port: int, username: str, credential: str) -> bool:
+    """Whether coturn gives an address for these credentials."""
+    session = IceSession()
+    sock = await allocate(session, session, TurnServer(("127.0.0.1", port), username, credential))
+    if sock is not None:
+        await sock.close()
+    await session.close()
+    return sock is not None
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+async def test_minted_credentials_allocate_before_and_after_the_secret_changes(coturn: int, secret: str) -> None:
+    server = minted(secret)
+    assert await allocates(coturn, server.username, server.credential)
+
+
+async def test_expired_tampered_and_foreign_credentials_do_not(coturn: int) -> None:
+    expired, fresh, foreign = minted(SECRETS[0], age=601), minted(SECRETS[0]), minted("another secret")
+    assert not await allocates(coturn, expired.username, expired.credential)
+    later = str(int(fresh.username.partition(":")[0]) + 3600) + ":" + "a" * 16
+    assert not await allocates(coturn, later, fresh.credential)
+    other_peer = fresh.username.partition(":")[0] + ":" + "b" * 16
+    assert not await allocates(coturn, other_peer, fresh.credential)
+    assert not await allocates(coturn, foreign.username, foreign.credential)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.2", "224.0.0.1", "0.0.0.0"])
+async def test_the_shipped_configuration_keeps_everybody_out_of_the_operators_networks(
+    coturn: int, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, refused = minted(SECRETS[0]), []
+    monkeypatch.setattr(TurnSocket, "error_received", lambda _, error: refused.append(str(error)))
+    session = IceSession()
+    turn = TurnServer(("127.0.0.1", coturn), server.username, server.credential)
+    sock = await allocate(session, session, turn)
+    assert sock is not None
+    sock.send_opener((address, 9), 64)
+    await until(lambda: refused)
+    assert "403" in refused[0]
+    await sock.close()
+    await session.close()
+
+
+@asynccontextmanager
+async def room(coturn: int, folder: Path) -> AsyncIterator[tuple[Settings, Path, list[Agent]]]:
+    """A server that mints, and two agents that may use nothing but relays."""
+    secret = folder / "secret"
+    secret.write_text(f"{SECRETS[1]}\n")
+    settings = Settings(
+        host="127.0.0.1",
+        port=0,
+        stun_port=0,
+        turn_url=(f"turn:127.0.0.1:{coturn}?transport=udp", f"turn:127.0.0.1:{coturn}?transport=tcp"),
+        turn_secret_file=secret,
+    )
+    async with SignalingServer(settings) as server:
+        options = AgentSettings(
+            server=f"http://127.0.0.1:{server.port}", room="r", secret=bytes(16), interfaces=("lo",), relay="only"
+        )
+        async with Agent(options) as ann, Agent(options) as bob:
+            yield settings, secret, [ann, bob]
+
+
+async def test_agents_link_by_relayed_candidates(coturn: int, tmp_path: Path) -> None:
+    async with room(coturn, tmp_path) as (_, _, agents):
+        links: list[Link] = [await anext(agent.links()) for agent in agents]
+        await until(lambda: all(link.path.kind == "relay-relay" for link in links))
+        assert {(link.path.path, link.path.reason) for link in links} == {("relay", "by a TURN server")}
+        reader, writer = await links[0].open_stream()
+        writer.write(b"x" * 100_000)
+        writer.write_eof()
+        theirs, back = await links[1].accept_stream()
+        assert await theirs.read() == b"x" * 100_000
+        back.write_eof()
+        assert await reader.read() == b""
+
+
+async def test_a_new_secret_is_used_once_it_stands_in_the_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("first\n")
+    settings = Settings(
+        host="127.0.0.1", port=0, stun=False, turn_url=("turn:192.0.2.1:3478",), turn_secret_file=secret
+    )
+    async with SignalingServer(settings) as server:
+        assert server.hub.turn is not None
+        before = server.hub.turn.ice_servers("a" * 16, 0)
+        secret.write_text("second\nfirst\n")
+        await until(lambda: server.hub.turn is not None and server.hub.turn.ice_servers("a" * 16, 0) != before)
+        assert server.hub.turn.secret == b"second"
