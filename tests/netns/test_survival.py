@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.netns.lab import Client, Lab, Site
+from tests.netns.lab import Client, Impairment, Lab, Site
 from tests.netns.programs import URL, Program, Record, start_server
 from tests.support.requirements import require
 from visavis_shared.invite import encode_secret
@@ -29,7 +29,10 @@ class Transfer:
     """Two machines behind NATs that exchange numbered bytes."""
 
     def __init__(self, lab: Lab, name: str, kinds: tuple[str, str], *more: str) -> None:
-        self.sites: tuple[Site, Site] = (lab.site(f"{name}-l", kinds[0]), lab.site(f"{name}-r", kinds[1]))
+        self.sites: tuple[Site, Site] = (
+            lab.site(f"{name}-l", kinds[0], cables=True),
+            lab.site(f"{name}-r", kinds[1]),
+        )
         invite = f"{URL}/r/{name}#{SECRET}"
         self.programs = [
             Program(
@@ -68,6 +71,17 @@ class Transfer:
             return bool(record["size"] > max(before, default=0))
 
         return program.wait_for("received", within, news)
+
+    def keeps_going(self, seconds: float, longest_gap: float) -> None:
+        """Watch for some time: no direction stands still for longer than `longest_gap` seconds."""
+        began = time.time()
+        time.sleep(seconds)  # how long the network misbehaves is what the test is about
+        self.goes_on(STALL)
+        for program in self.programs:
+            gaps = [
+                record["gap"] for record in program.records if record["event"] == "received" and record["ts"] > began
+            ]
+            assert max(gaps) < longest_gap, program.transcript()
 
     def check(self) -> None:
         """See that nothing went wrong on either side, and that the link was never another one."""
@@ -116,35 +130,53 @@ RELAYED = pytest.mark.parametrize("transfer", [(("port-restricted", "symmetric")
 
 
 @pytest.mark.timeout(120)
-def test_the_mappings_are_flushed(transfer: Transfer) -> None:
+def test_the_nat_rebinds(world: World, transfer: Transfer) -> None:
     transfer.settle("direct")
-    transfer.sites[0].flush()
+    world.lab.flush_nat(transfer.sites[0])
     transfer.goes_on(STALL)
     transfer.check()
 
 
 @pytest.mark.timeout(120)
-def test_the_address_changes(transfer: Transfer) -> None:
+def test_the_address_changes(world: World, transfer: Transfer) -> None:
     transfer.settle("direct")
-    client = transfer.clients[0]
-    network = client.address.rpartition(".")[0]
-    client.namespace.configure(
-        f"addr add {network}.77/24 dev eth0",
-        f"addr del {client.address}/24 dev eth0",
-        f"route replace default via {network}.254",
-    )
+    world.lab.change_address(transfer.clients[0])
     transfer.goes_on(STALL)
     transfer.check()
 
 
 @pytest.mark.timeout(180)
-def test_the_interface_is_down_for_a_while(transfer: Transfer) -> None:
+def test_the_interface_is_down_for_a_while(world: World, transfer: Transfer) -> None:
     transfer.settle("direct")
-    client = transfer.clients[0]
-    client.namespace.configure("link set eth0 down")
+    world.lab.link_down(transfer.clients[0])
     time.sleep(20)  # the outage is what the test is about
-    client.namespace.configure("link set eth0 up", f"route replace default via {client.address.rpartition('.')[0]}.254")
+    world.lab.link_up(transfer.clients[0])
     transfer.goes_on(STALL)
+    transfer.check()
+
+
+@pytest.mark.timeout(120)
+def test_datagrams_are_lost_and_overtake_each_other(world: World, transfer: Transfer) -> None:
+    transfer.settle("direct")
+    world.lab.impair(transfer.sites[0], Impairment(delay=0.01, loss=0.05, reordering=0.05))
+    transfer.keeps_going(15, STALL)
+    transfer.check()
+
+
+@pytest.mark.timeout(120)
+def test_round_trips_take_800_ms(world: World, transfer: Transfer) -> None:
+    transfer.settle("direct")
+    world.lab.impair(transfer.sites[0], Impairment(delay=0.4))
+    transfer.keeps_going(20, STALL)
+    transfer.check()
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
+def test_round_trips_take_800_ms_for_five_minutes(world: World, transfer: Transfer) -> None:
+    transfer.settle("direct")
+    world.lab.impair(transfer.sites[0], Impairment(delay=0.4, loss=0.005))
+    transfer.keeps_going(300, STALL)
     transfer.check()
 
 
@@ -167,14 +199,16 @@ def test_the_relay_is_killed_and_comes_back(world: World, transfer: Transfer) ->
 
 
 @pytest.mark.timeout(120)
-def test_the_direct_path_dies_and_the_relay_takes_over(transfer: Transfer) -> None:
+def test_the_direct_path_dies_and_the_relay_takes_over(world: World, transfer: Transfer) -> None:
     transfer.settle("direct")
-    router = transfer.sites[0].router
-    router.nft("table ip cut {\nchain forward {\ntype filter hook forward priority -10;\nmeta l4proto udp drop\n}\n}\n")
+    world.lab.block_udp(transfer.sites[0])
+    began = time.time()
     assert transfer.goes_on(FALLBACK) < FALLBACK
-    transfer.settle("relay")
-    router.run("nft", "delete", "table", "ip", "cut")
-    transfer.goes_on(STALL)
+    for program in transfer.programs:
+        program.wait_for("path", PATIENCE, lambda record: record["ts"] > began and record["path"] == "relay")
+    world.lab.unblock_udp(transfer.sites[0])
+    for program in transfer.programs:
+        program.wait_for("path", 2 * PATIENCE, lambda record: record["ts"] > began and record["path"] == "direct")
     transfer.check()
 
 
