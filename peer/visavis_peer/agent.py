@@ -24,6 +24,7 @@ from visavis_peer.core.addresses import Interface, choose_addresses
 from visavis_peer.core.backoff import signaling_delay
 from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Ready
 from visavis_peer.core.mesh import PEER_COUNT
+from visavis_peer.core.resume import ResumeState
 from visavis_peer.core.sealing import RoomSeal
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import AgentError, ServerBusy, SignalingUnreachable, from_server
@@ -46,6 +47,7 @@ from visavis_shared.messages import (
     CandidateMessage,
     ClientMessage,
     Discover,
+    Endpoint,
     ErrorMessage,
     Join,
     JoinPayload,
@@ -56,6 +58,10 @@ from visavis_shared.messages import (
     PeerJoined,
     PeerLeft,
     PeerList,
+    Resume,
+    ResumedPayload,
+    ResumePayload,
+    ResumeRefresh,
     ServerMessage,
 )
 from visavis_shared.nat import NatReport
@@ -68,6 +74,7 @@ OUTBOX_SIZE: Final = 1024
 """Signaling messages awaiting the connection: offers to 64 peers with 16 messages each."""
 STUN_PORT: Final = 3478
 _JOIN: Final = "join"
+_RESUME: Final = "resume"
 
 
 class Agent:
@@ -80,7 +87,7 @@ class Agent:
     def __init__(self, settings: AgentSettings) -> None:
         self.settings = settings
         self.peer_id = ""
-        """Id that the signaling server has given this agent; another one after a reconnection."""
+        """Id that the signaling server has given this agent; another one when it had to join anew."""
         self.nat = NatReport()
         """What is known of the NAT before this agent; kept up to date."""
         self._url = websocket_url(settings.server)
@@ -92,6 +99,10 @@ class Agent:
         self._peering: Peering | None = None
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
+        self._resume = ResumeState()
+        self._fresh_id = ""
+        """Id that the latest connection was given; void once it has resumed."""
+        self._endpoint: Endpoint | None = None
         self._turn = TurnServers(self._pool.use_turn, lambda: self._send(Discover()))
         self._network = NetworkWatch(list_interfaces, self._on_network)
         self._local_address = ""
@@ -225,8 +236,8 @@ class Agent:
                 if in_vain and not self._joined.is_set():
                     raise
                 self._events.publish(Failure("signaling_lost", f"{error}; trying again in {delay:.1f} s"))
-                assert self._peering is not None
-                self._peering.signaling_lost()
+                if self._resume.token is None:
+                    self._leave_room()
                 self._local_address = ""
                 self._cut_off.clear()
                 with contextlib.suppress(TimeoutError):
@@ -234,15 +245,15 @@ class Agent:
 
     async def _serve(self, client: SignalingClient) -> None:
         """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""
-        self.peer_id = client.peer_id
         self._events.publish(Ready(self.settings.server, client.peer_id))
         self._offer_relay(client)
+        self._fresh_id = client.peer_id
+        if self._resume.token is not None:
+            await client.send(self._resume_request(self._resume.token))
         session = await self._pool.start(await resolve(self._stun_servers(client)))
-        endpoint = await self._study.first_endpoint(session)
-        while not self._outbox.empty():
-            self._outbox.get_nowait()  # meant for peers by the ids they had before
-        payload = JoinPayload(display_name=self.settings.name, endpoint=endpoint)
-        await client.send(Join(room_id=self.settings.room, payload=payload, request_id=_JOIN))
+        self._endpoint = await self._study.first_endpoint(session)
+        if self._resume.token is None:
+            await client.send(self._join_request())
         self._local_address = client.local_address
         self._cut_off.clear()
         reading = asyncio.create_task(self._read(client))
@@ -267,9 +278,31 @@ class Agent:
                 helper.cancel()
             await asyncio.wait(helpers)
 
+    def _join_request(self) -> Join:
+        self.peer_id = self._fresh_id
+        while not self._outbox.empty():
+            self._outbox.get_nowait()  # meant for peers by the ids they had before
+        payload = JoinPayload(display_name=self.settings.name, endpoint=self._endpoint, resume=True)
+        return Join(room_id=self.settings.room, payload=payload, request_id=_JOIN)
+
+    def _resume_request(self, token: str) -> Resume:
+        payload = ResumePayload(
+            token=token, received=self._resume.received, display_name=self.settings.name, endpoint=self._endpoint
+        )
+        return Resume(payload=payload, request_id=_RESUME)
+
+    def _leave_room(self) -> None:
+        """Forget the room, for nobody there knows this agent any longer by its former id; links stay."""
+        assert self._peering is not None
+        self._resume.forget()
+        self._peering.signaling_lost()
+
     async def _read(self, client: SignalingClient) -> None:
         while True:
-            self._on_message(await client.receive())
+            before = client.received
+            message = await client.receive()
+            self._resume.count(client.received - before)
+            self._on_message(message)
 
     async def _write(self, client: SignalingClient) -> None:
         with contextlib.suppress(SignalingUnreachable):  # the reader hears of it as well
@@ -308,10 +341,15 @@ class Agent:
             case Ack(request_id=request_id, payload=payload) if request_id == _JOIN and payload is not None:
                 listed = MembersPayload.model_validate(payload)
                 members = listed.peers
+                self._resume.begin(listed.resume)
                 self._use_turn(listed)
                 self._events.publish(Joined(self.settings.room, self.peer_id, len(members) - 1))
                 self._joined.set()
                 self._peering.joined(self.peer_id, members)
+            case Ack(request_id=request_id, payload=payload, peer_id=peer_id) if request_id == _RESUME:
+                self._on_resumed(ResumedPayload.model_validate(payload or {}), peer_id)
+            case ResumeRefresh(payload=offer):
+                self._resume.refresh(offer)
             case PeerList(room_id=room, payload=listed) if room == self.settings.room:
                 self._use_turn(listed)
             case PeerJoined(payload=info) if info.peer_id != self.peer_id:
@@ -321,8 +359,21 @@ class Agent:
             case Offer() | Answer() | CandidateMessage():
                 self._peering.receive(message)
             case ErrorMessage(request_id=request_id, payload=refusal):
+                if request_id == _RESUME:
+                    logger.info("the session cannot be resumed: %s", printable(refusal.details or refusal.message))
+                    self._leave_room()
+                    self._send(self._join_request())
+                    return
                 if request_id == _JOIN:
                     raise from_server(refusal.code, printable(refusal.message), refusal.details)
                 logger.info("the server refused a message: %s", printable(refusal.message))
             case _:
                 pass
+
+    def _on_resumed(self, resumed: ResumedPayload, peer_id: str) -> None:
+        """Go on as the peer that this agent was."""
+        assert self._peering is not None
+        self.peer_id = peer_id
+        self._resume.begin(resumed.resume)
+        self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
+        self._peering.resumed(resumed.peers, gap=resumed.gap)

@@ -36,6 +36,8 @@ _SETTINGS: Final = (
     "timeout",
 )
 """Names of the flags that may also come from the environment (`VISAVIS_SERVER`) or the file (`server = …`)."""
+_PLACES: Final = ("invite", "invite_file", "room")
+"""Those that say where to meet: the nearest source that has one of them decides."""
 _LISTS: Final = frozenset({"stun", "interface"})
 
 
@@ -140,16 +142,17 @@ def _fill_in(arguments: argparse.Namespace, environment: Mapping[str, str]) -> N
     """
     path = arguments.config or environment.get(f"{_PREFIX}CONFIG")
     file = _read_file(Path(path)) if path else {}
-    for name in _SETTINGS:
-        if getattr(arguments, name, None) is not None:
-            continue
-        if name in ("invite", "invite_file") and getattr(arguments, "room", None) is not None:
-            continue  # the room of a flag goes before the invite of the environment
-        text = environment.get(f"{_PREFIX}{name.upper()}")
-        value: object = file.get(name)
-        if text is not None:
-            value = text.split(",") if name in _LISTS else text
-        setattr(arguments, name, _typed(name, value))
+    for source in (_from_environment(environment), file):
+        # an invite of a source farther away is no rival of the room of a nearer one, nor the other way round
+        met = any(getattr(arguments, name, None) is not None for name in _PLACES)
+        for name, value in source.items():
+            if getattr(arguments, name, None) is None and not (met and name in _PLACES):
+                setattr(arguments, name, _typed(name, value))
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    found = {name: environment.get(f"{_PREFIX}{name.upper()}") for name in _SETTINGS}
+    return {name: text.split(",") if name in _LISTS else text for name, text in found.items() if text is not None}
 
 
 def _read_file(path: Path) -> dict[str, object]:

@@ -75,6 +75,11 @@ class Links:
         """The links that are up."""
         return [entry.link for entry in self._entries.values() if entry.link.up]
 
+    @property
+    def relay_only(self) -> bool:
+        """Whether no direct path may be used."""
+        return self._policy == "only"
+
     def of_peer(self, peer_id: str) -> Link | None:
         """Return the link to a member of the room."""
         return next((entry.link for entry in self._entries.values() if entry.link.peer_id == peer_id), None)
@@ -214,6 +219,15 @@ class Links:
         if self._relay is None and self._make_relay is not None:
             self._relay = self._make_relay()
             self._relays.add(self._relay)
+
+    def renew_relay(self) -> None:
+        """Move all links to the relay connection of the new signaling connection: its peer is the same."""
+        if not self._entries:
+            return
+        self.want_relay()
+        for entry in self._entries.values():
+            entry.relay = self._relay
+        self._close_unused_relays()
 
     def on_relay_state(self) -> None:
         """A relay connection has come up or gone down."""

@@ -31,6 +31,7 @@ from visavis_shared.ids import INSTANCE_BYTES, hex_id, printable
 from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, ClientMessage, Offer, PeerInfo
 from visavis_shared.nat import NatReport, explain_no_path
 
+NO_RELAY: Final = "only a relay is allowed, and none that reaches the peer is there"
 FORGERY_INTERVAL: Final = 1.0
 """Seconds between two reports of messages of one peer that cannot be trusted: a server can forge any number of them."""
 
@@ -106,6 +107,18 @@ class Peering:
         """Forget the room; links stay."""
         self._quiet_until.clear()
         self._apply(self.mesh.on_signaling_lost())
+
+    def resumed(self, members: Iterable[PeerInfo], *, gap: bool) -> None:
+        """Go on in the room by the same id; with `gap`, `members` is the truth and what was sent may be lost."""
+        self.links.renew_relay()
+        if not gap:
+            return
+        listed = {info.peer_id: info for info in members if info.peer_id != self.mesh.own_id}
+        for peer_id in set(self.mesh.members) - set(listed):
+            self.peer_left(peer_id)
+        for peer_id in set(listed) - set(self.mesh.members):
+            self.peer_joined(listed[peer_id])
+        self._apply(self.mesh.on_network_changed(self._loop.time()))
 
     def network_changed(self) -> None:
         """Look for new paths to everybody."""
@@ -264,7 +277,9 @@ class Peering:
 
     def _report_failure(self, failure: ReportFailure) -> None:
         """Say why there is no direct path, in words, and when the next attempt is."""
-        if failure.error == "no_path":
+        if failure.error == "no_path" and self.links.relay_only:
+            reason = NO_RELAY
+        elif failure.error == "no_path":
             reason = explain_no_path(self._local_nat(), failure.remote_nat)
         else:
             reason = printable(failure.reason)

@@ -63,7 +63,7 @@ class Invite:
             room = check_room_id(unquote(room, errors="strict"))
         except (RemoteProtocolError, UnicodeDecodeError):
             raise InvalidInvite("the invite's room is not a valid room name") from None
-        secret = decode_secret(parts.fragment) if parts.fragment else None
+        secret = decode_secret(parts.fragment) if "#" in text else None
         return cls(urlunsplit((scheme, parts.netloc, prefix, "", "")), room, secret)
 
 

@@ -90,9 +90,14 @@ class SelfDescription(Model):
     endpoint: Endpoint | None = None
 
 
+Token = Annotated[str, Field(max_length=limits.TOKEN_LENGTH)]
+
+
 class JoinPayload(SelfDescription):
     """JOIN."""
 
+    token: Token | None = None
+    """What allows the join, where the server asks for it and the connection itself has shown none."""
     resume: bool | None = None
     """Whether the peer is to be kept for a while when its connection is lost."""
 

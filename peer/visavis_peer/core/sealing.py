@@ -79,12 +79,25 @@ class SessionSeal:
             text = self._theirs.decrypt(data[:NONCE_SIZE], data[NONCE_SIZE:], kind.encode())
         except (binascii.Error, ValueError, InvalidTag):
             raise NotAuthentic("it is not sealed with this room's secret for this session") from None
-        members: dict[str, Any] = json.loads(text)
-        number = members.pop("n")
+        members = _object(text)
+        number = members.pop("n", None)
+        if type(number) is not int:
+            raise NotAuthentic("what was sealed is not a payload of this protocol")
         if number <= self._taken:
             raise Repeated("it is a copy of an earlier one")
         self._taken = number
         return members
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """Return the JSON object that a member of the room has sealed; knowing the secret keeps none from being wrong."""
+    try:
+        members = json.loads(text)
+    except (ValueError, RecursionError):
+        members = None
+    if not isinstance(members, dict):
+        raise NotAuthentic("what was sealed is not a payload of this protocol")
+    return members
 
 
 class RoomSeal:
@@ -136,7 +149,7 @@ class RoomSeal:
         kept = payload.model_dump(mode="json", include={"session_id", "endpoint"}, exclude_none=True)
         try:
             opened = _PAYLOADS[message.type].model_validate_json(json.dumps(members | kept))
-        except ValidationError:
+        except (ValidationError, RecursionError):
             raise NotAuthentic("what was sealed is not a payload of this protocol") from None
         return message.model_copy(update={"payload": opened})
 

@@ -75,6 +75,8 @@ class SignalingClient:
         self.welcome: WelcomePayload | None = None
         self.server_address = ""
         """The server's IP address, known once connected."""
+        self.received = 0
+        """Messages that have come in, those that were not understood too."""
         self.local_address = ""
         """This machine's address on the connection, known once connected."""
         self._session: aiohttp.ClientSession | None = None
@@ -143,6 +145,7 @@ class SignalingClient:
         while True:
             frame = await self._socket.receive()
             if frame.type is aiohttp.WSMsgType.TEXT:
+                self.received += 1
                 try:
                     return decode_server_message(frame.data)
                 except RemoteProtocolError as error:
