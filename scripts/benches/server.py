@@ -25,6 +25,8 @@ SERVERS: Final = {
     "visavis": [
         *("-m", "visavis_server", "--host", "127.0.0.1", "--port", "0", "--stun", "off"),
         *("--log-level", "warning", "--peer-limit", "100000"),
+        # the load is far beyond what a client may send by default
+        *("--message-rate", "0", "--pair-rate", "0"),
     ],
     "websockets": ["-m", "scripts.benches.yardstick"],
 }

@@ -16,6 +16,8 @@ from typing import Final, Self
 from aiohttp import web
 
 from visavis_server import __version__, relay
+from visavis_server.core.auth import Authorizer, TokenRefused
+from visavis_server.core.forwarding import client_address, is_host_allowed, is_origin_allowed
 from visavis_server.core.hub import Hub
 from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
@@ -23,13 +25,14 @@ from visavis_server.core.rules import Exposure
 from visavis_server.core.stun import StunService
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.turn import TurnService
+from visavis_server.credentials import Credentials
 from visavis_server.keys import read_or_make_keys
 from visavis_server.outbox import Outbox
-from visavis_server.relay import RelayConnections
+from visavis_server.relay import RelayConnections, Unauthorized
 from visavis_server.rest import RestApi, decoded_path, refusal
 from visavis_server.settings import Settings
 from visavis_server.stun import StunResponder, open_sockets
-from visavis_server.switchboard import Switchboard
+from visavis_server.switchboard import Switchboard, now_ms
 from visavis_server.turn_secret import TurnSecret
 from visavis_server.websocket import WebSocketEndpoint, observed_endpoint
 from visavis_shared import limits
@@ -65,7 +68,8 @@ class SignalingServer:
         self.stun_ports: tuple[int, int] | None = None
         """UDP ports, known once started; None without STUN."""
         self.relay = None if settings.relay == "never" else Relay(settings.relay_rules)
-        self.hub = Hub(settings.rules, self.relay)
+        self.hub = Hub(settings.rules, self.relay, buckets=settings.new_buckets())
+        self._proxies = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxy)
         self._turn_secret: TurnSecret | None = None
         self._stun: StunResponder | None = None
         self._relay_connections: RelayConnections | None = None
@@ -85,7 +89,8 @@ class SignalingServer:
         """One line that says where the server listens."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         stun = f"STUN udp/{self.stun_ports[0]}" if self.stun_ports else "STUN off"
-        return f"listening on http://{host}:{self.port} (WebSocket /ws), {stun}"
+        scheme = "http" if self.settings.tls_cert is None else "https"
+        return f"listening on {scheme}://{host}:{self.port} (WebSocket /ws), {stun}"
 
     async def start(self) -> None:
         """Bind everything and accept connections.
@@ -94,6 +99,8 @@ class SignalingServer:
         """
         settings = self.settings
         self.hub.resumption = await _open_resumption(settings)
+        self._credentials = await Credentials.open(settings)
+        self._on_authorizer(self._credentials.authorizer)
         address = await _resolve(settings.host)
         if settings.turn_url and settings.turn_secret_file is not None:
             self._turn_secret = await _read_turn_secret(settings.turn_secret_file)
@@ -122,7 +129,10 @@ class SignalingServer:
             )
         self._rest = RestApi(self.hub)
         self._http = web.Server(self._handle, access_log=None, keepalive_timeout=IDLE_TIMEOUT)
-        self._listener = await asyncio.get_running_loop().create_server(self._http, sock=listener, backlog=BACKLOG)
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._http, sock=listener, backlog=BACKLOG, ssl=self._credentials.tls
+        )
+        self._credentials.watch(self._on_authorizer)
         if self._turn_secret is not None:
             self._turn_secret.watch(self._on_turn_secret)
         self._warn_of_exposure(address)
@@ -135,6 +145,7 @@ class SignalingServer:
             self._stun.close()
         if self._turn_secret is not None:
             await self._turn_secret.close()
+        await self._credentials.close()
         await self._switchboard.close()
         if self._relay_connections is not None:
             await self._relay_connections.close()
@@ -143,10 +154,18 @@ class SignalingServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any HTTP request; a bug of ours becomes a 500 like every other answer."""
         try:
-            endpoint = self._endpoint(decoded_path(request.raw_path))
-            if endpoint is not None and request.method != "OPTIONS":
-                return await endpoint.handle(request)
-            return self._rest.answer(request)
+            prefix, whole_path = self.settings.path_prefix, decoded_path(request.raw_path)
+            path = whole_path.removeprefix(prefix)
+            if not whole_path.startswith(f"{prefix}/"):
+                return refusal(HTTPStatus.NOT_FOUND, "not found", whole_path)
+            if not is_host_allowed(request.headers.get("Host", ""), self.settings.allowed_host):
+                return refusal(HTTPStatus.FORBIDDEN, "this server does not go by that name (see --allowed-host)", path)
+            endpoint = self._endpoint(path)
+            if endpoint is None or request.method == "OPTIONS":
+                return self._rest.answer(request, path)
+            if not is_origin_allowed(request.headers.get("Origin"), self.settings.allowed_origin):
+                return refusal(HTTPStatus.FORBIDDEN, "pages of this origin may not connect", path)
+            return await endpoint.handle(request, self._client_address(request))
         except Exception:
             logger.exception("a request could not be handled")
             return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", decoded_path(request.raw_path))
@@ -155,11 +174,27 @@ class SignalingServer:
         assert self.hub.turn is not None
         self.hub.turn.secret = secret
 
+    def _on_authorizer(self, authorizer: Authorizer) -> None:
+        self.hub.authorizer = authorizer
+
     def _endpoint(self, path: str) -> WebSocketEndpoint | None:
         return self._websocket if path == "/ws" else self._relay_endpoint if path == "/relay" else None
 
-    def _connect(self, transport: asyncio.Transport, preamble: bytes, _authorization: str) -> Outbox:
-        return self._switchboard.connect(transport, preamble, observed_endpoint(transport))
+    def _client_address(self, request: web.BaseRequest) -> str:
+        observed = observed_endpoint(request.transport) if request.transport is not None else None
+        if observed is None:
+            return ""
+        return client_address(observed.ip, request.headers.getall("X-Forwarded-For", []), self._proxies)
+
+    def _connect(self, transport: asyncio.Transport, preamble: bytes, authorization: str, address: str) -> Outbox:
+        scheme, _, shown = authorization.partition(" ")
+        token = shown.strip() if scheme.lower() == "bearer" else ""
+        try:
+            self.hub.authorizer.check(token, now_ms())
+        except TokenRefused as refused:
+            raise Unauthorized(str(refused)) from None
+        observed = observed_endpoint(transport)
+        return self._switchboard.connect(transport, preamble, observed, address=address, token=token)
 
     def _welcome(self) -> WelcomePayload:
         settings = self.settings

@@ -15,7 +15,7 @@ from visavis_server import __version__
 from visavis_server.settings import Settings
 
 ENVIRONMENT_PREFIX: Final = "VISAVIS_"
-_LISTS: Final = frozenset({"stun_address", "turn_url"})
+_LISTS: Final = frozenset({"stun_address", "turn_url", "allowed_origin", "allowed_host", "trusted_proxy"})
 """Settings with several values: a repeated flag, a list in the file, commas in the environment."""
 _METAVARS: Final = {
     "stun": "on|off",

@@ -86,14 +86,15 @@ def read_text(path: Path) -> str:
 class WatchedFile(Generic[_T]):
     """What a file says, as of its last version that could be read."""
 
-    def __init__(self, path: Path, read: Callable[[Path], _T]) -> None:
-        """`read` raises KeyFileError.
+    def __init__(self, path: Path, read: Callable[[Path], _T], *others: Path) -> None:
+        """`read` raises KeyFileError; `others` are files that it reads, too.
 
         Raises KeyFileError.
         """
         self.path = path
         self._read = read
-        self._version = _version(path)
+        self._watched = (path, *others)
+        self._version = self._look()
         self.content = read(path)
 
     def reload_if_changed(self) -> bool:
@@ -101,7 +102,7 @@ class WatchedFile(Generic[_T]):
 
         A file that cannot be read is reported once, and the content stays as it was.
         """
-        version = _version(self.path)
+        version = self._look()
         if version == self._version:
             return False
         self._version = version
@@ -112,6 +113,9 @@ class WatchedFile(Generic[_T]):
             return False
         logger.info("%s has changed and was read again", self.path)
         return True
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        return [_version(path) for path in self._watched]
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:

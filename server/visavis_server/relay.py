@@ -46,13 +46,12 @@ class RelayConnections(Connections):
         """By peer_id."""
         self._sweep_handle = self._loop.call_later(interval, self._sweep)
 
-    def connect(self, transport: asyncio.Transport, preamble: bytes, authorization: str) -> Outbox:
+    def connect(self, transport: asyncio.Transport, preamble: bytes, authorization: str, address: str) -> Outbox:
         """Take over a connection whose upgrade is accepted.
 
         Raises Unauthorized.
         """
         scheme, _, token = authorization.partition(" ")
-        address = str((transport.get_extra_info("peername") or ("",))[0])
         found = self.relay.connect(token.strip(), address, self._loop.time()) if scheme.lower() == "bearer" else None
         if found is None:
             raise Unauthorized("the relay needs the token of a connected peer")

@@ -36,11 +36,10 @@ class RestApi:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def answer(self, request: web.BaseRequest) -> web.Response:
-        """Return the answer to one request."""
+    def answer(self, request: web.BaseRequest, path: str) -> web.Response:
+        """Return the answer to one request for `path`, as `decoded_path` gives it."""
         if request.method == hdrs.METH_OPTIONS:
             return web.Response(headers=CORS)
-        path = decoded_path(request.raw_path)
         is_route = path in _DOCUMENTS or path.startswith((_ROOM_PREFIX, _INVITE_PREFIX))
         if not is_route:
             return refusal(HTTPStatus.NOT_FOUND, "not found", path)

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from visavis_server.core import rules
+from visavis_server.core import buckets, rules
+from visavis_server.core.buckets import Buckets
 from visavis_server.core.relay import RelayRules
 from visavis_server.core.rules import Exposure, Rules
 from visavis_server.core.turn import TTL_MAX
@@ -16,6 +17,8 @@ from visavis_server.core.turn import TTL_MAX
 Port = Annotated[int, Field(ge=0, le=65535)]
 """TCP or UDP port; 0 lets the system choose."""
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+"""Per second."""
 
 
 def _numeric(text: str) -> str:
@@ -27,6 +30,13 @@ def _numeric(text: str) -> str:
 
 TurnUrl = Annotated[str, Field(max_length=300, pattern=r"^turn:[^/?#@\s]+(\?transport=(udp|tcp))?$")]
 """RFC 7065, without TLS: what is relayed is encrypted already."""
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("must be an address or a network such as 10.0.0.0/8") from None
 
 
 class Settings(BaseModel):
@@ -78,6 +88,16 @@ class Settings(BaseModel):
     """File of keys for resume tokens, made if it does not exist: with it peers keep their ids over a restart."""
     drain_time: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 10.0
     """Seconds at most over which the connections of peers that resume are closed when the server stops."""
+    message_rate: Rate = buckets.MESSAGE_RATE
+    """Messages per second that a client may send, ten seconds' worth at once; 0 is unlimited."""
+    pair_rate: Rate = buckets.PAIR_RATE
+    """OFFER, ANSWER and CANDIDATE per second from one client to another, ten seconds' worth at once; 0 is unlimited."""
+    address_rate: Rate = buckets.ADDRESS_RATE
+    """Messages per second of all clients of one address (IPv6: /64), ten seconds' worth at once; 0 is unlimited."""
+    address_limit: Annotated[int, Field(ge=0, le=1_000_000)] = rules.ADDRESS_LIMIT
+    """Connections of one address (IPv6: /64); 0 is unlimited. Loopback is not limited."""
+    join_timeout: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0
+    """Seconds in which a client has to join a room; 0 lets it wait, as the original server does."""
     ping_interval: Seconds = rules.PING_INTERVAL
     """Seconds between WebSocket pings."""
     stale_timeout: Seconds = rules.STALE_TIMEOUT
@@ -86,6 +106,24 @@ class Settings(BaseModel):
     """Seconds for which a room without members is kept."""
     cleanup_interval: Seconds = rules.CLEANUP_INTERVAL
     """Seconds between sweeps for pings, stale peers and empty rooms."""
+    room_secret_file: Path | None = None
+    """File of keys for room tokens: with it, or with jwks_file, nobody joins a room without a token."""
+    jwks_file: Path | None = None
+    """JSON Web Key Set for JSON Web Tokens (HS256, ES256, EdDSA)."""
+    jwt_audience: Annotated[str, Field(max_length=256)] | None = None
+    """What a JSON Web Token must name as its audience."""
+    allowed_origin: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    """Origins whose pages may connect, such as `https://app.example.org`; by default all."""
+    allowed_host: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    """Names by which the server is reached, `*.` before a domain for all below it; by default any."""
+    trusted_proxy: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64)] = ()
+    """Addresses or networks of proxies whose X-Forwarded-For is believed; by default none."""
+    path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=128)] = ""
+    """What stands before every path, such as `/signal`."""
+    tls_cert: Path | None = None
+    """Certificate chain in PEM; with it the server speaks HTTPS only."""
+    tls_key: Path | None = None
+    """Private key of the certificate in PEM."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged on standard error."""
     log_addresses: Literal["hashed", "plain"] = "hashed"
@@ -93,6 +131,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
         if self.stale_timeout <= self.ping_interval:
             raise ValueError("stale_timeout must be longer than ping_interval, or idle peers are dropped")
         for family in (4, 6):
@@ -115,6 +155,10 @@ class Settings(BaseModel):
             return self.stun_alternate_port
         return self.stun_port + 1 if 0 < self.stun_port < 65535 else 0
 
+    def new_buckets(self) -> Buckets:
+        """Return buckets that enforce the rates, all full."""
+        return Buckets(self.message_rate, self.address_rate, self.pair_rate)
+
     @property
     def relay_rules(self) -> RelayRules:
         """What the relay enforces."""
@@ -132,4 +176,6 @@ class Settings(BaseModel):
             empty_room_ttl=self.empty_room_ttl,
             exposure=self.exposure,
             resume_grace=self.resume_grace,
+            address_limit=self.address_limit,
+            join_timeout=self.join_timeout,
         )

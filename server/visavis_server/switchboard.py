@@ -18,7 +18,7 @@ from typing import Final, assert_never
 from visavis_server.connections import Connections
 from visavis_server.core import frames
 from visavis_server.core.effects import Close, Effect, Ping, Rebind, Report, Send
-from visavis_server.core.hub import Draining, Hub
+from visavis_server.core.hub import Hub
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
 from visavis_shared.messages import Endpoint, RelayOffer, WelcomePayload
@@ -64,20 +64,33 @@ class Switchboard(Connections):
         self._performing = False
         self._sweep_handle = self._loop.call_later(cleanup_interval, self._sweep)
 
-    def connect(self, transport: asyncio.Transport, preamble: bytes, observed: Endpoint | None) -> Outbox:
+    def connect(
+        self,
+        transport: asyncio.Transport,
+        preamble: bytes,
+        observed: Endpoint | None,
+        *,
+        address: str | None = None,
+        token: str = "",
+    ) -> Outbox:
         """Take over a connection whose upgrade is accepted: `preamble` and the welcome go out in one segment.
+
+        `address` is the client's where `observed` is that of a proxy; `token` is what its upgrade request has shown.
 
         Raises ServerFull.
         """
-        if self.hub.draining:
-            raise Draining("it is about to stop")
+        if address is None:
+            address = observed.ip if observed is not None else ""
+        elif observed is None or address != observed.ip:
+            observed = None
         peer_id = ids.hex_id(secrets.token_bytes(ids.PEER_ID_BYTES))
         while peer_id in self.hub.peers:
             peer_id = ids.hex_id(secrets.token_bytes(ids.PEER_ID_BYTES))
         welcome = self.welcome.model_copy(update={"observed": observed, "relay": self._new_relay_offer()})
-        effects = self.hub.connect(peer_id, welcome, self._loop.time(), now_ms())
+        now = self._loop.time()
+        effects = self.hub.connect(peer_id, welcome, now, now_ms(), address=address, token=token)
         outbox = self._open[peer_id] = Outbox(peer_id, transport, self._loop)
-        logger.info("%s connected from %s", peer_id, self._shown(observed.ip) if observed else "an unknown address")
+        logger.info("%s connected from %s", peer_id, self._shown(address) if address else "an unknown address")
         self._put(outbox, preamble)
         self._perform(effects)
         return outbox

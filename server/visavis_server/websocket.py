@@ -22,14 +22,15 @@ from aiohttp.http import HttpVersion11
 
 from visavis_server.connections import Connections
 from visavis_server.core import frames
-from visavis_server.core.hub import ServerFull
+from visavis_server.core.directory import ServerFull
 from visavis_server.outbox import Outbox
 from visavis_server.relay import Unauthorized
 from visavis_server.rest import CORS, refusal
 from visavis_shared.messages import Endpoint
 
-Connect = Callable[[asyncio.Transport, bytes, str], Outbox]
-"""Takes over a connection: transport, preamble and the Authorization header; raises Unauthorized or ServerFull."""
+Connect = Callable[[asyncio.Transport, bytes, str, str], Outbox]
+"""Takes over a connection: transport, preamble, the Authorization header, the client's address (empty where unknown);
+raises Unauthorized or ServerFull."""
 
 PROTOCOL_VERSION: Final = "13"
 """Sec-WebSocket-Version (RFC 6455 section 4.1)."""
@@ -48,8 +49,8 @@ class WebSocketEndpoint:
         self._connect = connect
         self._size_limit = size_limit
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Serve one request; returns when the connection has ended."""
+    async def handle(self, request: web.BaseRequest, address: str) -> web.StreamResponse:
+        """Serve one request of a client at `address`; returns when the connection has ended."""
         accept = accept_key(request)
         transport = request.transport
         if accept is None or transport is None:
@@ -60,11 +61,13 @@ class WebSocketEndpoint:
             b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept
         )
         try:
-            outbox = self._connect(transport, preamble, request.headers.get(hdrs.AUTHORIZATION, ""))
+            outbox = self._connect(transport, preamble, request.headers.get(hdrs.AUTHORIZATION, ""), address)
         except Unauthorized as error:
-            return refusal(HTTPStatus.UNAUTHORIZED, str(error), request.path)
+            response = refusal(HTTPStatus.UNAUTHORIZED, str(error), request.path)
+            response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+            return response
         except ServerFull as error:
-            response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the server takes no connection: {error}", request.path)
+            response = refusal(error.status, f"the server takes no connection: {error}", request.path)
             response.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
             return response
         request.protocol.keep_alive(False)

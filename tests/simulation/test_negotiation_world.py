@@ -1,7 +1,8 @@
 """Two meshes, a server and a network in virtual time: whatever the order of things, both end on one session.
 
 The world is ideal where it is not told otherwise: an OFFER takes a while, checks succeed when both sides run them, a
-side that drops its session is noticed by the other when consent expires.
+side that drops its session is noticed by the other when consent expires. A path whose consent has expired stays until
+its REVIVAL is over, and may answer again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from visavis_peer.core.effects import (
     SuspectSession,
     UseSession,
 )
-from visavis_peer.core.keepalive import EXPIRY, SUSPECT_EXPIRY
+from visavis_peer.core.keepalive import EXPIRY, REVIVAL, SUSPECT_EXPIRY
 from visavis_peer.core.mesh import Mesh
 from visavis_shared.messages import (
     Answer,
@@ -40,6 +41,7 @@ from visavis_shared.messages import (
 )
 
 ICE = IceCredentials(ufrag="abcd", pwd="p" * 22)
+FINGERPRINT, NONCE = "f" * 64, "0" * 32
 CHECK_TIME = 0.05
 """Virtual seconds of a check's round trip."""
 HORIZON = 300.0
@@ -56,6 +58,8 @@ class Host:
     checking: set[str] = field(default_factory=set)
     link: str | None = None
     linked_at: float | None = None
+    silent: set[str] = field(default_factory=set)
+    """Sessions without consent."""
 
 
 def _message(
@@ -110,11 +114,29 @@ class World:
                 case StartSession(session_id=session):
                     host.sessions.add(session)
                 case SendOffer(session_id=session, round=failures):
-                    self._send(host, OfferPayload(session_id=session, ice=ICE, round=failures, instance=host.name))
+                    self._send(
+                        host,
+                        OfferPayload(
+                            session_id=session,
+                            ice=ICE,
+                            round=failures,
+                            instance=host.name,
+                            fingerprint=FINGERPRINT,
+                            nonce=NONCE,
+                        ),
+                    )
                 case SendAnswer(session_id=session):
                     self._send(
                         host,
-                        AnswerPayload(session_id=session, accepted=True, ready=True, ice=ICE, instance=host.name),
+                        AnswerPayload(
+                            session_id=session,
+                            accepted=True,
+                            ready=True,
+                            ice=ICE,
+                            instance=host.name,
+                            fingerprint=FINGERPRINT,
+                            nonce=NONCE,
+                        ),
                     )
                 case SendReady(session_id=session):
                     self._send(host, CandidatePayload(session_id=session, ready=True))
@@ -122,14 +144,12 @@ class World:
                     host.checking.add(session)
                     self.at(self.now + CHECK_TIME, partial(self._check, host, session))
                 case UseSession(session_id=session):
-                    former, host.link, host.linked_at = host.link, session, self.now
-                    if former is not None and former != session:
-                        self._drop(host, former)
+                    host.link, host.linked_at = session, self.now
                 case DropSession(session_id=session):
                     self._drop(host, session)
                 case SuspectSession(session_id=session):
                     if session not in self.other(host).sessions:
-                        self.at(self.now + SUSPECT_EXPIRY, partial(self.lose, host, session))
+                        self.at(self.now + SUSPECT_EXPIRY, partial(self.silence, host, session))
                 case _:
                     pass
 
@@ -156,15 +176,34 @@ class World:
     def _drop(self, host: Host, session: str) -> None:
         host.sessions.discard(session)
         host.checking.discard(session)
-        other = self.other(host)
-        if other.link == session:
-            self.at(self.now + EXPIRY, lambda: self.lose(other, session))
-
-    def lose(self, host: Host, session: str) -> None:
-        """The path of a session dies for `host`."""
         if host.link == session:
             host.link = None
+        other = self.other(host)
+        if other.link == session:
+            self.at(self.now + EXPIRY, lambda: self.silence(other, session))
+
+    def silence(self, host: Host, session: str) -> None:
+        """The peer ceases to answer `host` on the path of a session."""
+        if session in host.sessions and session not in host.silent:
+            host.silent.add(session)
+            self.perform(host, host.mesh.on_session_suspended(session, self.now))
+            self.at(self.now + REVIVAL, partial(self.lose, host, session))
+
+    def revive(self, host: Host, session: str) -> None:
+        """The peer answers again, if it still has the session."""
+        if session in host.silent and session in self.other(host).sessions:
+            host.silent.discard(session)
+            self.perform(host, host.mesh.on_session_resumed(session))
+
+    def lose(self, host: Host, session: str) -> None:
+        """The path of a session has been silent for too long."""
+        if session in host.sessions and session in host.silent:
             self.perform(host, host.mesh.on_session_lost(session, self.now))
+
+    def close_link(self, host: Host) -> None:
+        """The application of `host` closes its link, and the peer hears of it."""
+        for side in (host, self.other(host)):
+            self.perform(side, side.mesh.on_link_closed(self.other(side).name, self.now))
 
     def join(self, first: str, skew: float) -> None:
         """Have `first` in the room when the other joins after `skew` seconds."""
@@ -182,7 +221,8 @@ class World:
     @property
     def agreed(self) -> bool:
         links = [host.link for host in self.hosts.values()]
-        return links[0] is not None and links[0] == links[1]
+        silent = any(host.link in host.silent for host in self.hosts.values())
+        return links[0] is not None and links[0] == links[1] and not silent
 
 
 DELAYS = st.lists(st.floats(0.001, 2.0), min_size=1, max_size=8)
@@ -213,11 +253,52 @@ def test_dead_paths_are_replaced(delays: list[float], deaths: list[tuple[str, fl
     def kill(name: str) -> None:
         host = world.hosts[name]
         if host.link is not None:
-            session = host.link
-            world.lose(host, session)
+            world.silence(host, host.link)
 
     for name, when in deaths:
         world.at(when, partial(kill, name))
+    world.run()
+    assert world.agreed
+
+
+@given(DELAYS, st.lists(st.tuples(st.sampled_from("ab"), st.floats(1, 60), st.floats(0.1, 70)), min_size=1, max_size=4))
+def test_paths_that_answer_again_are_kept_or_replaced_on_both_sides(
+    delays: list[float], outages: list[tuple[str, float, float]]
+) -> None:
+    world = World(delays, set())
+    world.join("a", 0.1)
+
+    def begin(name: str, duration: float) -> None:
+        host = world.hosts[name]
+        if host.link is not None:
+            session = host.link
+            world.silence(host, session)
+            world.at(world.now + duration, partial(world.revive, host, session))
+
+    for name, when, duration in outages:
+        world.at(when, partial(begin, name, duration))
+    world.run()
+    assert world.agreed
+
+
+@given(DELAYS, st.sampled_from("ab"), st.floats(0.1, 30))
+def test_a_link_that_an_application_closes_is_made_anew(delays: list[float], closer: str, when: float) -> None:
+    world = World(delays, set())
+    world.join("a", 0.1)
+    world.at(when, lambda: world.close_link(world.hosts[closer]))
+    world.run()
+    assert world.agreed
+
+
+@given(DELAYS, st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 60)), min_size=1, max_size=4))
+def test_network_changes_on_either_side_end_on_one_session(
+    delays: list[float], changes: list[tuple[str, float]]
+) -> None:
+    world = World(delays, set())
+    world.join("a", 0.1)
+    for name, when in changes:
+        host = world.hosts[name]
+        world.at(when, lambda host=host: world.perform(host, host.mesh.on_network_changed(world.now)))
     world.run()
     assert world.agreed
 

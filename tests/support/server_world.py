@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from visavis_server.core.effects import Close, Effect, Ping, Report, Send
+from visavis_server.core.effects import Close, Effect, Ping, Rebind, Report, Send
 from visavis_server.core.hub import Hub
+from visavis_server.core.resumption import Resumption
 from visavis_server.core.rules import Rules
+from visavis_server.core.tickets import TicketSigner
 from visavis_shared.messages import WelcomePayload, decode_server_message
 
 WELCOME: Final = WelcomePayload(message="connected")
@@ -20,14 +22,26 @@ Message = dict[str, Any]
 class World:
     """Drives a hub and keeps what every client was sent; what the server writes itself is checked by the models."""
 
-    def __init__(self, **rules: Any) -> None:
-        self.hub = Hub(Rules(**rules))
+    def __init__(self, *, signer: TicketSigner | None = None, **rules: Any) -> None:
+        """Peers may resume where there is a `signer`."""
+        self.rules = Rules(**rules)
+        self.signer = signer
+        self.start()
         self.now = 1000.0
         self.received: dict[str, list[Message]] = {}
         """By peer_id: messages in order, not yet taken."""
         self.closed: dict[str, tuple[int, str]] = {}
         self.pinged: list[str] = []
+        self.replaced: list[tuple[str, int, str]] = []
+        """Peers that were taken over, with the code and reason for the connection before."""
         self.reports: list[Exception] = []
+
+    def start(self) -> None:
+        """Begin, or begin again, with a hub that knows nobody."""
+        resumption = None
+        if self.signer is not None:
+            resumption = Resumption(self.signer, self.rules.resume_grace, self.rules.peer_limit)
+        self.hub = Hub(self.rules, resumption=resumption)
 
     @property
     def now_ms(self) -> int:
@@ -88,5 +102,8 @@ class World:
                 case Close(peer_id=peer_id, code=code, reason=reason):
                     assert peer_id not in self.hub.peers, "who is closed is forgotten"
                     self.closed[peer_id] = (code, reason)
+                case Rebind(fresh_id=fresh_id, peer_id=peer_id, code=code, reason=reason):
+                    self.replaced.append((peer_id, code, reason))
+                    self.received[peer_id] = self.received.pop(fresh_id)
                 case Report(error=error):
                     self.reports.append(error)

@@ -35,6 +35,10 @@ DATAGRAM_OVERHEAD: Final = 48
 17 to spare for the acknowledgements that share the packet."""
 RECEIVE_WINDOW: Final = 4 << 20
 """Bytes that the engine takes out of order: more than all credits together (core/credits.py)."""
+EARLY_SIZE: Final = 1 << 20
+"""Bytes kept for an offerer that has not proved itself yet: its 64 streams may carry half of that before any credit."""
+EARLY_OVERHEAD: Final = 256
+"""Bytes that an event counts beside its data."""
 IDLE_TIMEOUT: Final = 60.0
 """Seconds; never reached, for the link itself gives up sooner (link.py, SILENCE)."""
 INITIAL_RTT: Final = 0.1
@@ -152,7 +156,8 @@ class SecureConnection:
         self._quic: _Engine | None = None
         self._events: deque[ConnectionEvent] = deque()
         self._early: deque[quic_events.QuicEvent] = deque()
-        """What came before the offerer's proof; bounded by RECEIVE_WINDOW."""
+        """What came before the offerer's proof; bounded by EARLY_SIZE, for the engine's windows grow as it delivers."""
+        self._early_size = 0
         self._control = control.ControlReader()
 
     # --- datagrams ----------------------------------------------------------------------------------------------------
@@ -251,7 +256,7 @@ class SecureConnection:
     def _tell(self, method: Callable[Concatenate[QuicConnection, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call the engine; what comes too late, when the peer has closed or has all of a stream, it refuses."""
         if self._quic is not None and self.terminated is None:
-            with contextlib.suppress(QuicConnectionError):
+            with contextlib.suppress(QuicConnectionError, ValueError):
                 method(self._quic, *args, **kwargs)
 
     def _client_configuration(self) -> QuicConfiguration:
@@ -310,7 +315,18 @@ class SecureConnection:
             case _ if self.established:
                 self._deliver(event)
             case _:
-                self._early.append(event)
+                self._keep(event)
+
+    def _keep(self, event: quic_events.QuicEvent) -> None:
+        """Keep what came before the offerer's proof; datagrams beyond the bound are lost."""
+        size = EARLY_OVERHEAD
+        if isinstance(event, quic_events.StreamDataReceived | quic_events.DatagramFrameReceived):
+            size += len(event.data)
+        if self._early_size + size <= EARLY_SIZE:
+            self._early_size += size
+            self._early.append(event)
+        elif not isinstance(event, quic_events.DatagramFrameReceived):
+            self.close(PROTOCOL_VIOLATION, "the offerer sends much and does not prove itself")
 
     def _on_control(self, data: bytes) -> None:
         try:

@@ -17,9 +17,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from visavis_server.core import replies
-from visavis_server.core.effects import Close, Effect, Ping, Rebind, Report, Send
+from visavis_server.core.auth import Authorizer, TokenRefused
+from visavis_server.core.buckets import Buckets, Cause, counted_source
+from visavis_server.core.directory import Directory, Draining, ServerFull, TooManyConnections
+from visavis_server.core.effects import Effect, Ping, Rebind, Report, Send
 from visavis_server.core.mailbox import Kind, Letter
-from visavis_server.core.rate import RateLimiter, source_of
+from visavis_server.core.rate import RateLimiter
 from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
@@ -45,8 +48,10 @@ UNRESPONSIVE: Final = 1011
 
 REPLACED: Final = 4009
 """Close code for a connection whose peer has resumed on another one: no reason to reconnect."""
+NO_JOIN: Final = 4008
+"""Close code for a client that joins no room."""
 TOO_MANY: Final = 4029
-"""Close code for a client that fails too often: it should wait before it comes again."""
+"""Close code for a client that fails or sends too often: it should wait before it comes again."""
 FAILURE_RATE: Final = 1 / 6
 """Wrong tokens that each address may show per second in the long run: ten a minute."""
 FAILURE_BURST: Final = 10
@@ -55,42 +60,26 @@ FAILURE_CAPACITY: Final = 10_000
 """Addresses with failures that are remembered."""
 
 
-class ServerFull(Exception):
-    """The limit of connections is reached."""
-
-    retry_after: int = 30
-    """Seconds after which a client may try again: others leave at their own pace."""
-
-
-class Draining(ServerFull):
-    """The server is about to stop."""
-
-    retry_after: int = 1
-
-
-class Hub:
-    """The state of one signaling server.
+class Hub(Directory):
+    """One signaling server: what each message does.
 
     `now` is in seconds on a monotonic clock, `now_ms` in milliseconds since the epoch.
     """
 
-    def __init__(self, rules: Rules, relay: Relay | None = None, resumption: Resumption | None = None) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        relay: Relay | None = None,
+        resumption: Resumption | None = None,
+        buckets: Buckets | None = None,
+    ) -> None:
         """`relay` is told who has been introduced to whom; None where there is no relay, or nobody may resume."""
-        self.rules = rules
-        self.relay = relay
-        self.resumption = resumption
+        super().__init__(rules, relay, resumption)
         self.turn: TurnService | None = None
         """Makes TURN credentials for members, where the operator runs TURN servers."""
-        self.draining = False
-        """Whether the server is about to stop: nobody who goes away comes back to this hub."""
+        self.authorizer = Authorizer()
+        self.buckets = buckets or Buckets()
         self._failures = RateLimiter(FAILURE_RATE, FAILURE_BURST, FAILURE_CAPACITY)
-        self.peers: dict[str, Peer] = {}
-        """At most `rules.peer_limit`."""
-        self.rooms: dict[str, Room] = {}
-        """At most `rules.room_limit`."""
-        self._empty: dict[str, Room] = {}
-        """Those without members, longest empty first."""
-        self._effects: list[Effect] = []
         self._handlers: dict[str, Callable[[Peer, Envelope, float, int], None]] = {
             MessageType.JOIN: self._on_join,
             MessageType.LEAVE: self._on_leave,
@@ -102,15 +91,28 @@ class Hub:
             MessageType.RESUME: self._on_resume,
         }
 
-    def connect(self, peer_id: str, payload: WelcomePayload, now: float, now_ms: int) -> list[Effect]:
+    def connect(
+        self, peer_id: str, payload: WelcomePayload, now: float, now_ms: int, *, address: str = "", token: str = ""
+    ) -> list[Effect]:
         """Register a new connection under `peer_id`, which must not be in `peers`, and welcome it.
+
+        `address` is the client's, empty where it is unknown. `token` counts for every JOIN that brings none.
 
         Raises ServerFull.
         """
         away_count = len(self.resumption.away) if self.resumption is not None else 0
+        if self.draining:
+            raise Draining("it is about to stop")
         if len(self.peers) - away_count >= self.rules.peer_limit:
+            self.buckets.refusals[Cause.CONNECTIONS] += 1
             raise ServerFull(f"{self.rules.peer_limit} peers are connected")
-        peer = self.peers[peer_id] = Peer(peer_id, now, source_of(payload.observed.ip) if payload.observed else "")
+        peer = Peer(peer_id, now, counted_source(address), token)
+        try:
+            self._count(peer)
+        except TooManyConnections:
+            self.buckets.refusals[Cause.ADDRESS_CONNECTIONS] += 1
+            raise
+        self.peers[peer_id] = peer
         if self.resumption is not None:
             payload = payload.model_copy(update={"resume": self.resumption.offer(peer, now_ms)})
         if self.relay is not None and payload.relay is not None:
@@ -125,6 +127,10 @@ class Hub:
         peer = self.peers[peer_id]
         peer.last_seen_at = now
         request_id: str | None = None
+        cause = self.buckets.admit(peer.bucket, peer.source, now)
+        if cause is not None:
+            self._on_excess(peer, cause, data, now, now_ms)
+            return self._take()
         try:
             envelope = decode_envelope(data)
             request_id = envelope.request_id
@@ -137,6 +143,13 @@ class Hub:
                 self._drop(peer, INVALID_TEXT, error.message, now, now_ms)
             else:
                 self._refuse(peer, RemoteProtocolError(error.code, "invalid JSON", error.details), now_ms, None)
+        except _Excess as excess:
+            self._on_excess(peer, excess.cause, data, now, now_ms)
+        except WrongSecret as error:
+            self._refuse(peer, error, now_ms, request_id)
+            self.buckets.refusals[Cause.WRONG_TOKEN] += 1
+            if not self._failures.allow(peer.source, now):
+                self._drop(peer, TOO_MANY, "too many wrong tokens", now, now_ms)
         except RemoteProtocolError as error:
             self._refuse(peer, error, now_ms, request_id or request_id_of(data))
         except Exception as error:  # noqa: BLE001 -- one client's message must not end the others' connections
@@ -144,6 +157,14 @@ class Hub:
             failure = RemoteProtocolError(ErrorCode.INTERNAL_ERROR, "the server failed to handle this message")
             self._refuse(peer, failure, now_ms, request_id)
         return self._take()
+
+    def _on_excess(self, peer: Peer, cause: Cause, data: bytes, now: float, now_ms: int) -> None:
+        """Refuse a message that is beyond a limit; who goes on at that pace is closed."""
+        if not self.buckets.is_patient(peer.bucket, now):
+            self._drop(peer, TOO_MANY, "too many messages", now, now_ms)
+        elif self.buckets.is_told(peer.bucket, now):
+            error = RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many messages", f"limit: {cause}")
+            self._refuse(peer, error, now_ms, request_id_of(data))
 
     def touch(self, peer_id: str, now: float) -> None:
         """Note that a registered peer sent a control frame: it lives."""
@@ -162,6 +183,7 @@ class Hub:
         peer = self.peers.get(peer_id)
         if peer is None or peer.away_since is not None:
             return self._take()
+        self._uncount(peer)
         if self.relay is not None:
             self.relay.on_gone(peer_id, now)
         if self.resumption is None or peer.mailbox is None or leaving:
@@ -193,6 +215,8 @@ class Hub:
         silent = [peer for peer in connected if now - peer.last_seen_at >= self.rules.stale_timeout]
         for peer in silent:
             self._drop(peer, UNRESPONSIVE, f"no traffic for {self.rules.stale_timeout:g} s", now, now_ms)
+        if self.rules.join_timeout:
+            self._drop_idlers(connected, now, now_ms)
         due = [
             peer
             for peer in self.peers.values()
@@ -219,6 +243,7 @@ class Hub:
         payload = _join_payload(envelope.payload_bytes)
         if peer.room is not None and peer.room.room_id == room_id:
             raise RemoteProtocolError(ErrorCode.ALREADY_IN_ROOM, "already in this room", f"room_id: {room_id}")
+        self._authorize(peer, room_id, payload, now_ms)
         room = self._room_with_space(room_id, now, now_ms)
         if peer.room is not None:
             self._leave(peer, now, now_ms)
@@ -227,7 +252,9 @@ class Hub:
         peer.endpoint = payload.endpoint or peer.endpoint
         self._enter(peer, room, now_ms)
         offer = self.resumption.offer(peer, now_ms) if self.resumption is not None and payload.resume else None
-        self._send(peer, replies.joined(peer, room, now_ms, envelope.request_id, offer, self._ice_servers(peer, now_ms)))
+        self._send(
+            peer, replies.joined(peer, room, now_ms, envelope.request_id, offer, self._ice_servers(peer, now_ms))
+        )
         self._tell(room, room.others(peer), replies.peer_joined(peer, room, now_ms))
         if offer is not None and self.resumption is not None:
             self._keep_from_now_on(self.resumption, peer, now)
@@ -249,7 +276,7 @@ class Hub:
         ice_servers = self._ice_servers(peer, now_ms) if room is peer.room else b""
         self._send(peer, replies.peer_list(peer, room, now_ms, envelope.request_id, ice_servers))
 
-    def _on_directed(self, peer: Peer, envelope: Envelope, _now: float, now_ms: int) -> None:
+    def _on_directed(self, peer: Peer, envelope: Envelope, now: float, now_ms: int) -> None:
         target_id, payload = envelope.target_id, envelope.payload_bytes
         if not target_id:
             raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "target_id is required", "target_id")
@@ -257,9 +284,14 @@ class Hub:
         target = self.peers.get(target_id)
         if target is peer:
             raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "target_id is the sender itself", "target_id")
+        if peer.room is None and not self.authorizer.is_open:
+            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "join a room first", "target_id")
         if target is None or target.room is not peer.room:
             shown = target_id[: limits.PEER_ID_LENGTH]
             raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer not found", f"peer_id: {shown}")
+        cause = self.buckets.admit_directed(peer.peer_id, target_id, now)
+        if cause is not None:
+            raise _Excess(cause)
         kind = envelope.type or ""
         data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id)
         if target.mailbox is not None:
@@ -267,21 +299,6 @@ class Hub:
         if self.relay is not None and kind != MessageType.CANDIDATE:
             self.relay.on_directed(kind, peer.peer_id, target_id)
         self._effects.append(Send((target_id,), data))
-
-    def _keep(self, target: Peer, data: bytes, sender_id: str, request_id: str | None) -> None:
-        """Put a directed message into the mailbox of a peer.
-
-        Raises RemoteProtocolError (PEER_NOT_FOUND) when the peer is away and will not get it.
-        """
-        assert target.mailbox is not None
-        if target.away_since is not None and self.draining:
-            reason = "the server is about to stop"
-        elif not target.mailbox.add(Kind.DIRECTED, data, sender_id, request_id):
-            reason = "its mailbox is full"
-        else:
-            return
-        details = f"peer_id: {target.peer_id}; {reason}"
-        raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer is away", details)
 
     def _on_keep_alive(self, peer: Peer, envelope: Envelope, _now: float, now_ms: int) -> None:
         self._send(peer, replies.alive(peer.peer_id, now_ms, envelope.request_id))
@@ -295,11 +312,7 @@ class Hub:
                 raise TicketRefused("this server keeps nobody")
             ticket = self.resumption.check(payload.token, self.peers, now_ms)
         except TicketRefused as refusal:
-            error = RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot resume", str(refusal))
-            self._refuse(fresh, error, now_ms, envelope.request_id)
-            if not self._failures.allow(fresh.source, now):
-                self._drop(fresh, TOO_MANY, "too many wrong tokens", now, now_ms)
-            return
+            raise WrongSecret(ErrorCode.UNAUTHORIZED, "cannot resume", str(refusal)) from None
         peer = self.peers.get(ticket.peer_id)
         if peer is fresh:
             raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "the token is this connection's own", "payload.token")
@@ -311,7 +324,10 @@ class Hub:
             self.relay.take_over(ticket.peer_id, fresh.peer_id, now)
         if peer is None:
             peer = self.peers[ticket.peer_id] = Peer(ticket.peer_id, now)
-        peer.source = fresh.source
+        elif peer.away_since is None:
+            self._uncount(peer)
+        peer.source, peer.bucket = fresh.source, fresh.bucket
+        peer.token = fresh.token or peer.token
         peer.last_seen_at = peer.pinged_at = now
         peer.display_name = payload.display_name or peer.display_name
         peer.endpoint = payload.endpoint or peer.endpoint
@@ -356,6 +372,20 @@ class Hub:
         """Return the TURN servers for a member, as JSON; empty where there are none."""
         return b"" if self.turn is None else self.turn.ice_servers(peer.peer_id, now_ms)
 
+    def _authorize(self, peer: Peer, room_id: str, payload: JoinPayload, now_ms: int) -> None:
+        """Check that a peer may join a room.
+
+        Raises RemoteProtocolError (UNAUTHORIZED).
+        """
+        try:
+            grants = self.authorizer.grants(payload.token or peer.token, room_id, now_ms)
+        except TokenRefused as refusal:
+            kind = WrongSecret if payload.token or peer.token else RemoteProtocolError
+            raise kind(ErrorCode.UNAUTHORIZED, "cannot join this room", str(refusal)) from None
+        if room_id not in self.rooms and not grants.create:
+            reason = "the room does not exist, and the token does not allow to create it"
+            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot join this room", reason)
+
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _room_of_others(self, room_id: str) -> Room:
@@ -368,122 +398,25 @@ class Hub:
             raise RemoteProtocolError(ErrorCode.ROOM_NOT_FOUND, "room not found", f"room_id: {room_id}")
         return room
 
-    def _room_with_space(self, room_id: str, now: float, now_ms: int) -> Room:
-        """Return the room, made if need be.
+    def _drop_idlers(self, connected: list[Peer], now: float, now_ms: int) -> None:
+        """Drop who has connected and joined nothing for too long."""
+        for peer in connected:
+            late = not peer.info and now - peer.connected_at >= self.rules.join_timeout
+            if late and peer.peer_id in self.peers:
+                self.buckets.refusals[Cause.NO_JOIN] += 1
+                self._drop(peer, NO_JOIN, f"no JOIN for {self.rules.join_timeout:g} s", now, now_ms)
 
-        Raises RemoteProtocolError (ROOM_FULL), with nothing changed.
-        """
-        room = self.rooms.get(room_id)
-        if room is not None:
-            if 0 < self.rules.room_capacity <= len(room.members):
-                raise RemoteProtocolError(ErrorCode.ROOM_FULL, "room is full", f"max_peers: {self.rules.room_capacity}")
-            return room
-        if len(self.rooms) >= self.rules.room_limit:
-            oldest = next(iter(self._empty.values()), None)
-            if oldest is None:
-                reason = f"the server has its {self.rules.room_limit} rooms"
-                raise RemoteProtocolError(ErrorCode.ROOM_FULL, "no space for another room", reason)
-            self._forget(oldest)
-        room = self.rooms[room_id] = Room(room_id, now_ms, now)
-        return room
 
-    def _enter(self, peer: Peer, room: Room, now_ms: int) -> None:
-        """Put a peer into a room; the announcement is the caller's."""
-        peer.describe(joined_at=now_ms)
-        peer.room = room
-        room.members[peer.peer_id] = peer
-        room.seq += 1
-        self._empty.pop(room.room_id, None)
+class WrongSecret(RemoteProtocolError):
+    """A token or password that is not accepted: each one counts against who shows it."""
 
-    def _keep_from_now_on(self, resumption: Resumption, peer: Peer, now: float) -> None:
-        mailbox = resumption.enable(peer, now)
-        if peer.room is not None:
-            peer.room.kept[peer.peer_id] = mailbox
 
-    def _leave(self, peer: Peer, now: float, now_ms: int) -> None:
-        """Take a peer out of its room because it wants to: its introductions end, too."""
-        self._depart(peer, now, now_ms)
-        if self.relay is not None:
-            self.relay.on_left(peer.peer_id)
+class _Excess(Exception):
+    """A message beyond a limit."""
 
-    def _depart(self, peer: Peer, now: float, now_ms: int) -> None:
-        """Take a peer out of its room, if it is in one, and tell the others."""
-        room, peer.room = peer.room, None
-        if self.resumption is not None:
-            self.resumption.disable(peer)
-        if room is None:
-            return
-        del room.members[peer.peer_id]
-        room.kept.pop(peer.peer_id, None)
-        room.seq += 1
-        if room.members:
-            self._tell(room, room.peer_ids, replies.peer_left(peer.peer_id, room, now_ms))
-        else:
-            room.empty_at = now
-            self._empty[room.room_id] = room
-
-    def _drop(self, peer: Peer, code: int, reason: str, now: float, now_ms: int) -> None:
-        """Forget a peer for good and have its connection closed."""
-        self._effects.append(Close(peer.peer_id, code, reason))
-        if self.relay is not None:
-            self.relay.on_gone(peer.peer_id, now)
-        self._remove(peer, now, now_ms)
-
-    def _remove(self, peer: Peer, now: float, now_ms: int) -> None:
-        """Forget a peer for good, and tell its room."""
-        del self.peers[peer.peer_id]
-        if self.resumption is not None:
-            self.resumption.forget(peer, now_ms)
-        self._depart(peer, now, now_ms)
-
-    def _sweep_resumption(self, resumption: Resumption, now: float, now_ms: int) -> None:
-        """Give up who is away for too long, renew tokens, and drop messages that have arrived long ago."""
-        for peer in resumption.expired(now):
-            self._give_up(peer, now, now_ms)
-        resumption.sweep(now_ms)
-        for peer in self.peers.values():
-            if peer.mailbox is None or peer.away_since is not None:
-                continue
-            peer.mailbox.forget_old(now, self.rules.stale_timeout)
-            if now >= peer.refresh_at:
-                self._send(peer, replies.refreshed(resumption.refresh(peer, now, now_ms), now_ms))
-
-    def _give_up(self, peer: Peer, now: float, now_ms: int) -> None:
-        """Forget a peer that is away, and tell its room and who has written to it."""
-        self._return_undelivered(peer, now_ms)
-        self._remove(peer, now, now_ms)
-
-    def _return_undelivered(self, peer: Peer, now_ms: int) -> None:
-        """Tell the senders of the messages that a peer, which is away, will never get."""
-        assert peer.mailbox is not None
-        details = f"peer_id: {peer.peer_id}; it did not come back"
-        for letter in peer.mailbox.return_undelivered():
-            sender = self.peers.get(letter.sender_id)
-            if sender is not None:
-                error = RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "message not delivered", details)
-                self._refuse(sender, error, now_ms, letter.request_id)
-
-    def _forget(self, room: Room) -> None:
-        del self.rooms[room.room_id], self._empty[room.room_id]
-
-    def _refuse(self, peer: Peer, error: RemoteProtocolError, now_ms: int, request_id: str | None) -> None:
-        self._send(peer, replies.error(error.code, error.message, error.details, now_ms, request_id))
-
-    def _send(self, peer: Peer, data: bytes) -> None:
-        if peer.mailbox is not None:
-            peer.mailbox.add(Kind.REPLY, data)
-        self._effects.append(Send((peer.peer_id,), data))
-
-    def _tell(self, room: Room, to: tuple[str, ...], data: bytes) -> None:
-        """Announce an event to members; those of them that are away have no connection that it could go to."""
-        for mailbox in room.kept.values():
-            mailbox.add(Kind.EVENT, data)
-        if to:
-            self._effects.append(Send(to, data))
-
-    def _take(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
-        return effects
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 def _join_payload(data: bytes) -> JoinPayload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from visavis_server.core.buckets import Bucket
 from visavis_server.core.mailbox import Mailbox
 from visavis_shared.messages import Endpoint, PeerInfo, encode
 
@@ -11,6 +12,8 @@ class Peer:
 
     __slots__ = (
         "away_since",
+        "bucket",
+        "connected_at",
         "counter",
         "display_name",
         "endpoint",
@@ -24,12 +27,17 @@ class Peer:
         "refresh_at",
         "room",
         "source",
+        "token",
     )
 
-    def __init__(self, peer_id: str, now: float, source: str = "") -> None:
-        """`source` is what its address is counted under (rate.source_of), empty where it is unknown."""
+    def __init__(self, peer_id: str, now: float, source: str = "", token: str = "") -> None:
+        """`source` is what its connection is counted under (buckets.counted_source)."""
         self.peer_id = peer_id
         self.source = source
+        self.token = token
+        """What its connection has shown, for every JOIN that brings no token; empty without one. Never logged."""
+        self.bucket = Bucket()
+        self.connected_at = now
         self.room: Room | None = None
         self.display_name: str | None = None
         """Kept over LEAVE and a later JOIN without one."""

@@ -26,6 +26,9 @@ RESUME_GRACE: Final = 30.0
 """Seconds for which a peer that has asked for it is kept when its connection is lost: a reconnecting agent needs a few,
 a restarted home router about half a minute."""
 
+ADDRESS_LIMIT: Final = 64
+"""Connections of one address (an IPv6 /64): a household or a small office behind one NAT."""
+
 
 class Exposure(StrEnum):
     """What somebody who is not a member may learn of rooms, over REST and by DISCOVER."""
@@ -51,3 +54,7 @@ class Rules:
     exposure: Exposure = Exposure.SEED
     resume_grace: float = RESUME_GRACE
     """0: nobody is kept."""
+    address_limit: int = ADDRESS_LIMIT
+    """0: unlimited."""
+    join_timeout: float = 0.0
+    """0: no limit, for the seed's clients may talk without a room."""

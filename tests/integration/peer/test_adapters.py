@@ -1,21 +1,24 @@
-"""net.signaling, net.stun_probe, net.names, net.nat_type and net.interfaces against servers that misbehave."""
+"""The adapters of net against servers that misbehave: signaling, relay, STUN, names, NAT type and interfaces."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 from aiohttp import WSMsgType, web
 
+from tests.support.conditions import until
 from visavis_peer.core.discovery import FilteringProbe
 from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, UsageError, from_server
 from visavis_peer.net import nat_type, signaling
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.names import resolve
+from visavis_peer.net.relay import QUEUE_SIZE, RelayClient
 from visavis_peer.net.signaling import SignalingClient, websocket_url
 from visavis_peer.net.stun_probe import answers_change_request, probe_filtering
 from visavis_shared.errors import ErrorCode
@@ -286,3 +289,93 @@ def test_the_machine_lists_its_loopback() -> None:
     by_name = {interface.name: interface for interface in list_interfaces()}
     loopback = next(interface for interface in by_name.values() if "127.0.0.1" in interface.addresses)
     assert not loopback.default_route
+
+
+PEER: Final = "ab" * 8
+
+
+class Relayed:
+    """A relay client and what it has told."""
+
+    def __init__(self, url: str) -> None:
+        self.received: list[tuple[str, list[bytes]]] = []
+        self.states: list[bool] = []
+        self.client = RelayClient(
+            url,
+            "token",
+            lambda peer_id, datagrams: self.received.append((peer_id, datagrams)),
+            lambda: self.states.append(self.client.connected),
+        )
+
+
+@asynccontextmanager
+async def relayed(handler: Handler) -> AsyncIterator[Relayed]:
+    async with http_server(handler) as url:
+        relay = Relayed(url)
+        try:
+            yield relay
+        finally:
+            await relay.client.close()
+
+
+async def test_the_relays_messages_are_cut_into_datagrams_and_nonsense_is_none() -> None:
+    whole = bytes.fromhex(PEER) + b"\0\x03one\0\0\0\x03two"
+    async with relayed(websocket("text", '{"payload":{}}', b"", b"short", bytes.fromhex(PEER), whole)) as relay:
+        await until(lambda: relay.received)
+        assert relay.received == [(PEER, [b"one", b"", b"two"])]
+        await until(lambda: not relay.client.connected)
+        assert relay.states[:2] == [True, False]
+
+
+async def test_a_relay_that_does_not_know_the_token_is_not_asked_again() -> None:
+    asked = []
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers["Authorization"])
+        return web.Response(status=401)
+
+    async with relayed(refuse) as relay:
+        await until(lambda: relay.client._runner.done())
+        assert (asked, relay.states) == (["Bearer token"], [])
+
+
+async def test_a_relay_that_is_busy_is_asked_again() -> None:
+    asked = []
+
+    async def busy_at_first(request: web.Request) -> web.StreamResponse:
+        asked.append(request)
+        return web.Response(status=503) if len(asked) == 1 else await websocket()(request)
+
+    async with relayed(busy_at_first) as relay:
+        await until(lambda: relay.states)
+        assert relay.states[0] is True
+
+
+async def test_datagrams_to_one_peer_share_a_message_and_those_before_a_connection_are_lost() -> None:
+    messages: list[bytes] = []
+
+    async def keep(request: web.Request) -> web.StreamResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        async for message in response:
+            messages.append(message.data)  # noqa: PERF401 -- each as it comes
+        return response
+
+    async with relayed(keep) as relay:
+        relay.client.send(PEER, [b"too early"])
+        await until(lambda: relay.client.connected)
+        relay.client.send(PEER, [b"one", b"two"])
+        relay.client.send("cd" * 8, [b"three"])
+        await until(lambda: len(messages) == 2)
+        assert messages == [bytes.fromhex(PEER) + b"\0\x03one\0\x03two", bytes.fromhex("cd" * 8) + b"\0\x05three"]
+        relay.client.send(PEER, [bytes(1200)] * 100_000)
+        assert relay.client._queue_size <= QUEUE_SIZE
+
+
+async def test_what_the_relay_refuses_is_logged_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    refusal = '{"type":"ERROR","payload":{"code":"RELAY_LIMIT","message":"too\\u001b much","details":"peer_id: x"}}'
+    async with relayed(websocket(refusal)) as relay:
+        await until(lambda: "the relay refuses" in caplog.text)
+        assert r"too\x1b much (peer_id: x)" in caplog.text
+        assert not relay.received

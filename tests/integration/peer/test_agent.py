@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.support.conditions import until
 from tests.support.server_running import joined, running_server
+from tests.support.watched import linked_pair, watched
+from tests.support.ws_raw import RawClient
 from visavis_peer import (
     Agent,
     AgentSettings,
@@ -19,13 +19,15 @@ from visavis_peer import (
     PeerAbsent,
     ServerBusy,
     SignalingUnreachable,
+    StreamReader,
+    StreamReset,
+    StreamWriter,
     UsageError,
 )
 from visavis_peer.broadcast import Broadcast, ItemsLost
 from visavis_peer.core import backoff, negotiation
 from visavis_peer.core.events import (
     EndpointDiscovered,
-    Event,
     Failure,
     Joined,
     LinkDown,
@@ -35,54 +37,17 @@ from visavis_peer.core.events import (
     PeerLeft,
     Ready,
 )
-from visavis_server.app import SignalingServer
-from visavis_shared.messages import IceCredentials, Offer, OfferPayload
+from visavis_peer.net.ice import IceSession
+from visavis_shared.messages import Offer, OfferPayload
 
 pytestmark = pytest.mark.timeout(30)
 
-
-class Watched:
-    """An agent with everything it has told so far."""
-
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
-        self.events: list[Event] = []
-        self.links: list[Link] = []
-        self._tasks = [
-            asyncio.create_task(self._keep(agent.events(), self.events)),
-            asyncio.create_task(self._keep(agent.links(), self.links)),
-        ]
-
-    async def _keep(self, source: AsyncIterator[Any], kept: list[Any]) -> None:
-        async for item in source:
-            kept.append(item)  # noqa: PERF401 -- each as it comes
-
-    def of(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def finish(self) -> None:
-        await asyncio.wait(self._tasks)
-
-
-@asynccontextmanager
-async def watched(server: SignalingServer | str, name: str, **settings: Any) -> AsyncIterator[Watched]:
-    url = server if isinstance(server, str) else f"http://127.0.0.1:{server.port}"
-    values = {"server": url, "room": "r", "name": name, "interfaces": ("lo",)} | settings
-    agent = Agent(AgentSettings.model_validate(values))
-    watch = Watched(agent)
-    try:
-        async with agent:
-            yield watch
-    finally:
-        await agent.close()
-        await watch.finish()
-
-
-@asynccontextmanager
-async def linked_pair(server: SignalingServer, **settings: Any) -> AsyncIterator[tuple[Watched, Watched]]:
-    async with watched(server, "ann", **settings) as ann, watched(server, "bob", **settings) as bob:
-        await until(lambda: ann.links and bob.links)
-        yield ann, bob
+DESCRIPTION: Final[dict[str, Any]] = {
+    "ice": {"ufrag": "abcd", "pwd": "p" * 22},
+    "fingerprint": "f" * 64,
+    "nonce": "0" * 32,
+}
+"""What an OFFER or ANSWER says of an agent that has no candidate."""
 
 
 async def test_two_agents_link_and_exchange_datagrams_both_ways() -> None:
@@ -166,7 +131,7 @@ async def test_a_link_outlives_the_server_and_agents_come_back_to_it(monkeypatch
 
 async def test_a_member_that_claims_to_be_another_does_not_get_its_link() -> None:
     async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
-        session = ann.links[0].session
+        path = ann.links[0].direct
         mallory = Agent(AgentSettings(server=f"http://127.0.0.1:{server.port}", room="r", interfaces=("lo",)))
         async with mallory:
             assert mallory._peering is not None
@@ -175,17 +140,44 @@ async def test_a_member_that_claims_to_be_another_does_not_get_its_link() -> Non
             await until(lambda: len(ann.links) == 2)
             ann.links[0].send_datagram(b"for bob")
             assert await bob.links[0].receive_datagram() == b"for bob"
-            assert ann.links[0].session is session
+            assert ann.links[0].direct is path
 
 
-async def test_a_link_whose_path_dies_is_made_anew() -> None:
-    async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
-        session = ann.links[0].session
-        assert session is not None
+async def test_a_link_whose_path_dies_goes_on_over_another() -> None:
+    async with running_server(stun=True) as server, linked_pair(server, relay="never") as (ann, bob):
+        reader, writer = await _stream(ann.links[0], bob.links[0])
+        session = ann.links[0].direct
+        assert isinstance(session, IceSession)
         session.sockets[0].transport.abort()
-        await until(lambda: ann.of(LinkDown))
-        await until(lambda: len(ann.links) == 2)
-        await until(lambda: bob.of(PathChanged) or len(bob.links) == 2)
+        await until(lambda: ann.of(PathChanged) and bob.of(PathChanged))
+        writer.write(b"still here")
+        assert await reader.readexactly(10) == b"still here"
+        assert (len(ann.links), len(bob.links)) == (1, 1)
+        assert not ann.of(LinkDown)
+
+
+async def _stream(opener: Link, acceptor: Link) -> tuple[StreamReader, StreamWriter]:
+    """Return the acceptor's reader and the opener's writer of one stream."""
+    _, writer = await opener.open_stream()
+    reader, _ = await acceptor.accept_stream()
+    return reader, writer
+
+
+async def test_streams_cross_with_half_close_and_a_reset_that_is_told() -> None:
+    async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
+        ours, writer = await ann.links[0].open_stream()
+        theirs, echo = await bob.links[0].accept_stream()
+        writer.write(bytes(range(256)) * 1024)
+        writer.write_eof()
+        assert await theirs.read() == bytes(range(256)) * 1024
+        echo.write(b"got it")
+        echo.write_eof()
+        assert await ours.read() == b"got it"
+        reader, writer = await _stream(bob.links[0], ann.links[0])
+        writer.reset(7)
+        with pytest.raises(StreamReset) as caught:
+            await reader.read()
+        assert caught.value.code == 7
 
 
 async def test_an_offer_that_comes_while_an_agent_closes_is_ignored() -> None:
@@ -194,8 +186,7 @@ async def test_an_offer_that_comes_while_an_agent_closes_is_ignored() -> None:
         assert peering is not None
         closing = asyncio.create_task(peering.close())
         await asyncio.sleep(0)
-        credentials = IceCredentials(ufrag="abcd", pwd="p" * 22)
-        payload = OfferPayload(session_id="late", ice=credentials)
+        payload = OfferPayload.model_validate({"session_id": "late"} | DESCRIPTION)
         peering.receive(Offer(peer_id=next(iter(peering.mesh.members)), target_id="x", payload=payload))
         await closing
         assert "late" not in peering._sessions
@@ -220,62 +211,90 @@ def test_a_bad_url_is_a_usage_error() -> None:
 
 
 async def test_a_client_of_the_seed_document_is_refused_with_the_reason() -> None:
-    async with running_server() as server, watched(server, "ann") as ann:
-        client = await joined(server, "r", display_name="Seed")
+    async with (
+        running_server() as server,
+        watched(server, "ann") as ann,
+        await joined(server, "r", display_name="Seed") as client,
+    ):
         await until(lambda: ann.of(PeerJoined))
         payload = {"endpoint": {"ip": "203.0.113.1", "port": 12345}, "session_id": "s", "initiator_id": "x"}
         client.send(type="OFFER", target_id=ann.agent.peer_id, payload=payload)
-        while (message := await client.receive())["type"] != "ANSWER":
-            pass
-        assert message["payload"]["accepted"] is False
-        assert "ICE" in message["payload"]["reason"]
-        client.abort()
+        answer = await _next(client, "ANSWER")
+        assert answer["payload"]["accepted"] is False
+        assert "ICE" in answer["payload"]["reason"]
+
+
+async def _next(client: RawClient, kind: str) -> dict[str, Any]:
+    """Return the next message of this type."""
+    while (message := await client.receive())["type"] != kind:
+        pass
+    return message
 
 
 async def test_a_peer_that_never_answers_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(negotiation, "ANSWER_TIMEOUT", 0.05)
-    async with running_server() as server, watched(server, "ann") as ann:
-        client = await joined(server, "r", display_name="Mute")
+    async with (
+        running_server() as server,
+        watched(server, "ann") as ann,
+        await joined(server, "r", display_name="Mute"),
+    ):
         await until(lambda: ann.of(Failure))
         failure = ann.of(Failure)[0]
         assert (failure.error, failure.name) == ("no_answer", "Mute")
-        client.abort()
+
+
+@pytest.mark.parametrize("lacking", ["fingerprint", "nonce"])
+async def test_an_answer_without_a_certificate_is_refused(lacking: str) -> None:
+    description = {name: value for name, value in DESCRIPTION.items() if name != lacking}
+    async with (
+        running_server() as server,
+        watched(server, "ann") as ann,
+        await joined(server, "r", display_name="Old") as client,
+    ):
+        offer = await _next(client, "OFFER")
+        payload = {"session_id": offer["payload"]["session_id"], "accepted": True} | description
+        client.send(type="ANSWER", target_id=ann.agent.peer_id, payload=payload)
+        await until(lambda: ann.of(Failure))
+        assert ann.of(Failure)[0].error == "refused"
+        assert "fingerprint" in ann.of(Failure)[0].message
 
 
 async def test_a_pair_without_a_path_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(negotiation, "ROUND_TIMEOUT", 0.05)
-    async with running_server() as server, watched(server, "ann") as ann:
-        client = await joined(server, "r", display_name="Far")
-        while (offer := await client.receive())["type"] != "OFFER":
-            pass
-        payload = {
-            "session_id": offer["payload"]["session_id"],
-            "accepted": True,
-            "ice": {"ufrag": "abcd", "pwd": "p" * 22},
-            "nat": {"udp": False},
-        }
-        client.send(type="ANSWER", target_id=ann.agent.peer_id, payload=payload)
+    async with (
+        running_server() as server,
+        watched(server, "ann", relay="never") as ann,
+        await joined(server, "r", display_name="Far") as client,
+    ):
+        offer = await _next(client, "OFFER")
+        payload = {"session_id": offer["payload"]["session_id"], "accepted": True, "nat": {"udp": False}}
+        client.send(type="ANSWER", target_id=ann.agent.peer_id, payload=payload | DESCRIPTION)
         await until(lambda: ann.of(Failure))
         assert ann.of(Failure)[0].error == "no_path"
         assert "UDP seems blocked" in ann.of(Failure)[0].message
-        client.abort()
+
+
+def _deafen(link: Link) -> None:
+    """Let nothing that comes in on the direct path reach the link."""
+    assert isinstance(link.direct, IceSession)
+    link.direct.deliver_to(lambda _: None)
 
 
 async def test_a_link_says_when_a_ping_is_lost_and_what_a_datagram_may_hold() -> None:
-    async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
+    async with running_server(stun=True) as server, linked_pair(server, relay="never") as (ann, bob):
         (link,) = ann.links
-        with pytest.raises(ValueError, match="1200"):
-            link.send_datagram(bytes(1201))
-        for sock in bob.links[0].session.sockets if bob.links[0].session else []:
-            sock.trusted.clear()
+        with pytest.raises(ValueError, match=str(link.datagram_size)):
+            link.send_datagram(bytes(link.datagram_size + 1))
+        link.send_datagram(bytes(link.datagram_size))
+        assert len(await bob.links[0].receive_datagram()) == link.datagram_size
+        _deafen(bob.links[0])
         with pytest.raises(PeerAbsent):
             await link.ping(timeout=0.05)
 
 
 async def test_a_ping_under_way_ends_with_the_link() -> None:
-    async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
-        for sock in bob.links[0].session.sockets if bob.links[0].session else []:
-            sock.trusted.clear()
+    async with running_server(stun=True) as server, linked_pair(server, relay="never") as (ann, bob):
+        _deafen(bob.links[0])
         ping = asyncio.create_task(ann.links[0].ping(timeout=20))
         await asyncio.sleep(0)
         ann.links[0].close("over")

@@ -13,7 +13,6 @@ from visavis_peer.core.events import Event, Joined, LinkDown, PeerJoined, PeerLe
 from visavis_server.app import SignalingServer
 from visavis_server.settings import Settings
 
-
 E = TypeVar("E", bound=Event)
 
 
@@ -29,7 +28,7 @@ class Watched:
             self.events.append(event)
             publish(event)
 
-        agent._events.publish = note  # type: ignore[method-assign]
+        agent._events.publish = note  # type: ignore[method-assign,assignment]
 
     def heard(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]

@@ -17,7 +17,7 @@ from visavis_server.outbox import OUTBOX_SIZE
 
 @pytest.fixture
 async def server() -> AsyncIterator[SignalingServer]:
-    async with running_server() as running:
+    async with running_server(message_rate=0, pair_rate=0) as running:
         yield running
 
 

@@ -19,6 +19,7 @@ from visavis_shared.messages import (
 )
 
 ICE = IceCredentials(ufrag="abcd", pwd="p" * 22)
+FINGERPRINT, NONCE = "f" * 64, "0" * 32
 
 
 def info(peer_id: str, name: str | None = None) -> PeerInfo:
@@ -32,7 +33,8 @@ def joined(*others: str) -> Mesh:
 
 
 def offer_from(peer_id: str | None, session_id: str = "theirs") -> Offer:
-    return Offer(peer_id=peer_id, target_id="me", payload=OfferPayload(session_id=session_id, ice=ICE))
+    payload = OfferPayload(session_id=session_id, ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE)
+    return Offer(peer_id=peer_id, target_id="me", payload=payload)
 
 
 def sessions(effects: list[Effect]) -> list[str]:
@@ -84,7 +86,7 @@ def test_messages_without_a_sender_or_from_oneself_are_ignored() -> None:
 def test_answers_and_candidates_reach_only_the_negotiation_with_their_sender() -> None:
     mesh = joined()
     mesh.on_peer_joined(info("x"), 0.0)
-    payload = AnswerPayload(session_id="s0", accepted=True, ice=ICE)
+    payload = AnswerPayload(session_id="s0", accepted=True, ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE)
     assert mesh.receive(Answer(peer_id="y", target_id="me", payload=payload), 0.1) == []
     assert mesh.receive(Answer(peer_id="x", target_id="me", payload=payload), 0.1) != []
     candidate = CandidatePayload(session_id="s0", candidate="c")
@@ -120,6 +122,38 @@ def test_a_dead_link_to_a_member_is_negotiated_anew() -> None:
     session = link_up(mesh, "x")
     assert mesh.on_session_lost(session, 1.0) == [DropSession(session)]
     assert mesh.next_timer() == 1.0 + OFFER_FALLBACK
+
+
+def test_a_path_that_ceases_to_answer_concerns_its_peer_only_and_is_forgotten_when_it_answers_again() -> None:
+    mesh = joined("x", "y")
+    session = link_up(mesh, "x")
+    link_up(mesh, "y")
+    assert mesh.on_session_suspended(session, 9.0) == []
+    assert mesh.next_timer() == 9.0 + OFFER_FALLBACK
+    assert mesh.negotiations["y"].next_timer() is None
+    assert mesh.on_session_resumed(session) == []
+    assert mesh.next_timer() is None
+
+
+def test_a_network_change_concerns_every_peer() -> None:
+    mesh = joined("x", "y")
+    link_up(mesh, "x")
+    effects = mesh.on_network_changed(9.0)
+    assert [effect.peer_id for effect in effects if isinstance(effect, SendOffer)] == ["x", "y"]
+
+
+def test_a_closed_link_ends_its_path_and_that_of_a_stranger_changes_nothing() -> None:
+    mesh = joined("x")
+    session = link_up(mesh, "x")
+    assert mesh.on_link_closed("stranger", 9.0) == []
+    assert mesh.on_link_closed("x", 9.0) == [DropSession(session)]
+    assert mesh.next_timer() == 9.0 + OFFER_FALLBACK
+
+
+def test_a_server_that_lists_this_agents_former_id_does_not_make_it_link_with_itself() -> None:
+    mesh = joined()
+    mesh.on_joined("me-again", [info("me"), info("x"), info("me-again")], 5.0)
+    assert set(mesh.negotiations) == {"x"}
 
 
 def test_an_agent_takes_no_more_links_than_it_has_room_for_and_says_so() -> None:

@@ -10,6 +10,7 @@ from visavis_peer.core.effects import (
     AddCandidate,
     DropSession,
     Effect,
+    Introduce,
     OpenHoles,
     ReportFailure,
     SendAnswer,
@@ -38,6 +39,7 @@ from visavis_shared.messages import AnswerPayload, CandidatePayload, IceCredenti
 from visavis_shared.nat import NatReport
 
 ICE = IceCredentials(ufrag="abcd", pwd="p" * 22)
+WHO = {"fingerprint": "f" * 64, "nonce": "0" * 32}
 
 
 def negotiation(own_id: str = "aa", peer_id: str = "bb", offer_at: float | None = None) -> Negotiation:
@@ -45,11 +47,11 @@ def negotiation(own_id: str = "aa", peer_id: str = "bb", offer_at: float | None 
 
 
 def offer(session_id: str = "theirs", **members: object) -> OfferPayload:
-    return OfferPayload.model_validate({"session_id": session_id, "ice": ICE, **members})
+    return OfferPayload.model_validate({"session_id": session_id, "ice": ICE, **WHO, **members})
 
 
 def answer(session_id: str, **members: object) -> AnswerPayload:
-    return AnswerPayload.model_validate({"session_id": session_id, "accepted": True, "ice": ICE, **members})
+    return AnswerPayload.model_validate({"session_id": session_id, "accepted": True, "ice": ICE, **WHO, **members})
 
 
 def kinds(effects: list[Effect]) -> list[type[Effect]]:
@@ -86,7 +88,7 @@ def test_an_idle_negotiation_has_no_timer() -> None:
 def test_the_answerer_opens_its_filters_before_it_answers_and_checks_only_when_told() -> None:
     machine = negotiation()
     effects = machine.receive_offer(offer(), 1.0)
-    assert kinds(effects) == [StartSession, SetRemote, OpenHoles, SendAnswer]
+    assert kinds(effects) == [StartSession, Introduce, SetRemote, OpenHoles, SendAnswer]
     assert effects[0] == StartSession("theirs", "bb", "answerer", 4)
     assert machine.receive_candidate(CandidatePayload(session_id="theirs", ready=True), 1.05) == [StartChecks("theirs")]
     assert machine.state == Checking("theirs", 1.05, "answerer")
@@ -109,7 +111,7 @@ def test_a_lost_ready_costs_its_timeout_and_no_more() -> None:
 def test_the_offerer_opens_then_says_ready_then_checks_at_once() -> None:
     machine = offering()
     effects = machine.receive_answer(answer("s0"), 0.1)
-    assert kinds(effects) == [SetRemote, OpenHoles, SendReady, StartChecks]
+    assert kinds(effects) == [Introduce, SetRemote, OpenHoles, SendReady, StartChecks]
 
 
 def test_an_answer_to_another_session_is_ignored() -> None:
@@ -154,7 +156,7 @@ def test_a_new_offer_while_the_link_is_up_keeps_the_old_session_until_the_new_on
     effects = machine.receive_offer(offer("new"), 5.0)
     assert DropSession("s0") not in effects
     machine.on_check_received("new", 5.1)
-    assert machine.on_valid_pair("new", 5.2) == [UseSession("new", "bb", "bb")]
+    assert machine.on_valid_pair("new", 5.2) == [UseSession("new", "bb"), DropSession("s0")]
     assert machine.up == "new"
 
 
@@ -257,10 +259,10 @@ def test_a_later_nat_report_is_the_one_that_a_failure_is_explained_with() -> Non
     assert report.remote_nat == NatReport(udp=False)
 
 
-def test_a_valid_pair_brings_the_link_up_under_the_peers_process_id() -> None:
+def test_a_valid_pair_moves_the_link_to_its_session() -> None:
     machine = offering()
-    machine.receive_answer(answer("s0", instance="their-process"), 0.1)
-    assert machine.on_valid_pair("s0", 0.2) == [UseSession("s0", "bb", "their-process")]
+    machine.receive_answer(answer("s0"), 0.1)
+    assert machine.on_valid_pair("s0", 0.2) == [UseSession("s0", "bb")]
     assert (machine.state, machine.up, machine.failures) == (Idle(None), "s0", 0)
 
 
@@ -270,31 +272,146 @@ def test_a_valid_pair_of_another_session_changes_nothing() -> None:
 
 def test_the_former_offerer_of_a_dead_link_offers_at_once_and_the_other_gives_it_time() -> None:
     offerer = up_as_offerer()
-    assert offerer.on_session_lost("s0", 9.0, closed_by_peer=False) == [DropSession("s0")]
+    assert offerer.on_session_lost("s0", 9.0) == [DropSession("s0")]
     assert offerer.next_timer() == 9.0
     answerer = negotiation()
     answerer.receive_offer(offer(), 0.0)
     answerer.on_check_received("theirs", 0.0)
     answerer.on_valid_pair("theirs", 0.1)
-    answerer.on_session_lost("theirs", 9.0, closed_by_peer=False)
+    answerer.on_session_lost("theirs", 9.0)
     assert answerer.next_timer() == 9.0 + OFFER_FALLBACK
 
 
-def test_a_peer_that_closes_its_link_is_given_time_to_leave() -> None:
+def test_a_link_that_was_closed_takes_its_path_along_and_the_peer_is_given_time_to_leave() -> None:
     machine = up_as_offerer()
-    machine.on_session_lost("s0", 9.0, closed_by_peer=True)
-    assert machine.next_timer() == 9.0 + OFFER_FALLBACK
+    assert machine.on_link_closed(9.0) == [DropSession("s0")]
+    assert (machine.up, machine.next_timer()) == (None, 9.0 + OFFER_FALLBACK)
+    attempt = offering()
+    assert attempt.on_link_closed(1.0) == [DropSession("s0")]
+    assert attempt.state == Idle(1.0 + OFFER_FALLBACK)
+
+
+def test_the_peer_is_introduced_with_what_it_said_before_anything_else_is_done_with_it() -> None:
+    said = offer(instance="their-process")
+    effects = negotiation().receive_offer(said, 1.0)
+    assert effects[1] == Introduce("theirs", "bb", said)
+    assert effects[1].instance == "their-process"
+    (introduced, *_) = offering().receive_answer(answer("s0"), 0.1)
+    assert isinstance(introduced, Introduce)
+    assert introduced.instance == "bb"
+
+
+@pytest.mark.parametrize("missing", ["fingerprint", "nonce"])
+def test_a_peer_that_cannot_prove_itself_is_refused_by_either_side(missing: str) -> None:
+    (refusal,) = negotiation().receive_offer(offer(**{missing: None}), 0.0)
+    assert refusal == SendRefusal("theirs", "bb", "the OFFER carries no certificate fingerprint")
+    report = offering().receive_answer(answer("s0", **{missing: None}), 0.1)[-1]
+    assert isinstance(report, ReportFailure)
+    assert (report.error, report.reason) == ("refused", "the ANSWER carries no certificate fingerprint")
+
+
+# --- a path that ceases to work ---------------------------------------------------------------------------------------
+
+
+def up_as_answerer() -> Negotiation:
+    machine = negotiation()
+    machine.receive_offer(offer(), 0.0)
+    machine.on_check_received("theirs", 0.0)
+    machine.on_valid_pair("theirs", 0.1)
+    return machine
+
+
+def test_beside_a_path_that_ceased_to_answer_the_former_offerer_looks_for_another_at_once() -> None:
+    machine = up_as_offerer()
+    assert machine.on_session_suspended("s0", 9.0) == []
+    assert machine.next_timer() == 9.0
+    assert kinds(machine.handle_timer(9.0)) == [StartSession, SendOffer]
+    assert machine.up == "s0"
+    other = up_as_answerer()
+    other.on_session_suspended("theirs", 9.0)
+    assert other.next_timer() == 9.0 + OFFER_FALLBACK
+
+
+def test_a_path_that_answers_again_needs_no_other() -> None:
+    machine = up_as_answerer()
+    machine.on_session_suspended("theirs", 9.0)
+    assert machine.on_session_resumed("theirs") == []
+    assert machine.state == Idle(None)
+
+
+def test_a_path_that_answers_again_lets_an_attempt_under_way_end_by_itself() -> None:
+    machine = up_as_offerer()
+    machine.on_session_suspended("s0", 9.0)
+    machine.handle_timer(9.0)
+    machine.on_session_resumed("s0")
+    assert isinstance(machine.state, Offering)
+    assert machine.handle_timer(9.0 + ANSWER_TIMEOUT) == [DropSession("s1")]
+    assert machine.state == Idle(None)
+
+
+def test_what_happens_to_another_sessions_path_changes_nothing() -> None:
+    machine = up_as_offerer()
+    machine.on_session_suspended("other", 9.0)
+    assert machine.state == Idle(None)
+    machine.on_session_suspended("s0", 9.0)
+    machine.on_session_resumed("other")
+    assert machine.state == Idle(9.0)
+
+
+def test_suspension_during_an_attempt_leaves_the_attempt_alone() -> None:
+    machine = up_as_offerer()
+    machine.receive_offer(offer("new"), 5.0)
+    machine.on_session_suspended("s0", 5.1)
+    assert isinstance(machine.state, Answered)
+
+
+def test_a_failed_attempt_beside_a_path_that_ceased_to_answer_is_reported_and_repeated() -> None:
+    machine = up_as_offerer()
+    machine.on_session_suspended("s0", 9.0)
+    machine.handle_timer(9.0)
+    effects = machine.handle_timer(9.0 + ANSWER_TIMEOUT)
+    assert effects == [DropSession("s1"), ReportFailure("bb", "no_answer", "the peer did not answer the OFFER", None, 5)]
+    assert machine.next_timer() == 9.0 + ANSWER_TIMEOUT + 5.0
+    assert machine.up == "s0"
+
+
+def test_a_new_path_ends_the_suspension() -> None:
+    machine = up_as_offerer()
+    machine.on_session_suspended("s0", 9.0)
+    machine.receive_offer(offer("new"), 9.1)
+    machine.on_check_received("new", 9.1)
+    assert machine.on_valid_pair("new", 9.2) == [UseSession("new", "bb"), DropSession("s0")]
+    machine.receive_offer(offer("third"), 10.0)
+    machine.on_check_received("third", 10.0)
+    assert machine.handle_timer(10.0 + ROUND_TIMEOUT) == [DropSession("third")]
+
+
+def test_after_a_network_change_a_path_is_looked_for_at_once_beside_the_one_there_is() -> None:
+    machine = up_as_answerer()
+    assert machine.restart(20.0) == [StartSession("s0", "bb", "offerer", 4), SendOffer("s0", "bb", 0)]
+    assert machine.up == "theirs"
+
+
+def test_a_network_change_ends_the_attempt_under_way_and_forgets_former_failures() -> None:
+    machine = offering()
+    machine.handle_timer(ANSWER_TIMEOUT)
+    machine.receive_offer(offer("theirs", round=1), 6.0)
+    assert machine.restart(6.5) == [
+        DropSession("theirs"),
+        StartSession("s1", "bb", "offerer", 4),
+        SendOffer("s1", "bb", 0),
+    ]
 
 
 def test_losing_the_link_during_a_new_attempt_leaves_the_attempt_alone() -> None:
     machine = up_as_offerer()
     machine.receive_offer(offer("new"), 5.0)
-    assert machine.on_session_lost("s0", 5.1, closed_by_peer=False) == [DropSession("s0")]
+    assert machine.on_session_lost("s0", 5.1) == [DropSession("s0")]
     assert isinstance(machine.state, Answered)
 
 
 def test_losing_a_session_that_is_not_up_changes_nothing() -> None:
-    assert offering().on_session_lost("s0", 1.0, closed_by_peer=False) == []
+    assert offering().on_session_lost("s0", 1.0) == []
 
 
 def test_a_peer_that_left_the_room_must_prove_its_link() -> None:

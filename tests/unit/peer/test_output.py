@@ -35,6 +35,8 @@ FULL = NatReport(
 )
 EVIL = "\x1b[2Jeve"
 
+RELAY = PathInfo("relay", "server", "", "example.net:443", None, EVIL)
+
 SENTENCES: list[tuple[Event, str]] = [
     (Ready("http://h", "aa"), "connected to http://h as aa"),
     (EndpointDiscovered(None, None, None, NatReport(udp=False)), "public endpoint unknown: UDP seems blocked"),
@@ -50,10 +52,15 @@ SENTENCES: list[tuple[Event, str]] = [
         Negotiating("bb", None, "offerer", ("c",), (), FULL),
         "checking paths to bb as offerer: 1 candidate here, 0 there",
     ),
+    (
+        Negotiating("bb", None, "offerer", (), (), NatReport(notes=(EVIL,))),
+        "checking paths to bb as offerer: 0 candidates here, 0 there; its NAT: unknown \\x1b[2Jeve",
+    ),
     (Negotiating("bb", None, "answerer", (), (), None), "checking paths to bb as answerer: 0 candidates here, 0 there"),
     (LinkUp("bb", "bob", PATH, 41.6), "link to bob (bb) up in 42 ms: direct srflx-prflx"),
     (LinkUp("bb", "bob", PATH, 1.0, authenticated=True), "link to bob (bb) up in 1 ms: direct"),
-    (PathChanged("bb", None, PATH, 1.0), "link to bb moved: direct srflx-prflx"),
+    (PathChanged("bb", None, PATH, 1.0), "link to bb moved after 1 ms to: direct srflx-prflx"),
+    (PathChanged("bb", None, RELAY, 1.0), "link to bb uses: relay server, by example.net:443 (\\x1b[2Jeve), unauthenticated"),
     (LinkDown("bb", None, EVIL), "link to bb down: \\x1b[2Jeve"),
     (Failure("no_path", "no path: because", "bb", EVIL), "\\x1b[2Jeve (bb): no path: because"),
     (Failure("signaling_lost", "gone"), "gone"),

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tests.support.server_world import WELCOME, World
+from visavis_server.core.directory import ServerFull
 from visavis_server.core.effects import Send
-from visavis_server.core.hub import ServerFull
 from visavis_server.core.rules import Exposure, Rules
 
 

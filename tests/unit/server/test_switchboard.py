@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.server_world import WELCOME
 from visavis_server import connections as module
+from visavis_server.core.directory import ServerFull
 from visavis_server.core.frames import BINARY, frame
-from visavis_server.core.hub import Hub, ServerFull
+from visavis_server.core.hub import Hub
 from visavis_server.core.rules import Rules
 from visavis_server.outbox import FLUSH_SIZE, OUTBOX_COUNT, OUTBOX_SIZE, Outbox
 from visavis_server.switchboard import Switchboard
@@ -87,7 +88,7 @@ def nobody_answers_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def board() -> AsyncIterator[Switchboard]:
-    made = Switchboard(Hub(Rules()), WELCOME, 1000.0, hash_addresses=True)
+    made = Switchboard(Hub(Rules(address_limit=0)), WELCOME, 1000.0, hash_addresses=True)
     yield made
     await made.close()
 
