@@ -28,6 +28,8 @@ EARLY_TIME: Final = 5.0
 """Seconds for which they are kept."""
 BURST: Final = 2.0
 """Seconds' worth of its rate that a pair or an address may send at once."""
+ROUNDING: Final = 1e-6
+"""Seconds that sums of floating-point numbers may be off."""
 REFUSAL_INTERVAL: Final = 1.0
 """Seconds between two refusals that a pair is told of the same cause."""
 
@@ -79,7 +81,7 @@ class _Bucket:
         if not rate:
             return True
         full_at = max(self._full_at, now) + size / rate
-        if full_at - now > BURST:
+        if full_at - now > BURST + ROUNDING:
             return False
         self._full_at = full_at
         return True
@@ -160,10 +162,10 @@ class Relay:
         pair = ours.pairs.get(target)
         if pair is None:
             pair = _Pair()
-            for member, other in ((ours, target), (theirs, source)):
-                member.pairs[other] = pair
+            ours.pairs[target] = theirs.pairs[source] = pair
+            for peer_id, member in ((source, ours), (target, theirs)):
                 if len(member.pairs) > PAIRS_PER_PEER:
-                    self._forget_pair(member, next(iter(member.pairs)))
+                    self._forget_pair(peer_id, next(iter(member.pairs)))
         if kind == "OFFER":
             pair.offerers.add(source)
         elif target in pair.offerers:
@@ -174,7 +176,7 @@ class Relay:
         member = self._members.get(peer_id)
         if member is not None:
             for other in list(member.pairs):
-                self._forget_pair(member, other)
+                self._forget_pair(peer_id, other)
 
     def on_gone(self, peer_id: str, now: float) -> None:
         """A peer's signaling connection has ended."""
@@ -283,10 +285,5 @@ class Relay:
         member.told[cause] = now
         return Drop(cause)
 
-    def _forget_pair(self, member: _Member, other: str) -> None:
-        pair = member.pairs.pop(other)
-        theirs = self._members.get(other)
-        if theirs is not None:
-            for peer_id, each in list(theirs.pairs.items()):
-                if each is pair:
-                    del theirs.pairs[peer_id]
+    def _forget_pair(self, peer_id: str, other: str) -> None:
+        del self._members[peer_id].pairs[other], self._members[other].pairs[peer_id]
