@@ -142,14 +142,17 @@ class Service:
         """Return the JSON lines of its standard output so far."""
         return [json.loads(line) for line in run("docker", "logs", self.container).splitlines() if line.startswith("{")]
 
-    def wait_event(self, kind: str) -> dict[str, Any]:
-        """Return the first event of a kind, waiting for it.
+    def wait_event(self, *kinds: str, **members: Any) -> dict[str, Any]:
+        """Return the first event of one of these kinds with these members, waiting for it.
 
         Raises AssertionError with the container's whole log when none comes.
         """
+
+        def matches(event: dict[str, Any]) -> bool:
+            return event["event"] in kinds and members.items() <= event.items()
+
         return wait_for(
-            lambda: next((event for event in self.events() if event["event"] == kind), None),
-            lambda: f"{self.name}: no {kind}\n{self.log()}",
+            lambda: next(filter(matches, self.events()), None), lambda: f"{self.name}: no {kinds}\n{self.log()}"
         )
 
     def wait_healthy(self) -> None:
