@@ -18,7 +18,7 @@ from visavis_peer.commands.blocking import BlockingThread
 from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import agent_settings, invite_settings, timeout_of
 from visavis_peer.core.events import Event
-from visavis_peer.errors import AgentError, LinkClosed, UsageError
+from visavis_peer.errors import AgentError, LinkClosed, PeerAbsent, UsageError
 from visavis_peer.link.link import Link
 from visavis_peer.link.streams import StreamReader, StreamWriter
 from visavis_peer.net.signaling import base_url, websocket_url
@@ -33,6 +33,8 @@ CHUNK: Final = 256 << 10
 """Bytes read from standard input at a time: what the engine takes ahead (link/streams.py, UNSENT)."""
 ROOM_BYTES: Final = 10
 """Random bytes of a room's name: nobody meets in it by chance, nor by guessing (80 bits)."""
+REFUSAL_TIMEOUT: Final = 5.0
+"""Seconds that a peer too many has to complete its handshake, so that it can be told why it is refused."""
 STDIN: Final = 0
 STDOUT: Final = 1
 
@@ -106,6 +108,9 @@ async def _print_events(events: AsyncIterator[Event], printer: Printer) -> None:
 async def _refuse_others(agent: Agent, link: Link) -> None:
     async for other in agent.links():
         if other is not link:
+            with contextlib.suppress(LinkClosed, PeerAbsent):
+                # QUIC gives no reason to a peer whose own handshake is not over yet (RFC 9000 section 10.2.3)
+                await other.ping(REFUSAL_TIMEOUT)
             other.close("this pipe is in use by another peer", refuse=True)
 
 

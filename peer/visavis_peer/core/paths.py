@@ -15,6 +15,9 @@ DOUBT: Final = 1.0
 round trip of 100 ms, and a third of the time in which a link has to be back (3 s)."""
 DOUBT_RTTS: Final = 3.0
 """The same in round trips, for slow paths: as many as a QUIC probe timeout takes (RFC 9002 section 6.2)."""
+DOUBT_PROBES: Final = 3
+"""Probe timeouts without an acknowledgement: the path may have died in one direction, so that the peer is heard and
+does not hear."""
 
 
 class PathChoice:
@@ -51,13 +54,21 @@ class PathChoice:
             # the peer uses the relay though there is a direct path, and nothing comes by that one: so it doubts
             self._doubted = True
 
-    def routes(self, now: float, rtt: float) -> tuple[Route, ...]:
-        """Return the paths for datagrams that are sent now; `rtt` is the smoothed round trip in seconds."""
+    def routes(self, now: float, rtt: float, *, answer_due: bool, probes: int = 0) -> tuple[Route, ...]:
+        """Return the paths for datagrams that are sent now; `rtt` is the smoothed round trip in seconds.
+
+        `answer_due` tells whether the peer has something to acknowledge (acknowledgements themselves go unanswered),
+        `probes` how many probe timeouts have passed since it last did (RFC 9002 section 6.2).
+        """
         if not self.direct:
             return ("relay",) if self.relay else ()
-        if self._unanswered_since is None:
+        if not answer_due:
+            self._unanswered_since = None
+        elif self._unanswered_since is None:
             self._unanswered_since = now
         elif now - self._unanswered_since > max(DOUBT, DOUBT_RTTS * rtt):
+            self._doubted = True
+        if probes >= DOUBT_PROBES:
             self._doubted = True
         return ("direct", "relay") if self._doubted and self.relay else ("direct",)
 

@@ -294,8 +294,10 @@ class Link:
             self._callbacks.up()
 
     def _send_datagram(self, kind: int, data: bytes) -> None:
-        self._connection.send_datagram(bytes((kind,)) + data)
-        self._wake_up()
+        """Send a QUIC datagram; without a path it is lost, for the engine keeps any number of them."""
+        if self._choice.main is not None:
+            self._connection.send_datagram(bytes((kind,)) + data)
+            self._wake_up()
 
     def _wake_up(self) -> None:
         """Flush at the end of this turn of the loop."""
@@ -317,7 +319,10 @@ class Link:
         self._set_timer()
 
     def _transmit(self, datagrams: list[bytes], now: float) -> None:
-        for route in self._choice.routes(now, self._rtt):
+        connection = self._connection
+        for route in self._choice.routes(
+            now, self._rtt, answer_due=connection.answer_due, probes=connection.probes
+        ):
             if route == "relay":
                 self._callbacks.relay(datagrams)
             elif self._direct is not None:

@@ -140,6 +140,16 @@ class _Engine(QuicConnection):
             datagrams.append(transmit[0])
         return datagrams
 
+    @property
+    def in_flight(self) -> int:
+        """Bytes of packets that the peer has to acknowledge (RFC 9002 section 2)."""
+        return 0 if self._core is None else self._core.bytes_in_flight
+
+    @property
+    def probes(self) -> int:
+        """Probe timeouts in a row."""
+        return 0 if self._core is None else self._core.pto_count
+
     def _log_datagram(self, event: str, data: bytes) -> None:
         """Log nothing."""
 
@@ -214,6 +224,16 @@ class SecureConnection:
         """Bytes of streams that the engine has not sent for the first time."""
         return 0 if self._quic is None else self._quic.get_send_buffer_size()
 
+    @property
+    def answer_due(self) -> bool:
+        """Whether something has been sent that the peer has to acknowledge, and has not yet."""
+        return self._quic is not None and self._quic.in_flight > 0
+
+    @property
+    def probes(self) -> int:
+        """Probe timeouts since the peer has last acknowledged something (RFC 9002 section 6.2)."""
+        return 0 if self._quic is None else self._quic.probes
+
     def next_stream_id(self) -> int:
         """Return the id of the next stream that this side opens."""
         assert self._quic is not None
@@ -276,7 +296,7 @@ class SecureConnection:
             max_data=RECEIVE_WINDOW,
             max_stream_data=RECEIVE_WINDOW,
             max_datagram_size=DATAGRAM_SIZE,
-            max_datagram_frame_size=65536,
+            max_datagram_frame_size=DATAGRAM_SIZE,
             probe_datagram_size=False,
         )
 

@@ -12,18 +12,25 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from visavis_peer.core.credits import STREAM_COUNT, WINDOW_BASE, CreditPool, ReceiveWindow
+from visavis_peer.core.credits import STREAM_COUNT, WINDOW_BASE, CreditPool, Overrun, ReceiveWindow
 from visavis_peer.errors import AgentError, LinkClosed
 from visavis_peer.link import control
 from visavis_peer.link.quic import SecureConnection
 
 HIGH_WATER: Final = 128 << 10
 """Bytes that a writer keeps before `drain` waits: enough for a full batch of datagrams while the writer is woken."""
+BACKLOG: Final = 2 << 20
+"""Bytes that all writers of a link keep before `drain` waits: with more than 16 streams each gets its share."""
+PIECE: Final = 1024
+"""Bytes up to which neighbouring pieces are joined: byte by byte, each would cost fifty times its size."""
 UNSENT: Final = 256 << 10
 """Bytes given to the engine ahead of what it has sent: a batch of 200 datagrams; the rest waits here, so that streams
 take turns and a reset has little to undo."""
 TURN: Final = 32 << 10
 """Bytes that one stream gives the engine before the next has its turn."""
+PEER_STREAM_COUNT: Final = 2 * STREAM_COUNT
+"""Streams of the peer that are open at a time; it opens half as many, and hears of their end sooner or later than this
+side does."""
 STREAM_STEP: Final = 4
 """Between the ids of one side's bidirectional streams (RFC 9000 section 2.1)."""
 READ_SIZE: Final = 64 << 10
@@ -139,7 +146,9 @@ class StreamReader:
         if self._error is not None or self._end:
             return None
         limit = self._window.on_received(len(data))
-        if data:
+        if self._chunks and len(self._chunks[-1]) + len(data) <= PIECE:
+            self._chunks[-1] += data
+        elif data:
             self._chunks.append(data)
         self._end = end
         self._wake.set()
@@ -210,9 +219,11 @@ class StreamWriter:
         if self._eof:
             raise RuntimeError("the stream has been ended by write_eof")
         if data:
+            self._pending_size += len(data)
+            if self._pending and len(self._pending[-1]) + len(data) <= PIECE:
+                data = bytes(self._pending.pop()) + data
             # a copy of what may change, none of bytes
             self._pending.append(memoryview(data if isinstance(data, bytes) else bytes(data)))
-            self._pending_size += len(data)
             self._stream.table.wants_to_send(self._stream)
 
     async def drain(self) -> None:
@@ -220,7 +231,7 @@ class StreamWriter:
 
         Raises StreamReset, LinkClosed.
         """
-        while self._pending_size > HIGH_WATER and self._error is None:
+        while self._pending_size > self._stream.table.high_water and self._error is None:
             self._wake.clear()
             await self._wake.wait()
         if self._error is not None:
@@ -287,7 +298,7 @@ class StreamWriter:
         if self._eof and not self._pending:
             connection.send_stream(self.stream_id, b"", end=True)
             self._end_sent = True
-        if self._pending_size <= HIGH_WATER:
+        if self._pending_size <= self._stream.table.high_water:
             self._wake.set()
 
     def on_credit(self, limit: int) -> None:
@@ -373,9 +384,9 @@ class StreamTable:
             self._forget_if_finished(stream)
 
     @property
-    def pending(self) -> bool:
-        """Whether some stream has something to send that the peer takes."""
-        return bool(self._waiting)
+    def high_water(self) -> int:
+        """Bytes that one writer keeps before `drain` waits."""
+        return min(HIGH_WATER, BACKLOG // max(1, len(self._streams)))
 
     # --- what the peer does -------------------------------------------------------------------------------------------
 
@@ -386,6 +397,8 @@ class StreamTable:
         """
         stream = self._streams.get(stream_id)
         if stream is None and self._is_new(stream_id):
+            if len(self._streams) - self._own >= PEER_STREAM_COUNT:
+                raise Overrun(f"more than {PEER_STREAM_COUNT} streams at a time")
             stream = self._streams[stream_id] = _Stream(stream_id, self, self._pool)
             self._accepted.append(stream)
             self._arrived.set()
@@ -492,6 +505,8 @@ class StreamTable:
         if self._is_own(stream.stream_id):
             self._own -= 1
             self._room.set()
+        elif stream in self._accepted:
+            self._accepted.remove(stream)  # over before anybody wanted it
 
     def _is_own(self, stream_id: int) -> bool:
         return stream_id % STREAM_STEP == (0 if self._connection.is_offerer else 1)
