@@ -6,7 +6,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from visavis_peer.core.events import PathInfo
 from visavis_peer.core.paths import Route
@@ -19,7 +19,9 @@ from visavis_peer.link.quic import SecureConnection
 class Wire:
     """One direction of one path; an ICE session as far as a link can tell."""
 
-    def __init__(self, route: Route, *, loss: float = 0.0, delay: float = 0.0, jitter: float = 0.0) -> None:
+    def __init__(
+        self, route: Route, *, loss: float = 0.0, delay: float = 0.0, jitter: float = 0.0, seed: int = 7
+    ) -> None:
         self.route = route
         self.loss = loss
         self.delay = delay
@@ -28,7 +30,7 @@ class Wire:
         self.carried = 0
         self.suspected = 0
         self.to: Link | None = None
-        self._random = random.Random(7)
+        self._random = random.Random(seed)
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         loop = asyncio.get_running_loop()
@@ -100,14 +102,16 @@ class Pair:
         *,
         direct: tuple[Wire, Wire] | None = None,
         relay: tuple[Wire, Wire] | None = None,
-        wrong: Introduction | None = None,
+        **told_b: str,
     ) -> None:
+        """`told_b` are members of the introduction that the answerer was told otherwise."""
         self.identities = Identity(), Identity()
-        introduction = introduce(*self.identities)
+        self.introduction = introduction = introduce(*self.identities)
         direct = direct or (Wire("direct"), Wire("direct"))
         relay = relay or (Wire("relay"), Wire("relay"))
         self.a = make_end(self.identities[0], introduction, is_offerer=True, direct=direct[0], relay=relay[0])
-        self.b = make_end(self.identities[1], wrong or introduction, is_offerer=False, direct=direct[1], relay=relay[1])
+        told = replace(introduction, **told_b)
+        self.b = make_end(self.identities[1], told, is_offerer=False, direct=direct[1], relay=relay[1])
         for wire in (direct[0], relay[0]):
             wire.to = self.b.link
         for wire in (direct[1], relay[1]):

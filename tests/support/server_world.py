@@ -48,10 +48,10 @@ class World:
         """The wall clock, a million seconds ahead of the monotonic one."""
         return round((self.now + 1e6) * 1000)
 
-    def connect(self, peer_id: str) -> str:
+    def connect(self, peer_id: str, address: str = "") -> str:
         """Connect a client and take its welcome."""
         self.received[peer_id] = []
-        self.perform(self.hub.connect(peer_id, WELCOME, self.now, self.now_ms))
+        self.perform(self.hub.connect(peer_id, WELCOME, self.now, self.now_ms, address=address))
         (welcome,) = self.take(peer_id)
         assert (welcome["type"], welcome["peer_id"]) == ("ACK", peer_id)
         return peer_id

@@ -320,9 +320,7 @@ class Link:
 
     def _transmit(self, datagrams: list[bytes], now: float) -> None:
         connection = self._connection
-        for route in self._choice.routes(
-            now, self._rtt, answer_due=connection.answer_due, probes=connection.probes
-        ):
+        for route in self._choice.routes(now, self._rtt, answer_due=connection.answer_due, probes=connection.probes):
             if route == "relay":
                 self._callbacks.relay(datagrams)
             elif self._direct is not None:

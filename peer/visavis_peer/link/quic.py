@@ -150,6 +150,14 @@ class _Engine(QuicConnection):
         """Probe timeouts in a row."""
         return 0 if self._core is None else self._core.pto_count
 
+    @property
+    def may_open(self) -> bool:
+        """Whether the peer's limit allows one more bidirectional stream."""
+        if self._core is None:
+            return False
+        limit, _, opened, _ = self._core.stream_limits
+        return opened < limit
+
     def _log_datagram(self, event: str, data: bytes) -> None:
         """Log nothing."""
 
@@ -233,6 +241,11 @@ class SecureConnection:
     def probes(self) -> int:
         """Probe timeouts since the peer has last acknowledged something (RFC 9002 section 6.2)."""
         return 0 if self._quic is None else self._quic.probes
+
+    @property
+    def may_open(self) -> bool:
+        """Whether the peer takes one more stream; it says so some time after one is over (RFC 9000 section 4.6)."""
+        return self._quic is not None and self._quic.may_open
 
     def next_stream_id(self) -> int:
         """Return the id of the next stream that this side opens."""

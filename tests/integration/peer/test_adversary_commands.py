@@ -1,0 +1,90 @@
+"""What a script sees of an adversary: the exit code of the command that joins is 6, and nothing has come out."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.subprocess import PIPE
+from typing import Final
+
+import pytest
+
+from tests.integration.peer.test_adversary import SECRET, strangers_apart
+from tests.support.adversary import AdversarialServer, Letter, Parcel
+from tests.support.commands import DEADLINE, end, run, start
+from tests.support.conditions import until
+from tests.support.forgery import Forger
+from tests.support.interloper import Interloper
+from tests.support.watched import watched
+from visavis_peer.core.events import LinkUp
+from visavis_peer.link.identity import Identity
+from visavis_shared.invite import Invite
+
+pytestmark = pytest.mark.timeout(60)
+
+COMMON: Final = ("--interface", "lo", "--name", "bob")
+
+
+def invite(server: AdversarialServer) -> str:
+    return str(Invite(f"http://127.0.0.1:{server.port}", "r", SECRET))
+
+
+@pytest.mark.parametrize(
+    "kind", ["flip", "strip", "strip_and_describe", "invent", "rename_session", "resend_as_another"]
+)
+async def test_a_pipe_whose_offer_is_forged_ends_with_exit_code_6(kind: str) -> None:
+    async with AdversarialServer(Forger(0, 1, f"_{kind}")) as server, watched(server, "ann", secret=SECRET) as ann:
+        code, output, errors = await run("pipe", invite(server), *COMMON, given=b"for ann only")
+        assert (code, output) == (6, "")
+        assert "authentication failed" in errors
+        assert not ann.of(LinkUp)
+
+
+async def test_a_pipe_that_gets_what_was_sealed_for_another_ends_with_exit_code_6() -> None:
+    def splice(letter: Letter) -> list[Letter]:
+        return [letter.with_payload(sealed=to_cleo.payload["sealed"])]
+
+    async with (
+        AdversarialServer(sees=lambda one, other: "ann" in (one.name, other.name)) as server,
+        watched(server, "ann", secret=SECRET) as ann,
+        watched(server, "cleo", secret=SECRET) as cleo,
+    ):
+        await until(lambda: ann.links and cleo.links)
+        to_cleo = server.letters[0]
+        server.attack = splice
+        code, output, errors = await run("pipe", invite(server), *COMMON, given=b"for ann only")
+        assert (code, output) == (6, "")
+        assert "authentication failed" in errors
+        assert [link.name for link in ann.links] == ["cleo"]
+
+
+async def test_a_ping_that_meets_only_the_adversarys_own_agent_ends_with_exit_code_6() -> None:
+    async with AdversarialServer(sees=strangers_apart) as server, watched(server, "Ann", secret=bytes(16)) as impostor:
+        code, output, errors = await run("ping", invite(server), *COMMON)
+        assert code == 6
+        assert "authentication failed" in errors
+        assert "link to" not in output
+        assert not impostor.of(LinkUp)
+
+
+async def test_both_ends_of_a_pipe_over_a_relay_that_ends_quic_on_itself_end_with_exit_code_6() -> None:
+    interlopers: list[Interloper] = []
+
+    def attack(parcel: Parcel) -> list[Parcel]:
+        if not interlopers:
+            interlopers.append(Interloper(server, Identity()))
+        return interlopers[0](parcel)
+
+    async with AdversarialServer(relay_attack=attack) as server:
+        ends = [
+            await start("pipe", invite(server), "--interface", "lo", "--relay", "only", "--name", name, stdin=PIPE)
+            for name in ("ann", "bob")
+        ]
+        try:
+            async with asyncio.timeout(DEADLINE):
+                said = await asyncio.gather(*(each.communicate(b"for the other end") for each in ends))
+        finally:
+            for each in ends:
+                await end(each)
+        assert [each.returncode for each in ends] == [6, 6]
+        assert [output for output, _ in said] == [b"", b""]
+        await interlopers[0].close()
