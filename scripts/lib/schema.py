@@ -18,6 +18,8 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "discover": messages.Discover,
     "keep_alive": messages.KeepAlive,
     "resume": messages.Resume,
+    "room": messages.GovernRoom,
+    "kick": messages.Kick,
     "offer": messages.Offer,
     "answer": messages.Answer,
     "candidate": messages.CandidateMessage,
@@ -28,6 +30,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "ack": messages.Ack,
     "resume_refresh": messages.ResumeRefresh,
     "goaway": messages.GoAway,
+    "notice": messages.Notice,
     # what the payload of an ACK is when it welcomes, and when it answers JOIN
     "ack_payload_welcome": messages.WelcomePayload,
     "ack_payload_join": messages.MembersPayload,

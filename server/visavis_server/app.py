@@ -8,16 +8,28 @@ import logging
 import os
 import secrets
 import socket
+import ssl
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
 from visavis_server import __version__, relay
+from visavis_server.core.admin import Admin
 from visavis_server.core.auth import Authorizer, TokenRefused
-from visavis_server.core.forwarding import client_address, is_host_allowed, is_origin_allowed
+from visavis_server.core.buckets import counted_source
+from visavis_server.core.door import HANDSHAKE_TIMEOUT, Door
+from visavis_server.core.forwarding import (
+    IpNetwork,
+    client_address,
+    is_host_allowed,
+    is_origin_allowed,
+    is_trusted,
+    parse_address,
+)
 from visavis_server.core.hub import Hub
 from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
@@ -29,7 +41,7 @@ from visavis_server.credentials import Credentials
 from visavis_server.keys import read_or_make_keys
 from visavis_server.outbox import Outbox
 from visavis_server.relay import RelayConnections, Unauthorized
-from visavis_server.rest import RestApi, decoded_path, refusal
+from visavis_server.rest import ADMIN_PREFIX, RestApi, decoded_path, refusal
 from visavis_server.settings import Settings
 from visavis_server.stun import StunResponder, open_sockets
 from visavis_server.switchboard import Switchboard, now_ms
@@ -47,6 +59,8 @@ HTTP_SHUTDOWN_TIMEOUT: Final = 0.3
 """Seconds for REST answers under way at a shutdown; they are made at once, only a slow reader takes time."""
 IDLE_TIMEOUT: Final = 75.0
 """Seconds that an HTTP connection may idle before its first or next request, as usual with proxies in front."""
+DOOR_INTERVAL: Final = 1.0
+"""Seconds between two looks at the connections that have not asked for anything."""
 _SHOWN_TO_STRANGERS: Final = {
     Exposure.SEED: "every room with its members and their endpoints",
     Exposure.MEMBERS: "the name and size of every room",
@@ -57,11 +71,53 @@ class CannotListen(Exception):
     """An address or port cannot be used."""
 
 
+class GuardedServer(web.Server):
+    """An HTTP server whose connections have to ask for something soon, and may not be too many before they do."""
+
+    def __init__(self, door: Door[asyncio.Transport], proxies: Sequence[IpNetwork], *args: Any, **options: Any) -> None:
+        """Every connection is noted at the `door`; those of `proxies` are many clients', and counted in total only."""
+        super().__init__(*args, **options)
+        self._door = door
+        self._proxies = proxies
+        self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._watching = asyncio.create_task(self._watch())
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """See web.Server."""
+        super().connection_made(handler, transport)
+        self._transports[handler] = transport
+        observed = observed_endpoint(transport)
+        address = parse_address(observed.ip) if observed is not None else None
+        source = "" if address is None or is_trusted(address, self._proxies) else counted_source(str(address))
+        if not self._door.arrive(transport, source, asyncio.get_running_loop().time()):
+            transport.abort()
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """See web.Server."""
+        super().connection_lost(handler, exc)
+        transport = self._transports.pop(handler, None)
+        if transport is not None:
+            self._door.settle(transport)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """See web.Server."""
+        self._watching.cancel()
+        await super().shutdown(timeout)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(DOOR_INTERVAL)
+            for transport in self._door.overdue(asyncio.get_running_loop().time()):
+                transport.abort()
+
+
 class SignalingServer:
     """A running server; `async with` starts and stops it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: Callable[[], None] | None = None) -> None:
+        """`stop` is called when the operator asks by the admin API to stop; somebody has to call `close` then."""
         self.settings = settings
+        self._stop = stop or _cannot_stop
         self.host = settings.host
         self.port = 0
         """TCP port, known once started."""
@@ -69,6 +125,8 @@ class SignalingServer:
         """UDP ports, known once started; None without STUN."""
         self.relay = None if settings.relay == "never" else Relay(settings.relay_rules)
         self.hub = Hub(settings.rules, self.relay, buckets=settings.new_buckets())
+        self.door: Door[asyncio.Transport] = Door()
+        """Where connections wait until they make a request."""
         self._proxies = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxy)
         self._turn_secret: TurnSecret | None = None
         self._stun: StunResponder | None = None
@@ -127,10 +185,13 @@ class SignalingServer:
             self._relay_endpoint = WebSocketEndpoint(
                 self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
             )
-        self._rest = RestApi(self.hub)
-        self._http = web.Server(self._handle, access_log=None, keepalive_timeout=IDLE_TIMEOUT)
+        admin = Admin(self.hub, self._credentials.admin_tokens, self._stop)
+        self._rest = RestApi(self.hub, admin, self._switchboard.perform)
+        self._http = GuardedServer(
+            self.door, self._proxies, self._handle, access_log=None, keepalive_timeout=IDLE_TIMEOUT
+        )
         self._listener = await asyncio.get_running_loop().create_server(
-            self._http, sock=listener, backlog=BACKLOG, ssl=self._credentials.tls
+            self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)
         )
         self._credentials.watch(self._on_authorizer)
         if self._turn_secret is not None:
@@ -154,6 +215,8 @@ class SignalingServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any HTTP request; a bug of ours becomes a 500 like every other answer."""
         try:
+            if request.transport is not None:
+                self.door.settle(request.transport)
             prefix, whole_path = self.settings.path_prefix, decoded_path(request.raw_path)
             path = whole_path.removeprefix(prefix)
             if not whole_path.startswith(f"{prefix}/"):
@@ -161,6 +224,8 @@ class SignalingServer:
             if not is_host_allowed(request.headers.get("Host", ""), self.settings.allowed_host):
                 return refusal(HTTPStatus.FORBIDDEN, "this server does not go by that name (see --allowed-host)", path)
             endpoint = self._endpoint(path)
+            if path.startswith(ADMIN_PREFIX):
+                return await self._rest.administer(request, path, self._client_address(request))
             if endpoint is None or request.method == "OPTIONS":
                 return self._rest.answer(request, path)
             if not is_origin_allowed(request.headers.get("Origin"), self.settings.allowed_origin):
@@ -208,6 +273,9 @@ class SignalingServer:
                 display_name_length=limits.DISPLAY_NAME_LENGTH,
                 room_capacity=settings.room_capacity,
                 stale_timeout=settings.stale_timeout,
+                message_rate=settings.message_rate,
+                pair_rate=settings.pair_rate,
+                join_timeout=settings.join_timeout,
             ),
             stun=tuple(_offer(self._stun, settings)) if self._stun else (),
         )
@@ -227,6 +295,14 @@ async def _read_turn_secret(path: Path) -> TurnSecret:
     except (OSError, ValueError) as error:
         raise CannotListen(f"cannot read the TURN secret: {error} (see --turn-secret-file)") from error
     return secret
+
+
+def _tls_options(context: ssl.SSLContext | None) -> dict[str, Any]:
+    return {} if context is None else {"ssl": context, "ssl_handshake_timeout": HANDSHAKE_TIMEOUT}
+
+
+def _cannot_stop() -> None:
+    logger.warning("the operator asks to stop, but this server is part of a program that does not")
 
 
 def _relay_offer(settings: Settings) -> RelayOffer | None:

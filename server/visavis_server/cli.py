@@ -54,7 +54,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with SignalingServer(settings) as server:
+    async with SignalingServer(settings, stop.set) as server:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         sys.stdout.write(f"{server.announcement}\n")

@@ -66,6 +66,18 @@ def read_or_make_keys(path: Path) -> list[bytes]:
     return read_keys(path)
 
 
+def read_tokens(path: Path) -> list[str]:
+    """Return the tokens in a file, one a line; `#` at its beginning makes a line a comment.
+
+    Raises KeyFileError.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    if not tokens or any(len(token) < KEY_SIZE for token in tokens):
+        raise KeyFileError(f"{path}: each token needs at least {KEY_SIZE} characters")
+    return tokens
+
+
 def read_text(path: Path) -> str:
     """Return the content of a file of at most FILE_SIZE bytes.
 

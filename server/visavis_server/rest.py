@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote
@@ -10,6 +12,9 @@ from urllib.parse import unquote
 from aiohttp import hdrs, web
 
 from visavis_server.core import views
+from visavis_server.core.admin import BODY_SIZE, COMMANDS, Admin, AdminRefused
+from visavis_server.core.buckets import counted_source
+from visavis_server.core.effects import Effect
 from visavis_server.core.hub import Hub
 from visavis_server.core.rules import Exposure
 from visavis_server.invite_page import HEADERS, invite_page
@@ -26,6 +31,9 @@ CORS: Final = {
 """On every answer, errors included: any page may read what anybody may read."""
 _DOCUMENTS: Final = frozenset({"/health", "/ready", "/api/stats", "/api/rooms"})
 _ROOM_PREFIX: Final = "/api/rooms/"
+ADMIN_PREFIX: Final = "/api/admin/"
+BODY_TIMEOUT: Final = 5.0
+"""Seconds in which the body of a request has to come."""
 _INVITE_PREFIX: Final = "/r/"
 _ALLOWED: Final = "GET, HEAD, OPTIONS"
 
@@ -33,8 +41,11 @@ _ALLOWED: Final = "GET, HEAD, OPTIONS"
 class RestApi:
     """Answers every request that is not for /ws."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, admin: Admin, perform: Callable[[list[Effect]], None]) -> None:
+        """`perform` does what the operator's commands want done."""
         self._hub = hub
+        self._admin = admin
+        self._perform = perform
 
     def answer(self, request: web.BaseRequest, path: str) -> web.Response:
         """Return the answer to one request for `path`, as `decoded_path` gives it."""
@@ -50,6 +61,29 @@ class RestApi:
         if path.startswith(_INVITE_PREFIX):
             return _invite(path)
         return self._view(path)
+
+    async def administer(self, request: web.BaseRequest, path: str, address: str) -> web.Response:
+        """Return the answer to a request of the admin API, for a client at `address`."""
+        command = path.removeprefix(ADMIN_PREFIX)
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        now = asyncio.get_running_loop().time()
+        try:
+            self._admin.authorize(
+                token.strip() if scheme.lower() == "bearer" else "", counted_source(address), now, now_ms()
+            )
+            if COMMANDS.get(command) != request.method:
+                raise AdminRefused(HTTPStatus.NOT_FOUND, "no such command, or another method")
+            answer, effects = self._admin.perform(command, await _body(request), now, now_ms())
+        except AdminRefused as refused:
+            response = refusal(refused.status, str(refused), path)
+            if refused.status is HTTPStatus.UNAUTHORIZED:
+                response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+        else:
+            self._perform(effects)
+            response = _document(answer)
+        # a page of another origin has no business here
+        response.headers.pop(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, None)
+        return response
 
     def _view(self, path: str) -> web.Response:
         exposure = self._hub.rules.exposure
@@ -71,6 +105,9 @@ class RestApi:
             return refusal(HTTPStatus.BAD_REQUEST, "room ID required", path)
         if exposure is not Exposure.SEED:
             return _hidden(path, "members of rooms", exposure)
+        room = self._hub.rooms.get(room_id)
+        if room is not None and room.charter is not None and room.charter.is_private:
+            return refusal(HTTPStatus.FORBIDDEN, "the members of this room are shown to members only", path)
         document = views.room(self._hub, room_id)
         return refusal(HTTPStatus.NOT_FOUND, "room not found", path) if document is None else _document(document)
 
@@ -96,6 +133,23 @@ def _invite(path: str) -> web.Response:
     except RemoteProtocolError:
         return refusal(HTTPStatus.NOT_FOUND, "not a room name", path)
     return web.Response(text=invite_page(room), content_type="text/html", headers=HEADERS)
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """Return the body of a request of the admin API.
+
+    Raises AdminRefused.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > BODY_SIZE:
+                    raise AdminRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {BODY_SIZE} bytes")
+    except TimeoutError:
+        raise AdminRefused(HTTPStatus.REQUEST_TIMEOUT, f"no body within {BODY_TIMEOUT:g} s") from None
+    return bytes(body)
 
 
 def _hidden(path: str, what: str, exposure: Exposure) -> web.Response:

@@ -112,6 +112,8 @@ class Settings(BaseModel):
     """JSON Web Key Set for JSON Web Tokens (HS256, ES256, EdDSA)."""
     jwt_audience: Annotated[str, Field(max_length=256)] | None = None
     """What a JSON Web Token must name as its audience."""
+    admin_token_file: Path | None = None
+    """File of tokens for the admin API, one a line; without it only a JSON Web Token with `admin` opens that."""
     allowed_origin: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     """Origins whose pages may connect, such as `https://app.example.org`; by default all."""
     allowed_host: Annotated[tuple[str, ...], Field(max_length=64)] = ()

@@ -11,19 +11,22 @@ import logging
 import random
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final, assert_never
 
 from visavis_server.connections import Connections
 from visavis_server.core import frames
-from visavis_server.core.effects import Close, Effect, Ping, Rebind, Report, Send
+from visavis_server.core.buckets import Cause
+from visavis_server.core.effects import Audit, Close, Effect, Ping, Rebind, Report, Send
 from visavis_server.core.hub import Hub
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
 from visavis_shared.messages import Endpoint, RelayOffer, WelcomePayload
 
 logger = logging.getLogger(__name__)
+audit = logging.getLogger("visavis_server.audit")
+"""Who has governed what: one line each."""
 
 TRY_AGAIN_LATER: Final = 1013
 """Close code for a client that does not read what it is sent (registered with IANA)."""
@@ -60,6 +63,7 @@ class Switchboard(Connections):
         self._shown: Callable[[str], str] = _Pseudonyms() if hash_addresses else str
         self._open: dict[str, Outbox] = {}
         """The connections that the hub knows, by peer_id."""
+        self._logged_refusals: Counter[Cause] = Counter()
         self._effects: deque[Effect] = deque()
         self._performing = False
         self._sweep_handle = self._loop.call_later(cleanup_interval, self._sweep)
@@ -92,13 +96,13 @@ class Switchboard(Connections):
         outbox = self._open[peer_id] = Outbox(peer_id, transport, self._loop)
         logger.info("%s connected from %s", peer_id, self._shown(address) if address else "an unknown address")
         self._put(outbox, preamble)
-        self._perform(effects)
+        self.perform(effects)
         return outbox
 
     def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
         """Handle one message; ignored from a connection that is being closed."""
         if outbox.open:
-            self._perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
+            self.perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
 
     def _new_relay_offer(self) -> RelayOffer | None:
         if self._relay_offer is None:
@@ -121,7 +125,7 @@ class Switchboard(Connections):
         if self._open.get(outbox.peer_id) is outbox:
             del self._open[outbox.peer_id]
             now = self._loop.time()
-            self._perform(self.hub.disconnect(outbox.peer_id, now, now_ms(), leaving=outbox.left))
+            self.perform(self.hub.disconnect(outbox.peer_id, now, now_ms(), leaving=outbox.left))
 
     async def drain(self, longest: float) -> None:
         """Tell those who resume to reconnect, and close their connections one by one, spread over `longest` seconds.
@@ -133,7 +137,7 @@ class Switchboard(Connections):
         span = min(longest, len(resuming) / DRAIN_RATE)
         delays = {outbox.peer_id: random.uniform(0, span) for outbox in resuming}
         now = now_ms()
-        self._perform(self.hub.drain({peer_id: round(delay * 1000) for peer_id, delay in delays.items()}, now))
+        self.perform(self.hub.drain({peer_id: round(delay * 1000) for peer_id, delay in delays.items()}, now))
         for outbox in resuming:
             self._loop.call_later(delays[outbox.peer_id], self._let_go, outbox)
         if resuming:
@@ -154,7 +158,7 @@ class Switchboard(Connections):
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
-    def _perform(self, effects: list[Effect]) -> None:
+    def perform(self, effects: list[Effect]) -> None:
         """Perform effects in order; those that arise on the way queue up behind."""
         self._effects.extend(effects)
         if self._performing:
@@ -178,6 +182,8 @@ class Switchboard(Connections):
                 outbox = self._open.get(peer_id)
                 if outbox is not None:
                     self.retire(outbox, frames.close_frame(code, reason))
+            case Audit(actor=actor, action=action, room_id=room_id, details=details):
+                audit.info("%s: %s %r %s", actor, action, ids.printable(room_id), ids.printable(details))
             case Rebind(fresh_id=fresh_id, peer_id=peer_id, code=code, reason=reason):
                 self._rebind(fresh_id, peer_id, frames.close_frame(code, reason))
             case Report(peer_id=peer_id, error=error):
@@ -209,7 +215,16 @@ class Switchboard(Connections):
 
     def _sweep(self) -> None:
         self._sweep_handle = self._loop.call_later(self._cleanup_interval, self._sweep)
-        self._perform(self.hub.handle_timer(self._loop.time(), now_ms()))
+        self.perform(self.hub.handle_timer(self._loop.time(), now_ms()))
+        self._log_refusals()
+
+    def _log_refusals(self) -> None:
+        """Write one line for each cause that has turned anything away since the last sweep."""
+        for cause, count in self.hub.buckets.refusals.items():
+            new = count - self._logged_refusals[cause]
+            if new:
+                logger.warning("refused %d times since the last sweep: %s", new, cause)
+                self._logged_refusals[cause] = count
 
 
 class _Pseudonyms:

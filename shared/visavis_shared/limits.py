@@ -17,6 +17,12 @@ REQUEST_ID_LENGTH: Final = 128
 TOKEN_LENGTH: Final = 4096
 """Characters of a token that a client shows: a JSON Web Token has about 500, a resume token stays below 900."""
 
+PASSWORD_LENGTH: Final = 128
+"""Characters of a room's password."""
+
+ROOM_TTL_MAX: Final = 30 * 86_400
+"""Seconds for which a room may be told to last: a month."""
+
 SESSION_ID_LENGTH: Final = 128
 """Characters of a session_id: the seed's example uses a UUID (36)."""
 

@@ -28,12 +28,15 @@ class MessageType(StrEnum):
     CANDIDATE = "CANDIDATE"
     KEEP_ALIVE = "KEEP_ALIVE"
     RESUME = "RESUME"
+    ROOM = "ROOM"
+    KICK = "KICK"
     PEER_JOINED = "PEER_JOINED"
     PEER_LEFT = "PEER_LEFT"
     PEER_LIST = "PEER_LIST"
     ERROR = "ERROR"
     ACK = "ACK"
     GOAWAY = "GOAWAY"
+    NOTICE = "NOTICE"
 
 
 def _single_line(text: str) -> str:
@@ -93,8 +96,48 @@ class SelfDescription(Model):
 Token = Annotated[str, Field(max_length=limits.TOKEN_LENGTH)]
 
 
+class RoomTerms(Model):
+    """The rules of a room; absent ones stay as they are."""
+
+    capacity: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Peers at most; 0 is the server's limit."""
+    password: Annotated[str, Field(max_length=limits.PASSWORD_LENGTH)] | None = None
+    """To a server: empty removes it. From a server: present and empty where there is one."""
+    locked: bool | None = None
+    """Whether nobody may join any more."""
+    ttl: Annotated[float, Field(ge=0, le=limits.ROOM_TTL_MAX, strict=False)] | None = None
+    """Seconds until the room is closed; 0 to a server: never."""
+
+
+Reason = Annotated[str, Field(max_length=200), AfterValidator(_single_line)]
+
+
+class KickPayload(Model):
+    """KICK."""
+
+    ban: bool = False
+    """Whether the peer may not come back."""
+    reason: Reason | None = None
+
+
+class ExpelledPayload(Model):
+    """PEER_LEFT to the one who was put out of the room."""
+
+    reason: Reason
+
+
+class NoticePayload(Model):
+    """NOTICE."""
+
+    message: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_single_line)]
+
+
 class JoinPayload(SelfDescription):
     """JOIN."""
+
+    password: Annotated[str, Field(max_length=limits.PASSWORD_LENGTH)] | None = None
+    create: RoomTerms | None = None
+    """Makes a room with these rules that belongs to the sender; refused where the room exists."""
 
     token: Token | None = None
     """What allows the join, where the server asks for it and the connection itself has shown none."""
@@ -270,6 +313,12 @@ class ServerLimits(Model):
     """Peers per room; 0 is unlimited."""
     stale_timeout: float
     """Seconds without any traffic after which the server closes a connection."""
+    message_rate: float = 0.0
+    """Messages per second that a client may send in the long run, ten seconds' worth at once; 0 is unlimited."""
+    pair_rate: float = 0.0
+    """OFFER, ANSWER and CANDIDATE per second that it may send to one other, likewise."""
+    join_timeout: float = 0.0
+    """Seconds in which it has to join a room; 0 for no limit."""
 
 
 class RelayOffer(Model):
@@ -362,8 +411,22 @@ class Resume(_ClientMessage):
     payload: ResumePayload
 
 
+class GovernRoom(_ClientMessage):
+    """Change the rules of the current room; of its owner, or with a token that says so."""
+
+    type: Literal["ROOM"] = "ROOM"
+    payload: RoomTerms
+
+
 class _Directed(_ClientMessage):
     target_id: PeerId
+
+
+class Kick(_Directed):
+    """Put a member out of the current room; of its owner, or with a token that says so."""
+
+    type: Literal["KICK"] = "KICK"
+    payload: KickPayload | None = None
 
 
 class Offer(_Directed):
@@ -404,6 +467,8 @@ class PeerLeft(_Message):
     type: Literal["PEER_LEFT"] = "PEER_LEFT"
     peer_id: PeerId
     room_id: RoomId
+    payload: ExpelledPayload | None = None
+    """Only to the peer itself, when it was put out."""
     seq: int | None = None
 
 
@@ -450,12 +515,30 @@ class GoAway(_Message):
     payload: GoAwayPayload
 
 
+class Notice(_Message):
+    """Something the operator wants everybody to know."""
+
+    type: Literal["NOTICE"] = "NOTICE"
+    payload: NoticePayload
+
+
 ClientMessage = Annotated[
-    Join | Leave | Discover | KeepAlive | Resume | Offer | Answer | CandidateMessage, Field(discriminator="type")
+    Join | Leave | Discover | KeepAlive | Resume | GovernRoom | Kick | Offer | Answer | CandidateMessage,
+    Field(discriminator="type"),
 ]
 """What a client sends."""
 ServerMessage = Annotated[
-    PeerJoined | PeerLeft | PeerList | Ack | ErrorMessage | ResumeRefresh | GoAway | Offer | Answer | CandidateMessage,
+    PeerJoined
+    | PeerLeft
+    | PeerList
+    | Ack
+    | ErrorMessage
+    | ResumeRefresh
+    | GoAway
+    | Notice
+    | Offer
+    | Answer
+    | CandidateMessage,
     Field(discriminator="type"),
 ]
 """What a client receives."""

@@ -296,9 +296,13 @@ def test_network_changes_on_either_side_end_on_one_session(
 ) -> None:
     world = World(delays, set())
     world.join("a", 0.1)
-    for name, when in changes:
+
+    def change(name: str) -> None:
         host = world.hosts[name]
-        world.at(when, lambda host=host: world.perform(host, host.mesh.on_network_changed(world.now)))
+        world.perform(host, host.mesh.on_network_changed(world.now))
+
+    for name, when in changes:
+        world.at(when, partial(change, name))
     world.run()
     assert world.agreed
 

@@ -66,7 +66,7 @@ class End:
     relay: Wire
     up: asyncio.Event = field(default_factory=asyncio.Event)
     downs: list[AgentError] = field(default_factory=list)
-    moves: list[str | None] = field(default_factory=list)
+    moves: list[str] = field(default_factory=list)
 
 
 DIRECT = PathInfo(path="direct", kind="host-host", local="a", remote="b", rtt_ms=None)
@@ -86,7 +86,7 @@ def make_end(
     end: End
     callbacks = LinkCallbacks(
         up=lambda: end.up.set(),
-        path_changed=lambda: end.moves.append(end.link.path.path if end.link.path else None),
+        path_changed=lambda: end.moves.append(end.link.path.path),
         down=lambda error: end.downs.append(error),
         relay=relay.send_datagrams,
     )
@@ -102,7 +102,7 @@ class Pair:
         *,
         direct: tuple[Wire, Wire] | None = None,
         relay: tuple[Wire, Wire] | None = None,
-        **told_b: str,
+        told_b: dict[str, str] | None = None,
     ) -> None:
         """`told_b` are members of the introduction that the answerer was told otherwise."""
         self.identities = Identity(), Identity()
@@ -110,7 +110,7 @@ class Pair:
         direct = direct or (Wire("direct"), Wire("direct"))
         relay = relay or (Wire("relay"), Wire("relay"))
         self.a = make_end(self.identities[0], introduction, is_offerer=True, direct=direct[0], relay=relay[0])
-        told = replace(introduction, **told_b)
+        told = replace(introduction, **(told_b or {}))
         self.b = make_end(self.identities[1], told, is_offerer=False, direct=direct[1], relay=relay[1])
         for wire in (direct[0], relay[0]):
             wire.to = self.b.link

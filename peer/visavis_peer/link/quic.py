@@ -146,6 +146,11 @@ class _Engine(QuicConnection):
         return 0 if self._core is None else self._core.bytes_in_flight
 
     @property
+    def rtt(self) -> float:
+        """Seconds of a smoothed round trip, 0 before the first."""
+        return (0.0 if self._core is None else self._core.smoothed_rtt) or 0.0
+
+    @property
     def probes(self) -> int:
         """Probe timeouts in a row."""
         return 0 if self._core is None else self._core.pto_count
@@ -236,6 +241,11 @@ class SecureConnection:
     def answer_due(self) -> bool:
         """Whether something has been sent that the peer has to acknowledge, and has not yet."""
         return self._quic is not None and self._quic.in_flight > 0
+
+    @property
+    def rtt(self) -> float:
+        """The smoothed round trip in seconds, 0 before it is measured (RFC 9002 section 5)."""
+        return 0.0 if self._quic is None else self._quic.rtt
 
     @property
     def probes(self) -> int:

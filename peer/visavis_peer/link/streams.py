@@ -498,8 +498,8 @@ class StreamTable:
         self._wake()
 
     def _is_new(self, stream_id: int) -> bool:
-        """Whether the peer has just opened a stream, and not one that is over."""
-        if self._is_own(stream_id):
+        """Whether the peer has just opened a stream of both directions, and not one that is over."""
+        if stream_id % STREAM_STEP != self._next_of_peer % STREAM_STEP:
             return False
         if stream_id < self._next_of_peer:
             was_missing = stream_id in self._missing

@@ -48,4 +48,14 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     error: Exception
 
 
-Effect = Send | Ping | Close | Rebind | Report
+class Audit(msgspec.Struct, frozen=True, gc=False):
+    """Write a line into the audit log: somebody has governed a room or the server."""
+
+    actor: str
+    """A peer_id, or `admin`."""
+    action: str
+    room_id: str
+    details: str
+
+
+Effect = Audit | Send | Ping | Close | Rebind | Report

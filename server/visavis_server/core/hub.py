@@ -19,15 +19,17 @@ from typing import Final
 from visavis_server.core import replies
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Buckets, Cause, counted_source
-from visavis_server.core.directory import Directory, Draining, ServerFull, TooManyConnections
-from visavis_server.core.effects import Effect, Ping, Rebind, Report, Send
-from visavis_server.core.mailbox import Kind, Letter
+from visavis_server.core.directory import Draining, ServerFull, TooManyConnections
+from visavis_server.core.effects import Effect, Ping, Report, Send
+from visavis_server.core.governance import Charter, WrongSecret, identity_of
+from visavis_server.core.governing import Governing
+from visavis_server.core.grants import Grants
 from visavis_server.core.rate import RateLimiter
 from visavis_server.core.relay import Relay
+from visavis_server.core.resuming import Resuming
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
 from visavis_server.core.rules import Exposure, Rules
-from visavis_server.core.tickets import Ticket, TicketRefused
 from visavis_server.core.turn import TurnService
 from visavis_shared import limits
 from visavis_shared.envelope import Envelope, NotUtf8, check_opaque_payload, decode_envelope, request_id_of
@@ -35,7 +37,6 @@ from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import (
     JoinPayload,
     MessageType,
-    ResumePayload,
     WelcomePayload,
     check_room_id,
     decode_payload,
@@ -46,8 +47,6 @@ INVALID_TEXT: Final = 1007
 UNRESPONSIVE: Final = 1011
 """Close code for a peer that was silent for the stale timeout; as other servers do on a missing pong."""
 
-REPLACED: Final = 4009
-"""Close code for a connection whose peer has resumed on another one: no reason to reconnect."""
 NO_JOIN: Final = 4008
 """Close code for a client that joins no room."""
 TOO_MANY: Final = 4029
@@ -60,7 +59,7 @@ FAILURE_CAPACITY: Final = 10_000
 """Addresses with failures that are remembered."""
 
 
-class Hub(Directory):
+class Hub(Governing, Resuming):
     """One signaling server: what each message does.
 
     `now` is in seconds on a monotonic clock, `now_ms` in milliseconds since the epoch.
@@ -89,6 +88,8 @@ class Hub(Directory):
             MessageType.CANDIDATE: self._on_directed,
             MessageType.KEEP_ALIVE: self._on_keep_alive,
             MessageType.RESUME: self._on_resume,
+            MessageType.ROOM: self._on_room,
+            MessageType.KICK: self._on_kick,
         }
 
     def connect(
@@ -147,8 +148,7 @@ class Hub(Directory):
             self._on_excess(peer, excess.cause, data, now, now_ms)
         except WrongSecret as error:
             self._refuse(peer, error, now_ms, request_id)
-            self.buckets.refusals[Cause.WRONG_TOKEN] += 1
-            if not self._failures.allow(peer.source, now):
+            if not self.allow_failure(peer.source, now):
                 self._drop(peer, TOO_MANY, "too many wrong tokens", now, now_ms)
         except RemoteProtocolError as error:
             self._refuse(peer, error, now_ms, request_id or request_id_of(data))
@@ -165,6 +165,11 @@ class Hub(Directory):
         elif self.buckets.is_told(peer.bucket, now):
             error = RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many messages", f"limit: {cause}")
             self._refuse(peer, error, now_ms, request_id_of(data))
+
+    def allow_failure(self, source: str, now: float) -> bool:
+        """Note that a wrong token or password came from a source; False when these are too many."""
+        self.buckets.refusals[Cause.WRONG_TOKEN] += 1
+        return self._failures.allow(source, now)
 
     def touch(self, peer_id: str, now: float) -> None:
         """Note that a registered peer sent a control frame: it lives."""
@@ -228,6 +233,9 @@ class Hub(Directory):
             self._effects.append(Ping(tuple(peer.peer_id for peer in due)))
         if self.resumption is not None:
             self._sweep_resumption(self.resumption, now, now_ms)
+        for room in [each for each in self.rooms.values() if each.charter is not None]:
+            if room.charter is not None and room.charter.closes_at is not None and now >= room.charter.closes_at:
+                self._close_room(room, "the time of the room is over", now, now_ms)
         for room in list(self._empty.values()):
             if now - room.empty_at < self.rules.empty_room_ttl:
                 break
@@ -243,11 +251,15 @@ class Hub(Directory):
         payload = _join_payload(envelope.payload_bytes)
         if peer.room is not None and peer.room.room_id == room_id:
             raise RemoteProtocolError(ErrorCode.ALREADY_IN_ROOM, "already in this room", f"room_id: {room_id}")
-        self._authorize(peer, room_id, payload, now_ms)
+        grants = self._authorize(peer, room_id, payload, now_ms)
         room = self._room_with_space(room_id, now, now_ms)
+        if payload.create is not None:
+            room.charter = Charter(peer.peer_id)
+            room.charter.change(payload.create, now)
         if peer.room is not None:
             self._leave(peer, now, now_ms)
         # nothing below can fail: the move is complete or has not begun
+        peer.grants = grants
         peer.display_name = payload.display_name or peer.display_name
         peer.endpoint = payload.endpoint or peer.endpoint
         self._enter(peer, room, now_ms)
@@ -303,77 +315,12 @@ class Hub(Directory):
     def _on_keep_alive(self, peer: Peer, envelope: Envelope, _now: float, now_ms: int) -> None:
         self._send(peer, replies.alive(peer.peer_id, now_ms, envelope.request_id))
 
-    def _on_resume(self, fresh: Peer, envelope: Envelope, now: float, now_ms: int) -> None:
-        payload = decode_payload(ResumePayload, envelope.payload_bytes)
-        if fresh.room is not None or fresh.counter:
-            raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "RESUME comes before any JOIN", "type")
-        try:
-            if self.resumption is None:
-                raise TicketRefused("this server keeps nobody")
-            ticket = self.resumption.check(payload.token, self.peers, now_ms)
-        except TicketRefused as refusal:
-            raise WrongSecret(ErrorCode.UNAUTHORIZED, "cannot resume", str(refusal)) from None
-        peer = self.peers.get(ticket.peer_id)
-        if peer is fresh:
-            raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "the token is this connection's own", "payload.token")
-        room = self._room_with_space(ticket.room_id, now, now_ms) if peer is None and ticket.room_id else None
-        # nothing below can fail
-        del self.peers[fresh.peer_id]
-        self._effects.append(Rebind(fresh.peer_id, ticket.peer_id, REPLACED, "resumed on another connection"))
-        if self.relay is not None:
-            self.relay.take_over(ticket.peer_id, fresh.peer_id, now)
-        if peer is None:
-            peer = self.peers[ticket.peer_id] = Peer(ticket.peer_id, now)
-        elif peer.away_since is None:
-            self._uncount(peer)
-        peer.source, peer.bucket = fresh.source, fresh.bucket
-        peer.token = fresh.token or peer.token
-        peer.last_seen_at = peer.pinged_at = now
-        peer.display_name = payload.display_name or peer.display_name
-        peer.endpoint = payload.endpoint or peer.endpoint
-        self._continue(self.resumption, peer, ticket, room, payload.received, envelope.request_id, now, now_ms)
-
-    def _continue(
-        self,
-        resumption: Resumption,
-        peer: Peer,
-        ticket: Ticket,
-        room: Room | None,
-        received: int,
-        request_id: str | None,
-        now: float,
-        now_ms: int,
-    ) -> None:
-        """Give a resumed peer what it has missed; `room` is to be entered anew, the server having lost all else."""
-        resumption.use(peer, ticket, now)
-        missed: list[Letter] = []
-        gap = peer.mailbox is None
-        if peer.mailbox is not None:
-            missed, gap = peer.mailbox.resume(received)
-        if room is not None:
-            self._enter(peer, room, now_ms)
-        elif peer.room is not None:
-            peer.describe(peer.joined_at)
-        seq = 0
-        if peer.room is not None:
-            seq = peer.room.seq - (0 if gap else sum(letter.kind is Kind.EVENT for letter in missed))
-        offer = resumption.offer(peer, now_ms)
-        ack = replies.resumed(peer, offer, gap=gap, seq=seq, now_ms=now_ms, request_id=request_id)
-        self._effects.append(Send((peer.peer_id,), ack))
-        self._effects.extend(Send((peer.peer_id,), letter.data) for letter in missed)
-        # its pong shows that the new token has arrived
-        self._effects.append(Ping((peer.peer_id,)))
-        if room is not None:
-            self._tell(room, room.others(peer), replies.peer_joined(peer, room, now_ms))
-        if peer.mailbox is None:
-            self._keep_from_now_on(resumption, peer, now)
-
     def _ice_servers(self, peer: Peer, now_ms: int) -> bytes:
         """Return the TURN servers for a member, as JSON; empty where there are none."""
         return b"" if self.turn is None else self.turn.ice_servers(peer.peer_id, now_ms)
 
-    def _authorize(self, peer: Peer, room_id: str, payload: JoinPayload, now_ms: int) -> None:
-        """Check that a peer may join a room.
+    def _authorize(self, peer: Peer, room_id: str, payload: JoinPayload, now_ms: int) -> Grants:
+        """Check that a peer may join a room, and return what else it may.
 
         Raises RemoteProtocolError (UNAUTHORIZED).
         """
@@ -385,6 +332,13 @@ class Hub(Directory):
         if room_id not in self.rooms and not grants.create:
             reason = "the room does not exist, and the token does not allow to create it"
             raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot join this room", reason)
+        room = self.rooms.get(room_id)
+        if room is not None and payload.create is not None:
+            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot create this room", "it exists already")
+        if room is not None and room.charter is not None and not grants.admin:
+            identity = identity_of(peer.peer_id, peer.source, grants.subject)
+            room.charter.admit(identity, peer.peer_id, payload.password)
+        return grants
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -396,6 +350,8 @@ class Hub(Directory):
         room = self.rooms.get(room_id)
         if room is None:
             raise RemoteProtocolError(ErrorCode.ROOM_NOT_FOUND, "room not found", f"room_id: {room_id}")
+        if room.charter is not None and room.charter.is_private:
+            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "only members may list this room", f"room_id: {room_id}")
         return room
 
     def _drop_idlers(self, connected: list[Peer], now: float, now_ms: int) -> None:
@@ -405,10 +361,6 @@ class Hub(Directory):
             if late and peer.peer_id in self.peers:
                 self.buckets.refusals[Cause.NO_JOIN] += 1
                 self._drop(peer, NO_JOIN, f"no JOIN for {self.rules.join_timeout:g} s", now, now_ms)
-
-
-class WrongSecret(RemoteProtocolError):
-    """A token or password that is not accepted: each one counts against who shows it."""
 
 
 class _Excess(Exception):

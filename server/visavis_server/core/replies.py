@@ -9,7 +9,15 @@ from __future__ import annotations
 from visavis_server.core.rooms import Peer, Room
 from visavis_shared.envelope import encode_text
 from visavis_shared.errors import ErrorCode
-from visavis_shared.messages import ErrorPayload, ResumeOffer, WelcomePayload, encode
+from visavis_shared.messages import (
+    ErrorPayload,
+    ExpelledPayload,
+    NoticePayload,
+    ResumeOffer,
+    RoomTerms,
+    WelcomePayload,
+    encode,
+)
 
 
 def welcome(peer_id: str, payload: WelcomePayload, now_ms: int) -> bytes:
@@ -91,6 +99,33 @@ def peer_left(peer_id: str, room: Room, now_ms: int) -> bytes:
         now_ms,
         room.seq,
     )
+
+
+def expelled(peer_id: str, room: Room, reason: str, now_ms: int) -> bytes:
+    """Return the announcement to a peer that it was put out of its room."""
+    return b'{"type":"PEER_LEFT","peer_id":"%b","room_id":%b,"payload":%b,"timestamp":%d,"seq":%d}' % (
+        peer_id.encode(),
+        encode_text(room.room_id),
+        encode(ExpelledPayload(reason=reason)),
+        now_ms,
+        room.seq,
+    )
+
+
+def governed(peer_id: str, room: Room, terms: RoomTerms, now_ms: int, request_id: str | None) -> bytes:
+    """Return the ACK of ROOM and KICK: the rules as they are now."""
+    return b'{"type":"ACK","peer_id":"%b","room_id":%b,"payload":{"room":%b},"timestamp":%d%b}' % (
+        peer_id.encode(),
+        encode_text(room.room_id),
+        encode(terms),
+        now_ms,
+        _request_id(request_id),
+    )
+
+
+def notice(message: str, now_ms: int) -> bytes:
+    """Return what the operator wants everybody to know."""
+    return b'{"type":"NOTICE","payload":%b,"timestamp":%d}' % (encode(NoticePayload(message=message)), now_ms)
 
 
 def forwarded(kind: str, source: str, target: str, payload: bytes, now_ms: int, request_id: str | None) -> bytes:

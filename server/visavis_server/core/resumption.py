@@ -89,6 +89,11 @@ class Resumption:
         """A pong has come: the client has its current token, and the one before is used up."""
         peer.first_accepted = peer.counter
 
+    def revoke(self, peer: Peer) -> None:
+        """Accept no token any more that this peer has now."""
+        peer.counter += 1
+        peer.first_accepted = peer.counter
+
     def park(self, peer: Peer, now: float) -> Peer | None:
         """Keep a peer whose connection is lost; returns another one that has to make way for it."""
         assert peer.mailbox is not None
@@ -106,13 +111,12 @@ class Resumption:
             late.append(peer)
         return late
 
-    def forget(self, peer: Peer, now_ms: int, *, revoke: bool = False) -> None:
-        """Note that a peer is gone: tokens that it has used stay used, and with `revoke` none is accepted any more."""
+    def forget(self, peer: Peer, now_ms: int) -> None:
+        """Note that a peer is gone: tokens that it has used stay used."""
         self.away.pop(peer.peer_id, None)
         self.disable(peer)
-        if peer.counter or revoke:
-            first_accepted = peer.counter + 1 if revoke else peer.first_accepted
-            self._gone[peer.peer_id] = (first_accepted, now_ms + round(TICKET_LIFETIME * 1000))
+        if peer.counter:
+            self._gone[peer.peer_id] = (peer.first_accepted, now_ms + round(TICKET_LIFETIME * 1000))
             if len(self._gone) > self._away_limit:
                 self._gone.popitem(last=False)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from visavis_server.core.buckets import Bucket
+from visavis_server.core.governance import Charter, identity_of
+from visavis_server.core.grants import Grants
 from visavis_server.core.mailbox import Mailbox
 from visavis_shared.messages import Endpoint, PeerInfo, encode
 
@@ -18,6 +20,7 @@ class Peer:
         "display_name",
         "endpoint",
         "first_accepted",
+        "grants",
         "info",
         "joined_at",
         "last_seen_at",
@@ -55,6 +58,8 @@ class Peer:
         """When it joined its room, in milliseconds since the epoch."""
         self.counter = 0
         """Of its current resume token."""
+        self.grants = Grants(())
+        """Those with which it joined its room."""
         self.first_accepted = 0
         """The lowest counter that a resume token of this peer may have."""
         self.refresh_at = now
@@ -67,6 +72,11 @@ class Peer:
             PeerInfo(peer_id=self.peer_id, display_name=self.display_name, endpoint=self.endpoint, joined_at=joined_at)
         )
 
+    @property
+    def identity(self) -> str:
+        """What a ban holds on to."""
+        return identity_of(self.peer_id, self.source, self.grants.subject)
+
     def __repr__(self) -> str:
         return f"<Peer {self.peer_id} in {self.room!r}>"
 
@@ -74,13 +84,15 @@ class Peer:
 class Room:
     """A room and its members in the order in which they joined."""
 
-    __slots__ = ("created_at", "empty_at", "kept", "members", "room_id", "seq")
+    __slots__ = ("charter", "created_at", "empty_at", "kept", "members", "room_id", "seq")
 
     def __init__(self, room_id: str, created_at: int, now: float) -> None:
         """`created_at` in milliseconds since the epoch, `now` in seconds on the loop's clock."""
         self.room_id = room_id
         self.created_at = created_at
         self.members: dict[str, Peer] = {}
+        self.charter: Charter | None = None
+        """Its rules, if it belongs to somebody."""
         self.kept: dict[str, Mailbox] = {}
         """The mailboxes of the members that may be away."""
         self.seq = 0

@@ -72,6 +72,9 @@ async def test_the_welcome_tells_what_a_client_needs_to_know() -> None:
             "display_name_length": 64,
             "room_capacity": 7,
             "stale_timeout": 60,
+            "message_rate": 100,
+            "pair_rate": 30,
+            "join_timeout": 0,
         }
         assert [(entry.host, entry.port) for entry in welcome.stun] == [(None, port) for port in server.stun_ports]
 

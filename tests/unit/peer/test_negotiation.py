@@ -303,7 +303,7 @@ def test_the_peer_is_introduced_with_what_it_said_before_anything_else_is_done_w
 
 @pytest.mark.parametrize("missing", ["fingerprint", "nonce"])
 def test_a_peer_that_cannot_prove_itself_is_refused_by_either_side(missing: str) -> None:
-    (refusal,) = negotiation().receive_offer(offer(**{missing: None}), 0.0)
+    (refusal,) = negotiation().receive_offer(offer("theirs", **{missing: None}), 0.0)
     assert refusal == SendRefusal("theirs", "bb", "the OFFER carries no certificate fingerprint")
     report = offering().receive_answer(answer("s0", **{missing: None}), 0.1)[-1]
     assert isinstance(report, ReportFailure)
@@ -344,7 +344,7 @@ def test_a_path_that_answers_again_lets_an_attempt_under_way_end_by_itself() -> 
     machine.on_session_suspended("s0", 9.0)
     machine.handle_timer(9.0)
     machine.on_session_resumed("s0")
-    assert isinstance(machine.state, Offering)
+    assert machine.next_timer() == 9.0 + ANSWER_TIMEOUT
     assert machine.handle_timer(9.0 + ANSWER_TIMEOUT) == [DropSession("s1")]
     assert machine.state == Idle(None)
 
@@ -370,7 +370,10 @@ def test_a_failed_attempt_beside_a_path_that_ceased_to_answer_is_reported_and_re
     machine.on_session_suspended("s0", 9.0)
     machine.handle_timer(9.0)
     effects = machine.handle_timer(9.0 + ANSWER_TIMEOUT)
-    assert effects == [DropSession("s1"), ReportFailure("bb", "no_answer", "the peer did not answer the OFFER", None, 5)]
+    assert effects == [
+        DropSession("s1"),
+        ReportFailure("bb", "no_answer", "the peer did not answer the OFFER", None, 5),
+    ]
     assert machine.next_timer() == 9.0 + ANSWER_TIMEOUT + 5.0
     assert machine.up == "s0"
 

@@ -60,7 +60,10 @@ SENTENCES: list[tuple[Event, str]] = [
     (LinkUp("bb", "bob", PATH, 41.6), "link to bob (bb) up in 42 ms: direct srflx-prflx"),
     (LinkUp("bb", "bob", PATH, 1.0, authenticated=True), "link to bob (bb) up in 1 ms: direct"),
     (PathChanged("bb", None, PATH, 1.0), "link to bb moved after 1 ms to: direct srflx-prflx"),
-    (PathChanged("bb", None, RELAY, 1.0), "link to bb uses: relay server, by example.net:443 (\\x1b[2Jeve), unauthenticated"),
+    (
+        PathChanged("bb", None, RELAY, 1.0),
+        "link to bb uses: relay server, by example.net:443 (\\x1b[2Jeve), unauthenticated",
+    ),
     (LinkDown("bb", None, EVIL), "link to bb down: \\x1b[2Jeve"),
     (Failure("no_path", "no path: because", "bb", EVIL), "\\x1b[2Jeve (bb): no path: because"),
     (Failure("signaling_lost", "gone"), "gone"),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import time
+import tomllib
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from visavis_server.core.auth import Authorizer
+from visavis_server.keys import read_keys
 from visavis_server.outbox import OUTBOX_COUNT, OUTBOX_SIZE
 from visavis_server.settings import Settings
 from visavis_shared import limits
@@ -15,6 +20,9 @@ from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import MessageType, decode_client_message, decode_server_message
 
 TEXT: Final = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
+OPERATIONS: Final = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+NO_SETTINGS: Final = frozenset({"config"})
+"""Options that are no settings."""
 TRANSCRIPT: Final = re.findall(r"^[A-Z]([<>]) (.*)$", TEXT, re.MULTILINE)
 
 
@@ -34,9 +42,21 @@ def test_every_type_and_code_stands_in_it() -> None:
         assert f"`{name}`" in TEXT, name
 
 
-@pytest.mark.parametrize("option", sorted(set(re.findall(r"`--([a-z-]+)", TEXT))))
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`--([a-z-]+)", TEXT + OPERATIONS)) - NO_SETTINGS))
 def test_its_options_exist(option: str) -> None:
     assert option.replace("-", "_") in Settings.model_fields
+
+
+def test_its_way_to_a_room_token_works(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", OPERATIONS, re.DOTALL)
+    printed = subprocess.run(["sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    authorizer = Authorizer(read_keys(tmp_path / "room-secrets"))
+    assert authorizer.grants(printed.strip(), "my-room", time.time_ns() // 1_000_000).create
+
+
+def test_its_example_of_a_configuration_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", OPERATIONS, re.DOTALL)
+    Settings.model_validate(tomllib.loads(example))
 
 
 def test_its_numbers_are_the_codes() -> None:

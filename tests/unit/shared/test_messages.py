@@ -211,6 +211,8 @@ def test_each_end_knows_the_types_it_receives() -> None:
         "DISCOVER": 0,
         "KEEP_ALIVE": 0,
         "RESUME": 2,
+        "ROOM": 0,
+        "KICK": 2,
         "OFFER": 2,
         "ANSWER": 2,
         "CANDIDATE": 2,
@@ -222,6 +224,7 @@ def test_each_end_knows_the_types_it_receives() -> None:
         "ERROR",
         "ACK",
         "GOAWAY",
+        "NOTICE",
     }
     with pytest.raises(RemoteProtocolError):
         decode_client_message(encode(PeerLeft(peer_id="x", room_id="r")))

@@ -1,0 +1,125 @@
+"""The operator's API without HTTP: requests for paths below `/api/admin/`, JSON in and out.
+
+GET  rooms                                        every room with its members and rules
+POST kick       {"room_id", "peer_id", "ban", "reason"}
+POST close      {"room_id", "reason"}
+POST broadcast  {"message"}
+POST drain      {}                                as SIGTERM does
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from visavis_server.core.auth import TokenRefused
+from visavis_server.core.effects import Audit, Effect
+from visavis_server.core.governing import ADMIN
+from visavis_server.core.hub import Hub
+from visavis_shared.messages import KickPayload, NoticePayload, Reason, RoomId
+
+BODY_SIZE: Final = 4096
+"""Bytes of a request's body at most."""
+COMMANDS: Final = {"rooms": "GET", "kick": "POST", "close": "POST", "broadcast": "POST", "drain": "POST"}
+"""The method of each command."""
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class AdminRefused(Exception):
+    """A request of the admin API is refused."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Kick(KickPayload):
+    room_id: RoomId
+    peer_id: Annotated[str, Field(max_length=128)]
+
+
+class _Close(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    room_id: RoomId
+    reason: Reason = "closed by the operator"
+
+
+class Admin:
+    """Answers the operator's requests; every command is audited."""
+
+    def __init__(self, hub: Hub, tokens: Sequence[str], stop: Callable[[], None]) -> None:
+        """`tokens` are accepted besides JSON Web Tokens with the grant `admin`; `stop` begins the drain."""
+        self._hub = hub
+        self._tokens = [token.encode() for token in tokens]
+        self._stop = stop
+
+    def authorize(self, token: str, source: str, now: float, now_ms: int) -> None:
+        """Check a bearer token; `source` is what failures are counted under.
+
+        Raises AdminRefused: 401, or 429 after too many failures.
+        """
+        shown = token.encode(errors="replace")
+        if any(hmac.compare_digest(shown, each) for each in self._tokens):
+            return
+        reason = "the admin API asks for a token"
+        try:
+            if token and not self._hub.authorizer.is_open and self._hub.authorizer.identify(token, now_ms).admin:
+                return
+            reason = "the token does not allow this" if token else reason
+        except TokenRefused as refused:
+            reason = str(refused)
+        if token and not self._hub.allow_failure(source, now):
+            raise AdminRefused(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens")
+        raise AdminRefused(HTTPStatus.UNAUTHORIZED, reason)
+
+    def perform(self, command: str, body: bytes, now: float, now_ms: int) -> tuple[bytes, list[Effect]]:
+        """Return the answer to a command of COMMANDS (one line of JSON), and what is to be done.
+
+        Raises AdminRefused.
+        """
+        effects: list[Effect] | None = []
+        match command:
+            case "rooms":
+                return self._rooms(now), []
+            case "kick":
+                kick = _read(_Kick, body)
+                effects = self._hub.kick(kick.room_id, kick.peer_id, kick, now, now_ms)
+            case "close":
+                close = _read(_Close, body)
+                effects = self._hub.close_room(close.room_id, close.reason, now, now_ms)
+            case "broadcast":
+                effects = self._hub.broadcast(_read(NoticePayload, body).message, now_ms)
+            case "drain":
+                self._stop()
+                effects = [Audit(ADMIN, "drain", "", "")]
+        if effects is None:
+            raise AdminRefused(HTTPStatus.NOT_FOUND, "no such room or member")
+        return b'{"done":true}', effects
+
+    def _rooms(self, now: float) -> bytes:
+        listed: list[dict[str, Any]] = []
+        for room in self._hub.rooms.values():
+            rules = None if room.charter is None else room.charter.describe(now).model_dump(exclude_none=True)
+            owner = None if room.charter is None else room.charter.owner_id
+            peers = [
+                json.loads(peer.info) | {"away": peer.away_since is not None, "subject": peer.grants.subject}
+                for peer in room.members.values()
+            ]
+            listed.append({"id": room.room_id, "seq": room.seq, "owner_id": owner, "rules": rules, "peers": peers})
+        return json.dumps({"rooms": listed}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _read(model: type[_M], body: bytes) -> _M:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "body"
+        raise AdminRefused(HTTPStatus.BAD_REQUEST, f"{name}: {first['msg']}") from None

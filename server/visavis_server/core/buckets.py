@@ -1,0 +1,124 @@
+"""How much a client may say: token buckets for a connection, an address, and a sender with its target.
+
+Every rate has a burst that a busy agent does not reach. What is beyond is refused; who does not stop is closed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from enum import StrEnum
+from typing import Final
+
+from visavis_server.core.rate import RateLimiter, source_of
+
+SOURCE_CAPACITY: Final = 10_000
+"""Addresses that are remembered: as many as there may be connections."""
+PAIR_CAPACITY: Final = 50_000
+"""Pairs of sender and target that are remembered, at about 200 bytes each."""
+REFUSAL_INTERVAL: Final = 1.0
+"""Seconds between two refusals that a client is told of: a flood must not be answered by another one."""
+PATIENCE: Final = 10.0
+"""Seconds' worth of its rate that a connection may send beyond its bucket before it is closed."""
+_ROUNDING: Final = 1e-6
+"""Seconds, so that the sum of a burst's intervals is within it."""
+
+
+class Cause(StrEnum):
+    """Why something was refused, as metrics and the log name it."""
+
+    CONNECTION_RATE = "connection_rate"
+    ADDRESS_RATE = "address_rate"
+    PAIR_RATE = "pair_rate"
+    ADDRESS_CONNECTIONS = "address_connections"
+    CONNECTIONS = "connections"
+    WRONG_TOKEN = "wrong_token"  # noqa: S105 -- a name
+    NO_JOIN = "no_join"
+
+
+BURST: Final = 10.0
+"""Seconds' worth of a rate that may come at once."""
+MESSAGE_RATE: Final = 100.0
+"""Messages per second of one connection: its burst of 1,000 is that of an agent which meets 63 others at once and sends
+each an OFFER or ANSWER and some ten candidates."""
+ADDRESS_RATE: Final = 1000.0
+"""Messages per second of all connections of one address: ten agents behind one NAT that do so at the same time."""
+PAIR_RATE: Final = 30.0
+"""Directed messages per second from one sender to one target: 32 candidates and an OFFER within a second or so."""
+
+
+class Bucket:
+    """The bucket of one connection, as the instant at which it is full again."""
+
+    __slots__ = ("full_at", "patience_full_at", "told_at")
+
+    def __init__(self) -> None:
+        self.full_at = 0.0
+        self.patience_full_at = 0.0
+        self.told_at = float("-inf")
+
+
+class Buckets:
+    """All buckets of a server, and the count of what was refused."""
+
+    def __init__(
+        self, message_rate: float = MESSAGE_RATE, address_rate: float = ADDRESS_RATE, pair_rate: float = PAIR_RATE
+    ) -> None:
+        """Rates per second; 0 is unlimited."""
+        self.refusals: Counter[Cause] = Counter()
+        self._message_rate = message_rate
+        self._addresses = _limiter(address_rate, SOURCE_CAPACITY)
+        self._pairs = _limiter(pair_rate, PAIR_CAPACITY)
+
+    def admit(self, bucket: Bucket, source: str, now: float) -> Cause | None:
+        """Take a message of a connection into account; returns why it is refused, or None."""
+        rate = self._message_rate
+        if rate:
+            full_at = max(bucket.full_at, now) + 1 / rate
+            if full_at - now > BURST + _ROUNDING:
+                return self._refuse(Cause.CONNECTION_RATE)
+            bucket.full_at = full_at
+        if self._addresses is not None and source and not self._addresses.allow(source, now):
+            return self._refuse(Cause.ADDRESS_RATE)
+        return None
+
+    def admit_directed(self, sender_id: str, target_id: str, now: float) -> Cause | None:
+        """Take a directed message into account; returns why it is refused, or None."""
+        if self._pairs is not None and not self._pairs.allow(f"{sender_id}>{target_id}", now):
+            return self._refuse(Cause.PAIR_RATE)
+        return None
+
+    def is_told(self, bucket: Bucket, now: float) -> bool:
+        """Whether a refusal is to be told to the client, at most one a REFUSAL_INTERVAL."""
+        if now - bucket.told_at < REFUSAL_INTERVAL:
+            return False
+        bucket.told_at = now
+        return True
+
+    def is_patient(self, bucket: Bucket, now: float) -> bool:
+        """Take a refused message into account; False when the connection is to be closed for sending on."""
+        rate = self._message_rate
+        if not rate:
+            return True
+        bucket.patience_full_at = max(bucket.patience_full_at, now) + 1 / rate
+        return bucket.patience_full_at - now <= PATIENCE + _ROUNDING
+
+    def _refuse(self, cause: Cause) -> Cause:
+        self.refusals[cause] += 1
+        return cause
+
+
+def counted_source(ip: str) -> str:
+    """Return what an address's messages and connections are counted under: nothing (empty) for this host itself.
+
+    What comes from loopback is a program of the operator, or a proxy that has not been declared as one.
+    """
+    try:
+        address = ipaddress.ip_address(ip.partition("%")[0])
+    except ValueError:
+        return ""
+    return "" if address.is_loopback else source_of(ip)
+
+
+def _limiter(rate: float, capacity: int) -> RateLimiter | None:
+    return RateLimiter(rate, round(BURST * rate), capacity) if rate else None

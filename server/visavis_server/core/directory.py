@@ -1,0 +1,229 @@
+"""The state of a signaling server, and the steps by which it changes; `hub` says which message takes which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from http import HTTPStatus
+
+from visavis_server.core import replies
+from visavis_server.core.effects import Close, Effect, Send
+from visavis_server.core.mailbox import Kind
+from visavis_server.core.relay import Relay
+from visavis_server.core.resumption import Resumption
+from visavis_server.core.rooms import Peer, Room
+from visavis_server.core.rules import Rules
+from visavis_shared.errors import ErrorCode, RemoteProtocolError
+
+
+class ServerFull(Exception):
+    """The limit of connections is reached."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after: int = 30
+    """Seconds after which a client may try again: others leave at their own pace."""
+
+
+class Draining(ServerFull):
+    """The server is about to stop."""
+
+    retry_after: int = 1
+
+
+class TooManyConnections(ServerFull):
+    """The limit of connections of one address is reached."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
+class Directory:
+    """Peers and rooms.
+
+    `now` is in seconds on a monotonic clock, `now_ms` in milliseconds since the epoch. A step collects effects, which
+    `_take` returns.
+    """
+
+    def __init__(self, rules: Rules, relay: Relay | None, resumption: Resumption | None) -> None:
+        self.rules = rules
+        self.relay = relay
+        self.resumption = resumption
+        self.draining = False
+        """Whether the server is about to stop: nobody who goes away comes back to this hub."""
+        self.peers: dict[str, Peer] = {}
+        """Those connected, at most `rules.peer_limit`, and those away, as many again."""
+        self.rooms: dict[str, Room] = {}
+        """At most `rules.room_limit`."""
+        self._empty: dict[str, Room] = {}
+        """Those without members, longest empty first."""
+        self._connections: Counter[str] = Counter()
+        """Connections of each source."""
+        self._effects: list[Effect] = []
+
+    def _room_with_space(self, room_id: str, now: float, now_ms: int) -> Room:
+        """Return the room, made if need be.
+
+        Raises RemoteProtocolError (ROOM_FULL), with nothing changed.
+        """
+        room = self.rooms.get(room_id)
+        if room is not None:
+            own = room.charter.capacity if room.charter is not None else 0
+            capacity = min(filter(None, (own, self.rules.room_capacity)), default=0)
+            if 0 < capacity <= len(room.members):
+                raise RemoteProtocolError(ErrorCode.ROOM_FULL, "room is full", f"max_peers: {capacity}")
+            return room
+        if len(self.rooms) >= self.rules.room_limit:
+            oldest = next(iter(self._empty.values()), None)
+            if oldest is None:
+                reason = f"the server has its {self.rules.room_limit} rooms"
+                raise RemoteProtocolError(ErrorCode.ROOM_FULL, "no space for another room", reason)
+            self._forget(oldest)
+        room = self.rooms[room_id] = Room(room_id, now_ms, now)
+        return room
+
+    def _enter(self, peer: Peer, room: Room, now_ms: int) -> None:
+        """Put a peer into a room; the announcement is the caller's."""
+        peer.describe(joined_at=now_ms)
+        peer.room = room
+        room.members[peer.peer_id] = peer
+        room.seq += 1
+        self._empty.pop(room.room_id, None)
+
+    def _keep_from_now_on(self, resumption: Resumption, peer: Peer, now: float) -> None:
+        mailbox = resumption.enable(peer, now)
+        if peer.room is not None:
+            peer.room.kept[peer.peer_id] = mailbox
+
+    def _expel(self, peer: Peer, reason: str, now: float, now_ms: int) -> None:
+        """Put a peer out of its room and tell it why; its resume tokens are void."""
+        room = peer.room
+        assert room is not None
+        if self.resumption is not None:
+            self.resumption.revoke(peer)
+        if peer.away_since is not None:
+            self._give_up(peer, now, now_ms)
+            return
+        self._leave(peer, now, now_ms)
+        self._send(peer, replies.expelled(peer.peer_id, room, reason, now_ms))
+
+    def _close_room(self, room: Room, reason: str, now: float, now_ms: int) -> None:
+        """Put everybody out of a room, and forget it."""
+        for peer in list(room.members.values()):
+            self._expel(peer, reason, now, now_ms)
+        if room.room_id in self._empty:
+            self._forget(room)
+
+    def _leave(self, peer: Peer, now: float, now_ms: int) -> None:
+        """Take a peer out of its room because it wants to: its introductions end, too."""
+        self._depart(peer, now, now_ms)
+        if self.relay is not None:
+            self.relay.on_left(peer.peer_id)
+
+    def _depart(self, peer: Peer, now: float, now_ms: int) -> None:
+        """Take a peer out of its room, if it is in one, and tell the others."""
+        room, peer.room = peer.room, None
+        if self.resumption is not None:
+            self.resumption.disable(peer)
+        if room is None:
+            return
+        del room.members[peer.peer_id]
+        room.kept.pop(peer.peer_id, None)
+        room.seq += 1
+        if room.members:
+            self._tell(room, room.peer_ids, replies.peer_left(peer.peer_id, room, now_ms))
+        else:
+            room.empty_at = now
+            self._empty[room.room_id] = room
+
+    def _drop(self, peer: Peer, code: int, reason: str, now: float, now_ms: int) -> None:
+        """Forget a peer for good and have its connection closed."""
+        self._effects.append(Close(peer.peer_id, code, reason))
+        if self.relay is not None:
+            self.relay.on_gone(peer.peer_id, now)
+        self._uncount(peer)
+        self._remove(peer, now, now_ms)
+
+    def _remove(self, peer: Peer, now: float, now_ms: int) -> None:
+        """Forget a peer for good, and tell its room."""
+        del self.peers[peer.peer_id]
+        if self.resumption is not None:
+            self.resumption.forget(peer, now_ms)
+        self._depart(peer, now, now_ms)
+
+    def _keep(self, target: Peer, data: bytes, sender_id: str, request_id: str | None) -> None:
+        """Put a directed message into the mailbox of a peer.
+
+        Raises RemoteProtocolError (PEER_NOT_FOUND) when the peer is away and will not get it.
+        """
+        assert target.mailbox is not None
+        if target.away_since is not None and self.draining:
+            reason = "the server is about to stop"
+        elif not target.mailbox.add(Kind.DIRECTED, data, sender_id, request_id):
+            reason = "its mailbox is full"
+        else:
+            return
+        details = f"peer_id: {target.peer_id}; {reason}"
+        raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer is away", details)
+
+    def _sweep_resumption(self, resumption: Resumption, now: float, now_ms: int) -> None:
+        """Give up who is away for too long, renew tokens, and drop messages that have arrived long ago."""
+        for peer in resumption.expired(now):
+            self._give_up(peer, now, now_ms)
+        resumption.sweep(now_ms)
+        for peer in self.peers.values():
+            if peer.mailbox is None or peer.away_since is not None:
+                continue
+            peer.mailbox.forget_old(now, self.rules.stale_timeout)
+            if now >= peer.refresh_at:
+                self._send(peer, replies.refreshed(resumption.refresh(peer, now, now_ms), now_ms))
+
+    def _give_up(self, peer: Peer, now: float, now_ms: int) -> None:
+        """Forget a peer that is away, and tell its room and who has written to it."""
+        self._return_undelivered(peer, now_ms)
+        self._remove(peer, now, now_ms)
+
+    def _return_undelivered(self, peer: Peer, now_ms: int) -> None:
+        """Tell the senders of the messages that a peer, which is away, will never get."""
+        assert peer.mailbox is not None
+        details = f"peer_id: {peer.peer_id}; it did not come back"
+        for letter in peer.mailbox.return_undelivered():
+            sender = self.peers.get(letter.sender_id)
+            if sender is not None:
+                error = RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "message not delivered", details)
+                self._refuse(sender, error, now_ms, letter.request_id)
+
+    def _count(self, peer: Peer) -> None:
+        """Note that a connection of the peer's source begins.
+
+        Raises TooManyConnections.
+        """
+        limit = self.rules.address_limit
+        if limit and peer.source and self._connections[peer.source] >= limit:
+            raise TooManyConnections(f"{limit} connections come from this address")
+        self._connections[peer.source] += 1
+
+    def _uncount(self, peer: Peer) -> None:
+        """Note that a connection of the peer's source has ended."""
+        self._connections[peer.source] -= 1
+        if not self._connections[peer.source]:
+            del self._connections[peer.source]
+
+    def _forget(self, room: Room) -> None:
+        del self.rooms[room.room_id], self._empty[room.room_id]
+
+    def _refuse(self, peer: Peer, error: RemoteProtocolError, now_ms: int, request_id: str | None) -> None:
+        self._send(peer, replies.error(error.code, error.message, error.details, now_ms, request_id))
+
+    def _send(self, peer: Peer, data: bytes) -> None:
+        if peer.mailbox is not None:
+            peer.mailbox.add(Kind.REPLY, data)
+        self._effects.append(Send((peer.peer_id,), data))
+
+    def _tell(self, room: Room, to: tuple[str, ...], data: bytes) -> None:
+        """Announce an event to members; those of them that are away have no connection that it could go to."""
+        for mailbox in room.kept.values():
+            mailbox.add(Kind.EVENT, data)
+        if to:
+            self._effects.append(Send(to, data))
+
+    def _take(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects

@@ -1,0 +1,92 @@
+"""RESUME: a new connection takes over the peer of a former one; `resumption` says who may."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from visavis_server.core import replies
+from visavis_server.core.directory import Directory
+from visavis_server.core.effects import Ping, Rebind, Send
+from visavis_server.core.governance import WrongSecret, identity_of
+from visavis_server.core.mailbox import Kind, Letter
+from visavis_server.core.resumption import Resumption
+from visavis_server.core.rooms import Peer, Room
+from visavis_server.core.tickets import Ticket, TicketRefused
+from visavis_shared.envelope import Envelope
+from visavis_shared.errors import ErrorCode, RemoteProtocolError
+from visavis_shared.messages import ResumePayload, decode_payload
+
+REPLACED: Final = 4009
+"""Close code for a connection whose peer has resumed on another one: no reason to reconnect."""
+
+
+class Resuming(Directory):
+    """The message RESUME."""
+
+    def _on_resume(self, fresh: Peer, envelope: Envelope, now: float, now_ms: int) -> None:
+        payload = decode_payload(ResumePayload, envelope.payload_bytes)
+        if fresh.room is not None or fresh.counter:
+            raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "RESUME comes before any JOIN", "type")
+        try:
+            if self.resumption is None:
+                raise TicketRefused("this server keeps nobody")
+            ticket = self.resumption.check(payload.token, self.peers, now_ms)
+        except TicketRefused as refusal:
+            raise WrongSecret(ErrorCode.UNAUTHORIZED, "cannot resume", str(refusal)) from None
+        peer = self.peers.get(ticket.peer_id)
+        if peer is fresh:
+            raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "the token is this connection's own", "payload.token")
+        former = self.rooms.get(ticket.room_id)
+        if former is not None and former.charter is not None:
+            former.charter.check_ban(identity_of(ticket.peer_id, fresh.source, ""))
+        room = self._room_with_space(ticket.room_id, now, now_ms) if peer is None and ticket.room_id else None
+        # nothing below can fail
+        del self.peers[fresh.peer_id]
+        self._effects.append(Rebind(fresh.peer_id, ticket.peer_id, REPLACED, "resumed on another connection"))
+        if self.relay is not None:
+            self.relay.take_over(ticket.peer_id, fresh.peer_id, now)
+        if peer is None:
+            peer = self.peers[ticket.peer_id] = Peer(ticket.peer_id, now)
+        elif peer.away_since is None:
+            self._uncount(peer)
+        peer.source, peer.bucket = fresh.source, fresh.bucket
+        peer.token = fresh.token or peer.token
+        peer.last_seen_at = peer.pinged_at = now
+        peer.display_name = payload.display_name or peer.display_name
+        peer.endpoint = payload.endpoint or peer.endpoint
+        self._continue(self.resumption, peer, ticket, room, payload.received, envelope.request_id, now, now_ms)
+
+    def _continue(
+        self,
+        resumption: Resumption,
+        peer: Peer,
+        ticket: Ticket,
+        room: Room | None,
+        received: int,
+        request_id: str | None,
+        now: float,
+        now_ms: int,
+    ) -> None:
+        """Give a resumed peer what it has missed; `room` is to be entered anew, the server having lost all else."""
+        resumption.use(peer, ticket, now)
+        missed: list[Letter] = []
+        gap = peer.mailbox is None
+        if peer.mailbox is not None:
+            missed, gap = peer.mailbox.resume(received)
+        if room is not None:
+            self._enter(peer, room, now_ms)
+        elif peer.room is not None:
+            peer.describe(peer.joined_at)
+        seq = 0
+        if peer.room is not None:
+            seq = peer.room.seq - (0 if gap else sum(letter.kind is Kind.EVENT for letter in missed))
+        offer = resumption.offer(peer, now_ms)
+        ack = replies.resumed(peer, offer, gap=gap, seq=seq, now_ms=now_ms, request_id=request_id)
+        self._effects.append(Send((peer.peer_id,), ack))
+        self._effects.extend(Send((peer.peer_id,), letter.data) for letter in missed)
+        # its pong shows that the new token has arrived
+        self._effects.append(Ping((peer.peer_id,)))
+        if room is not None:
+            self._tell(room, room.others(peer), replies.peer_joined(peer, room, now_ms))
+        if peer.mailbox is None:
+            self._keep_from_now_on(resumption, peer, now)

@@ -1,0 +1,524 @@
+"""link.quic: two connections without I/O; nothing is delivered before both sides have proved themselves."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.support.link_pair import introduce
+from visavis_peer.link import control, quic
+from visavis_peer.link.identity import Identity, Introduction
+from visavis_peer.link.quic import SecureConnection
+
+OFFERER, ANSWERER = Identity(), Identity()
+BOTH = (OFFERER, ANSWERER)
+Filter = Callable[[list[bytes]], list[bytes]]
+
+
+def everything(datagrams: list[bytes]) -> list[bytes]:
+    return datagrams
+
+
+class Silent(SecureConnection):
+    """An offerer that does not prove itself until it is told to."""
+
+    hello: control.Hello | None = None
+
+    def send_control(self, frame: control.ControlFrame) -> None:
+        if isinstance(frame, control.Hello):
+            self.hello = frame
+        else:
+            super().send_control(frame)
+
+    def prove(self) -> None:
+        assert self.hello is not None
+        super().send_control(self.hello)
+
+
+class Exchange:
+    """An offerer, an answerer, and a clock that jumps to the next timer."""
+
+    def __init__(
+        self,
+        identities: tuple[Identity, Identity] = BOTH,
+        *,
+        offerer: type[SecureConnection] = SecureConnection,
+        told_a: dict[str, str] | None = None,
+        told_b: dict[str, str] | None = None,
+    ) -> None:
+        self.now = 100.0
+        self.introduction = introduce(OFFERER, ANSWERER)
+        self.a = offerer(identities[0], self._told(told_a), is_offerer=True)
+        self.b = SecureConnection(identities[1], self._told(told_b), is_offerer=False)
+
+    def _told(self, otherwise: dict[str, str] | None) -> Introduction:
+        return replace(self.introduction, **(otherwise or {}))
+
+    def start(self) -> Exchange:
+        self.a.start(self.now)
+        self.settle()
+        return self
+
+    def settle(self, to_b: Filter = everything, to_a: Filter = everything) -> None:
+        """Let pass what a few exchanges take; the engine spreads what it sends over time."""
+        self.go_on(0.5, to_b, to_a)
+
+    def _carry(self, to_b: Filter, to_a: Filter) -> None:
+        while True:
+            from_a, from_b = self.a.take_datagrams(self.now), self.b.take_datagrams(self.now)
+            if not from_a and not from_b:
+                return
+            self.b.receive(to_b(from_a), self.now)
+            self.a.receive(to_a(from_b), self.now)
+
+    def go_on(self, seconds: float, to_b: Filter = everything, to_a: Filter = everything) -> None:
+        """Let time pass, with every timer at its time."""
+        end = self.now + seconds
+        while True:
+            self._carry(to_b, to_a)
+            timers = [(due, side) for side in (self.a, self.b) if (due := side.next_timer()) is not None]
+            due, side = min(timers, key=lambda pair: pair[0], default=(end + 1, self.a))
+            if due > end:
+                self.now = end
+                return
+            self.now = max(self.now, due)
+            side.handle_timer(self.now)
+
+
+def events(side: SecureConnection) -> list[quic.ConnectionEvent]:
+    found = []
+    while (event := side.next_event()) is not None:
+        found.append(event)
+    return found
+
+
+def end_of(side: SecureConnection) -> quic.Terminated:
+    """Return how the connection ended; it has delivered nothing."""
+    (over,) = events(side)
+    assert isinstance(over, quic.Terminated)
+    return over
+
+
+# --- proof ------------------------------------------------------------------------------------------------------------
+
+
+def test_both_sides_are_established_once_both_have_proved_themselves() -> None:
+    exchange = Exchange().start()
+    assert (exchange.a.established, exchange.b.established) == (True, True)
+    assert events(exchange.a) == [quic.Established()]
+    assert events(exchange.b) == [quic.Established()]
+
+
+def test_the_offerer_ends_it_when_the_answerers_certificate_is_another() -> None:
+    """A server that swapped the certificate in the ANSWER, or an answerer that is somebody else."""
+    for exchange in (Exchange((OFFERER, Identity())), Exchange(told_a={"answerer_fingerprint": "e" * 64})):
+        exchange.start().go_on(5.0)
+        assert not end_of(exchange.a).authentic
+        assert not end_of(exchange.b).authentic
+        assert not exchange.a.established
+        assert not exchange.b.established
+
+
+def test_the_offerers_own_verdict_is_told_from_that_of_the_peer() -> None:
+    exchange = Exchange((OFFERER, Identity())).start()
+    exchange.go_on(5.0)
+    over = end_of(exchange.a)
+    assert not over.by_peer
+    assert over.reason == "the certificate is not the one that the ANSWER named"
+    assert end_of(exchange.b).by_peer
+
+
+@pytest.mark.parametrize(
+    "identities",
+    [
+        (Identity(), ANSWERER),  # its own certificate, which nobody announced
+        (ANSWERER, ANSWERER),
+    ],
+)
+def test_the_answerer_ends_it_when_the_offerer_is_somebody_else(identities: tuple[Identity, Identity]) -> None:
+    exchange = Exchange(identities).start()
+    over = end_of(exchange.b)
+    assert over == quic.Terminated(
+        quic.AUTHENTICATION_FAILED, "the offerer could not prove itself", authentic=False, by_peer=False
+    )
+    assert not exchange.b.established
+    _, told = events(exchange.a)
+    assert isinstance(told, quic.Terminated)
+    assert (told.authentic, told.by_peer) == (False, True)
+
+
+def test_the_answerer_ends_it_when_the_offerer_shows_the_announced_certificate_without_its_key() -> None:
+    thief = copy.copy(Identity())
+    thief.certificate = OFFERER.certificate
+    thief.fingerprint = OFFERER.fingerprint
+    exchange = Exchange((thief, ANSWERER)).start()
+    assert not end_of(exchange.b).authentic
+
+
+@pytest.mark.parametrize("name", ["link_id", "offerer_fingerprint", "offerer_nonce", "answerer_nonce"])
+def test_a_proof_for_another_session_is_none(name: str) -> None:
+    exchange = Exchange(told_b={name: "e" * 64}).start()
+    assert not end_of(exchange.b).authentic
+
+
+def test_an_answerer_without_the_key_of_its_certificate_cannot_even_begin() -> None:
+    thief = copy.copy(Identity())
+    thief.certificate_pem = ANSWERER.certificate_pem
+    exchange = Exchange((OFFERER, thief))
+    exchange.a.start(exchange.now)
+    try:
+        exchange.settle()
+    except ValueError:  # the engine of the thief itself refuses to load such a pair
+        return
+    assert not exchange.a.established
+
+
+def test_a_proof_recorded_in_one_connection_is_of_no_use_in_another_session() -> None:
+    recorded = Exchange(offerer=Silent)
+    recorded.start()
+    assert isinstance(recorded.a, Silent)
+    replayed = Exchange((Identity(), ANSWERER), offerer=Silent)
+    replayed.start()
+    assert isinstance(replayed.a, Silent)
+    replayed.a.hello = recorded.a.hello
+    replayed.a.prove()
+    replayed.settle()
+    assert not end_of(replayed.b).authentic
+
+
+# --- before and after the proof ---------------------------------------------------------------------------------------
+
+
+def test_nothing_of_the_offerer_is_delivered_before_its_proof_and_all_of_it_after() -> None:
+    exchange = Exchange(offerer=Silent).start()
+    assert isinstance(exchange.a, Silent)
+    exchange.a.send_stream(4, b"early")
+    exchange.a.send_datagram(b"early too")
+    exchange.a.send_control(control.Credit(1, 99))
+    exchange.a.reset_stream(8, 7)
+    exchange.settle()
+    assert not exchange.b.established
+    assert events(exchange.b) == []
+    exchange.a.prove()
+    exchange.settle()
+    established, *rest = events(exchange.b)
+    assert established == quic.Established()
+    assert quic.StreamData(4, b"early", end=False) in rest
+    assert quic.Datagram(b"early too") in rest
+    assert not any(isinstance(event, quic.Control) for event in rest)
+
+
+def test_what_is_kept_for_an_offerer_that_does_not_prove_itself_is_bounded() -> None:
+    exchange = Exchange(offerer=Silent).start()
+    for _ in range(100):
+        exchange.a.send_stream(4, bytes(100_000))
+        exchange.settle()
+    over = end_of(exchange.b)
+    assert (over.code, over.reason) == (
+        quic.PROTOCOL_VIOLATION,
+        "the offerer sends much and does not prove itself",
+    )
+    assert sum(len(getattr(event, "data", b"")) for event in exchange.b._early) <= quic.EARLY_SIZE
+
+
+def test_early_datagrams_beyond_the_bound_are_lost_and_nothing_else_is() -> None:
+    exchange = Exchange(offerer=Silent).start()
+    assert isinstance(exchange.a, Silent)
+    count = 2 * quic.EARLY_SIZE // 1000
+    for _ in range(count):
+        exchange.a.send_datagram(bytes(1000))
+        exchange.settle()
+    exchange.a.prove()
+    exchange.settle()
+    delivered = events(exchange.b)
+    assert exchange.b.terminated is None
+    assert count // 3 < sum(isinstance(event, quic.Datagram) for event in delivered) < count * 2 // 3
+
+
+@pytest.mark.parametrize("side", ["offerer", "answerer"])
+def test_a_proof_that_nobody_asked_for_breaks_the_rules(side: str) -> None:
+    exchange = Exchange().start()
+    sender, receiver = (exchange.a, exchange.b) if side == "offerer" else (exchange.b, exchange.a)
+    events(receiver)
+    proof = OFFERER.sign(exchange.introduction)
+    sender.send_control(control.Hello(OFFERER.certificate, proof))
+    exchange.settle()
+    over = end_of(receiver)
+    assert (over.code, over.reason) == (quic.PROTOCOL_VIOLATION, "HELLO came unasked")
+    assert events(sender)[-1] == replace(over, by_peer=True)
+
+
+def test_a_control_stream_of_garbage_breaks_the_rules_before_the_proof_as_well() -> None:
+    exchange = Exchange(offerer=Silent).start()
+    exchange.a.send_stream(quic.CONTROL_STREAM, b"\0\0")
+    exchange.settle()
+    over = end_of(exchange.b)
+    assert (over.code, over.authentic) == (quic.PROTOCOL_VIOLATION, True)
+
+
+def test_a_proof_cut_into_single_bytes_is_one() -> None:
+    exchange = Exchange(offerer=Silent).start()
+    assert isinstance(exchange.a, Silent)
+    assert exchange.a.hello is not None
+    for byte in control.encode(exchange.a.hello):
+        exchange.a.send_stream(quic.CONTROL_STREAM, bytes((byte,)))
+        exchange.settle()
+    assert exchange.b.established
+
+
+# --- what is carried --------------------------------------------------------------------------------------------------
+
+
+def test_streams_datagrams_resets_and_credit_come_as_events() -> None:
+    exchange = Exchange().start()
+    a, b = exchange.a, exchange.b
+    events(b)
+    a.send_stream(a.next_stream_id(), b"one", end=True)
+    a.send_stream(a.next_stream_id(), b"two")
+    a.send_control(control.Credit(5, 6))
+    a.send_control(control.Done(7))
+    a.send_datagram(b"three")
+    exchange.settle()
+    assert sorted(map(repr, events(b))) == sorted(
+        map(
+            repr,
+            (
+                quic.StreamData(4, b"one", end=True),
+                quic.StreamData(8, b"two", end=False),
+                quic.Control(control.Credit(5, 6)),
+                quic.Control(control.Done(7)),
+                quic.Datagram(b"three"),
+            ),
+        )
+    )
+    a.reset_stream(8, 21)
+    b.stop_stream(8, 22)
+    exchange.settle()
+    assert quic.StreamReset(8, 21) in events(b)
+    b.send_stream(b.next_stream_id(), b"back")
+    exchange.settle()
+    assert quic.StreamData(1, b"back", end=False) in events(a)
+
+
+def test_a_stop_comes_with_its_code() -> None:
+    exchange = Exchange().start()
+    exchange.a.send_stream(4, b"x")
+    exchange.settle()
+    exchange.b.stop_stream(4, 22)
+    exchange.settle()
+    assert quic.StreamStopped(4, 22) in events(exchange.a)
+
+
+def test_calls_that_come_too_late_for_a_stream_do_nothing() -> None:
+    exchange = Exchange().start()
+    exchange.a.send_stream(4, b"x", end=True)
+    exchange.a.stop_stream(4, 0)
+    exchange.settle()
+    exchange.b.reset_stream(4, 1)
+    exchange.b.send_stream(4, b"late")
+    exchange.b.stop_stream(4, 1)
+    exchange.a.send_stream(4, b"late")
+    exchange.a.reset_stream(4, 1)
+    exchange.settle()
+    assert exchange.a.terminated is None
+    assert exchange.b.terminated is None
+
+
+def test_the_peers_limit_of_streams_is_known_and_rises_when_streams_are_over() -> None:
+    exchange = Exchange().start()
+    a, b = exchange.a, exchange.b
+    opened = []
+    while a.may_open:
+        opened.append(a.next_stream_id())
+        a.send_stream(opened[-1], b"x", end=True)
+    assert len(opened) == 99  # of the engine's 100 one is the control stream
+    exchange.settle()
+    assert not a.may_open
+    for stream_id in opened[:3]:
+        b.send_stream(stream_id, b"", end=True)
+    exchange.go_on(1.0)
+    assert a.may_open
+
+
+def test_a_ping_is_acknowledged_and_before_the_proof_none_is_sent() -> None:
+    exchange = Exchange()
+    exchange.a.ping()
+    exchange.start()
+    events(exchange.a)
+    assert not exchange.a.answer_due
+    exchange.a.ping()
+    datagrams = exchange.a.take_datagrams(exchange.now)
+    assert exchange.a.answer_due
+    exchange.b.receive(datagrams, exchange.now)
+    exchange.settle()
+    assert events(exchange.a) == [quic.Alive()]
+    assert not exchange.a.answer_due
+
+
+def test_probe_timeouts_are_counted_until_the_peer_acknowledges_something() -> None:
+    exchange = Exchange().start()
+    assert exchange.a.probes == 0
+    exchange.a.send_stream(4, b"x")
+    exchange.go_on(2.0, to_b=lambda datagrams: [])
+    assert exchange.a.probes >= 3
+    exchange.go_on(5.0)
+    assert exchange.a.probes == 0
+
+
+def test_what_the_engine_has_not_sent_is_counted() -> None:
+    exchange = Exchange().start()
+    assert exchange.a.unsent == 0
+    exchange.a.send_stream(4, bytes(1_000_000))
+    assert exchange.a.unsent == 1_000_000
+    exchange.a.take_datagrams(exchange.now)
+    assert 0 < exchange.a.unsent < 1_000_000
+
+
+# --- what strangers send ----------------------------------------------------------------------------------------------
+
+
+def test_an_answerer_takes_nothing_but_a_clients_first_packet_to_begin_with() -> None:
+    chance = random.Random(1)
+    exchange = Exchange()
+    exchange.a.start(exchange.now)
+    (first, *_) = exchange.a.take_datagrams(exchange.now)
+    for stranger in (
+        b"",
+        b"\xc0",
+        bytes(1200),
+        b"\xff" * 1200,
+        first[:1199],
+        b"\x40" + first[1:],
+        first[:1] + b"\0\0\0\2" + first[5:],
+        first[:5] + b"\x07" + first[6:],
+        first[:5] + b"\xff" + first[6:],
+        *(chance.randbytes(1200) for _ in range(200)),
+    ):
+        exchange.b.receive([stranger], exchange.now)
+        assert exchange.b.take_datagrams(exchange.now) == []
+        assert exchange.b.next_timer() is None
+    exchange.b.receive([bytes(100), first], exchange.now)
+    exchange.go_on(2.0)
+    assert exchange.b.established
+
+
+def test_mutated_and_foreign_datagrams_among_the_true_ones_do_not_keep_a_connection_from_coming_up() -> None:
+    chance = random.Random(2)
+
+    def among_strangers(datagrams: list[bytes]) -> list[bytes]:
+        mixed = []
+        for datagram in datagrams:
+            mutated = bytearray(datagram)
+            mutated[chance.randrange(20, len(mutated))] ^= 1 << chance.randrange(8)
+            mixed += [datagram, bytes(mutated), chance.randbytes(chance.randrange(1500)), datagram]
+        return mixed
+
+    exchange = Exchange()
+    exchange.a.start(exchange.now)
+    exchange.go_on(5.0, among_strangers, among_strangers)
+    assert exchange.b.established
+    data = chance.randbytes(100_000)
+    events(exchange.b)
+    exchange.a.send_stream(4, data, end=True)
+    exchange.go_on(5.0, among_strangers, among_strangers)
+    assert b"".join(event.data for event in events(exchange.b) if isinstance(event, quic.StreamData)) == data
+
+
+def test_no_mutation_of_a_handshake_makes_either_side_take_the_other_for_somebody_else() -> None:
+    """Handshakes with damaged datagrams come up or do not, and deliver nothing but the truth."""
+    for seed in range(200):
+        chance = random.Random(seed)
+
+        def damaged(datagrams: list[bytes], chance: random.Random = chance) -> list[bytes]:
+            out = []
+            for datagram in datagrams:
+                mutated = bytearray(datagram)
+                if chance.random() < 0.3:
+                    for _ in range(chance.randint(1, 5)):
+                        mutated[chance.randrange(len(mutated))] = chance.randrange(256)
+                out.append(bytes(mutated))
+            return out
+
+        exchange = Exchange()
+        exchange.a.start(exchange.now)
+        exchange.settle(damaged, damaged)
+        exchange.a.send_stream(4, b"truth")
+        exchange.settle(damaged, damaged)
+        delivered = [event.data for event in events(exchange.b) if isinstance(event, quic.StreamData)]
+        assert delivered in ([], [b"truth"])
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["offerer", "answerer"])
+def test_a_close_tells_the_peer_code_and_reason(side: str) -> None:
+    exchange = Exchange().start()
+    closer, other = (exchange.a, exchange.b) if side == "offerer" else (exchange.b, exchange.a)
+    events(closer), events(other)
+    closer.close(quic.REFUSED, "not you")
+    closer.close(quic.CLOSED, "again")
+    exchange.settle()
+    over = quic.Terminated(quic.REFUSED, "not you", authentic=True, by_peer=False)
+    assert events(closer) == [over]
+    assert events(other) == [replace(over, by_peer=True)]
+    assert closer.terminated == over
+
+
+def test_after_the_end_nothing_is_sent_or_delivered() -> None:
+    exchange = Exchange().start()
+    exchange.a.close(quic.CLOSED, "")
+    exchange.settle()
+    events(exchange.a), events(exchange.b)
+    exchange.a.send_stream(4, b"x")
+    exchange.a.send_datagram(b"x")
+    exchange.a.ping()
+    exchange.b.send_stream(1, b"x")
+    exchange.settle()
+    assert (events(exchange.a), events(exchange.b)) == ([], [])
+    assert exchange.a.next_timer() is None
+
+
+def test_a_connection_that_never_began_closes_without_a_word() -> None:
+    for side in (Exchange().a, Exchange().b):
+        side.close(quic.CLOSED, "no")
+        assert side.take_datagrams(1.0) == []
+        assert (side.unsent, side.probes, side.answer_due, side.may_open) == (0, 0, False, False)
+        side.handle_timer(2.0)
+        side.receive([bytes(1200)], 3.0)
+        assert end_of(side).reason == "no"
+    closed = Exchange()
+    closed.b.close(quic.CLOSED, "no")
+    closed.start()
+    assert not closed.b.established
+
+
+def test_a_lost_first_flight_is_repeated() -> None:
+    exchange = Exchange()
+    exchange.a.start(exchange.now)
+    assert exchange.a.take_datagrams(exchange.now)
+    exchange.go_on(3 * quic.INITIAL_RTT + 0.05)
+    assert exchange.b.established
+
+
+def test_warming_up_can_be_repeated() -> None:
+    quic.warm_up()
+    quic.warm_up()
+
+
+def test_the_largest_datagram_fits_the_smallest_path() -> None:
+    exchange = Exchange().start()
+    events(exchange.b)
+    largest = bytes(1 + quic.DATAGRAM_SIZE - quic.DATAGRAM_OVERHEAD)
+    for _ in range(200):
+        exchange.a.send_datagram(largest)
+        exchange.a.send_stream(4, b"x")
+        datagrams = exchange.a.take_datagrams(exchange.now)
+        assert all(len(datagram) <= quic.DATAGRAM_SIZE for datagram in datagrams)
+        exchange.b.receive(datagrams, exchange.now)
+        exchange.a.receive(exchange.b.take_datagrams(exchange.now), exchange.now)
+    assert sum(event == quic.Datagram(largest) for event in events(exchange.b)) == 200

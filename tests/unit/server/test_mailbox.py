@@ -1,0 +1,220 @@
+"""core.mailbox: once, in order, within bounds."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from visavis_server.core.mailbox import MAILBOX_COUNT, MAILBOX_SIZE, Kind, Mailbox, Space
+
+
+def fill(mailbox: Mailbox, count: int, kind: Kind = Kind.DIRECTED, size: int = 4) -> list[bool]:
+    first = mailbox.sent + 1
+    return [mailbox.add(kind, b"%0*d" % (size, first + step), "s") for step in range(count)]
+
+
+def test_what_was_not_received_comes_again_in_order() -> None:
+    mailbox = Mailbox(Space())
+    fill(mailbox, 3)
+    mailbox.park()
+    fill(mailbox, 2, Kind.EVENT)
+    missed, gap = mailbox.resume(received=2)
+    assert [letter.data for letter in missed] == [b"0003", b"0004", b"0005"]
+    assert not gap
+
+
+def test_a_second_loss_before_anything_was_received_repeats_all() -> None:
+    mailbox = Mailbox(Space())
+    fill(mailbox, 3)
+    mailbox.resume(received=1)
+    fill(mailbox, 1)
+    missed, gap = mailbox.resume(received=1)
+    assert [letter.data for letter in missed] == [b"0003", b"0003"], "the third of the first connection, then a new one"
+    assert not gap
+    assert mailbox.resume(received=2) == ([], False)
+
+
+def test_who_has_received_everything_gets_nothing() -> None:
+    mailbox = Mailbox(Space())
+    assert mailbox.resume(received=0) == ([], False)
+    fill(mailbox, 5)
+    assert mailbox.resume(received=5) == ([], False)
+
+
+def test_a_count_that_cannot_be_is_a_gap_and_directed_messages_come_all_the_same() -> None:
+    mailbox = Mailbox(Space())
+    fill(mailbox, 1, Kind.EVENT)
+    mailbox.park()
+    fill(mailbox, 1)
+    missed, gap = mailbox.resume(received=3)
+    assert (missed, gap) == ([], True), "who claims more than was sent has received that, too"
+
+
+def test_while_connected_the_oldest_make_way() -> None:
+    mailbox = Mailbox(Space())
+    assert all(fill(mailbox, MAILBOX_COUNT + 10))
+    assert len(mailbox) == MAILBOX_COUNT
+    assert mailbox.resume(received=9)[1], "the tenth is lost"
+    fill(mailbox, MAILBOX_COUNT + 10)
+    assert not mailbox.resume(received=mailbox.sent - MAILBOX_COUNT)[1]
+
+
+def test_while_away_senders_are_refused_when_it_is_full() -> None:
+    mailbox = Mailbox(Space())
+    mailbox.park()
+    size = MAILBOX_SIZE // 4
+    assert fill(mailbox, 5, size=size) == [True] * 4 + [False]
+    missed, gap = mailbox.resume(received=0)
+    assert len(missed) == 4
+    assert not gap, "what was refused was told to its sender"
+
+
+def test_events_make_way_for_directed_messages_while_away() -> None:
+    mailbox = Mailbox(Space())
+    mailbox.park()
+    fill(mailbox, 4, Kind.EVENT, MAILBOX_SIZE // 4)
+    assert fill(mailbox, 1) == [True]
+    assert fill(mailbox, 1, Kind.EVENT) == [True]
+    missed, gap = mailbox.resume(received=0)
+    assert [letter.kind for letter in missed] == [Kind.DIRECTED]
+    assert gap
+
+
+def test_the_space_of_all_mailboxes_is_bounded() -> None:
+    space = Space(limit=100)
+    mailboxes = [Mailbox(space) for _ in range(3)]
+    mailboxes[2].park()
+    for mailbox in mailboxes:
+        fill(mailbox, 10, size=10)
+        assert space.used <= 100
+    assert fill(mailboxes[2], 1) == [False]
+    mailboxes[0].clear()
+    assert fill(mailboxes[2], 1) == [True]
+    for mailbox in mailboxes:
+        mailbox.clear()
+    assert space.used == 0
+
+
+def test_a_message_larger_than_the_mailbox_is_a_gap_only_for_who_missed_it() -> None:
+    mailbox = Mailbox(Space())
+    fill(mailbox, 1, Kind.REPLY, MAILBOX_SIZE + 1)
+    assert mailbox.resume(received=1) == ([], False)
+    fill(mailbox, 1, Kind.REPLY, MAILBOX_SIZE + 1)
+    assert mailbox.resume(received=0) == ([], True)
+
+
+def test_only_what_no_connection_ever_carried_is_undelivered() -> None:
+    mailbox = Mailbox(Space())
+    fill(mailbox, 2)
+    assert mailbox.return_undelivered() == []
+    mailbox.park()
+    mailbox.add(Kind.EVENT, b"event")
+    mailbox.add(Kind.DIRECTED, b"offer", "sender", "o1")
+    returned = mailbox.return_undelivered()
+    assert [(each.data, each.sender_id, each.request_id) for each in returned] == [(b"offer", "sender", "o1")]
+    missed, _ = mailbox.resume(received=0)
+    assert b"offer" not in [letter.data for letter in missed], "what its sender was told is lost does not arrive"
+
+
+def test_old_messages_are_forgotten_while_connected_only() -> None:
+    mailbox = Mailbox(Space())
+    fill(mailbox, 3)
+    mailbox.forget_old(now=100, age=60)
+    fill(mailbox, 2)
+    mailbox.forget_old(now=159, age=60)
+    assert len(mailbox) == 5
+    mailbox.forget_old(now=160, age=60)
+    assert len(mailbox) == 2
+    mailbox.park()
+    mailbox.forget_old(now=300, age=60)
+    assert len(mailbox) == 2
+    mailbox.resume(received=3)
+    mailbox.forget_old(now=300, age=60)
+    mailbox.forget_old(now=360, age=60)
+    assert len(mailbox) == 0
+    assert mailbox.resume(received=2) == ([], False)
+
+
+class MailboxMachine(RuleBasedStateMachine):
+    """A client whose connection breaks anywhere, against the list of all that was sent to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.space = Space(limit=400)
+        self.mailbox = Mailbox(self.space)
+        self.on_the_way: list[bytes] = []
+        """Written to the connection, not yet received."""
+        self.received: list[bytes] = []
+        self.counted = 0
+        self.accepted: list[bytes] = []
+        """Directed messages that were not refused."""
+        self.gap = False
+        self.count = 0
+        self.away = False
+
+    @rule(kind=st.sampled_from(Kind), size=st.integers(4, 120))
+    def send(self, kind: Kind, size: int) -> None:
+        self.count += 1
+        data = b"%0*d" % (size, self.count)
+        accepted = self.mailbox.add(kind, data, "s")
+        if kind is Kind.DIRECTED and accepted:
+            self.accepted.append(data)
+        if not self.away:
+            assert accepted
+            self.on_the_way.append(data)
+
+    @precondition(lambda self: self.on_the_way)
+    @rule()
+    def deliver(self) -> None:
+        self.received.append(self.on_the_way.pop(0))
+        self.counted += 1
+
+    @precondition(lambda self: not self.away)
+    @rule(noticed=st.booleans())
+    def break_connection(self, noticed: bool) -> None:
+        self.on_the_way.clear()
+        self.away = noticed
+        if noticed:
+            self.mailbox.park()
+        else:
+            self.resume()
+
+    @precondition(lambda self: self.away)
+    @rule()
+    def resume(self) -> None:
+        missed, gap = self.mailbox.resume(self.counted)
+        self.on_the_way = [letter.data for letter in missed]
+        self.gap |= gap
+        self.counted, self.away = 0, False
+
+    @invariant()
+    def once_and_in_order(self) -> None:
+        numbers = [int(data) for data in self.received + self.on_the_way]
+        assert numbers == sorted(set(numbers))
+
+    @invariant()
+    def everything_unless_told(self) -> None:
+        if not self.gap and not self.away:
+            arrived = set(self.received + self.on_the_way)
+            assert arrived.issuperset(self.accepted)
+
+    @invariant()
+    def bounded(self) -> None:
+        assert self.space.used <= 400
+
+
+TestMailboxMachine = MailboxMachine.TestCase
+
+
+@given(st.lists(st.tuples(st.sampled_from(Kind), st.integers(1, 60)), max_size=60), st.integers(0, 70))
+def test_space_is_given_back(letters: list[tuple[Kind, int]], received: int) -> None:
+    space = Space(limit=500)
+    mailbox = Mailbox(space)
+    for number, (kind, size) in enumerate(letters):
+        mailbox.add(kind, b"x" * size)
+        if number == len(letters) // 2:
+            mailbox.park()
+    mailbox.resume(received)
+    mailbox.clear()
+    assert space.used == 0
