@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from visavis_peer.core.effects import (
+    UNTRUSTED_OFFER,
     DropSession,
     Effect,
     Introduce,
@@ -143,7 +144,7 @@ class Peering:
         self.emit(Failure(AuthenticationFailed.name, text, peer_id, name))
         session_id = message.payload.session_id
         if isinstance(message, Offer) and member and session_id not in self._sessions:
-            self._refuse(session_id, peer_id, "the OFFER could not be authenticated")
+            self._refuse(session_id, peer_id, UNTRUSTED_OFFER)
 
     # --- what sessions say (SessionOwner) -----------------------------------------------------------------------------
 
@@ -286,7 +287,7 @@ class Peering:
         if self.links.explain(failure.peer_id, reason):
             return  # the link works by the relay, and its path says why
         retry = "" if failure.retry_in is None else f"; trying again in {failure.retry_in:.0f} s"
-        message = {"no_path": "no path", "no_answer": "no answer", "refused": "refused"}[failure.error]
+        message = failure.error.replace("_", " ")
         name = self.mesh.name_of(failure.peer_id)
         self.emit(Failure(failure.error, f"{message}: {reason}{retry}", failure.peer_id, name))
 

@@ -19,6 +19,7 @@ from typing import Final, assert_never
 
 from visavis_peer.core.backoff import punch_delay
 from visavis_peer.core.effects import (
+    UNTRUSTED_OFFER,
     AddCandidate,
     DropSession,
     Effect,
@@ -174,7 +175,8 @@ class Negotiation:
             return []
         self._remote_nat = answer.nat
         if not answer.accepted:
-            return self._fail("refused", answer.reason or "the peer gave no reason", now, "offerer")
+            error: FailureKind = "authentication_failed" if answer.reason == UNTRUSTED_OFFER else "refused"
+            return self._fail(error, answer.reason or "the peer gave no reason", now, "offerer")
         lacking = _lacking(answer)
         if lacking:
             return self._fail("refused", f"the ANSWER carries no {lacking}", now, "offerer")

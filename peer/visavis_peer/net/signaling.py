@@ -31,6 +31,8 @@ HEARTBEAT: Final = 20.0
 """Seconds between this side's pings; a server that is silent for half of it longer is taken for gone."""
 CLOSE_TIMEOUT: Final = 0.5
 """Seconds that the server has to answer a close frame: on a dead network it never does."""
+REPLACED: Final = 4009
+"""Close code for a connection whose session another one has resumed (docs/protocol.md)."""
 MESSAGE_SIZE: Final = 4 << 20
 """Bytes of one message from the server: a member list of 10,000 peers has about 2 MiB."""
 
@@ -139,7 +141,8 @@ class SignalingClient:
     async def receive(self) -> ServerMessage:
         """Return the next message that this agent understands.
 
-        Raises SignalingUnreachable when the connection has ended, with the server's reason.
+        Raises SignalingUnreachable when the connection has ended, with the server's reason; Refused when another one
+        has taken its place.
         """
         assert self._socket is not None
         while True:
@@ -153,6 +156,8 @@ class SignalingClient:
             elif frame.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
                 code = self._socket.close_code
                 reason = printable(str(frame.extra or "")) if frame.type is aiohttp.WSMsgType.CLOSE else ""
+                if code == REPLACED:
+                    raise Refused("another connection has resumed this agent's session")
                 raise SignalingUnreachable(f"the signaling server closed the connection (code {code}) {reason}".strip())
             elif frame.type is aiohttp.WSMsgType.ERROR:
                 raise SignalingUnreachable(f"the connection to the signaling server broke: {self._socket.exception()}")
