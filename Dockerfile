@@ -20,7 +20,8 @@ FROM ${BASE_IMAGE}
 COPY --from=build /opt/visavis /opt/visavis
 ENV PATH=/opt/visavis/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1
-# A number needs no entry in /etc/passwd. The server writes no files and needs no privileged port.
+# A number needs no entry in /etc/passwd. The server writes nothing but the key in /data and needs no privileged port.
+RUN ["python3", "-c", "import os; os.mkdir('/data', 0o700); os.chown('/data', 10001, 10001)"]
 USER 10001:10001
 EXPOSE 8080/tcp 3478/udp 3479/udp
 # Asks where the server listens by default or by VISAVIS_PORT: set that rather than --port.
