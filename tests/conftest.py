@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+
+# how long an example takes says more of the machine than of the code
+hypothesis.settings.register_profile("visavis", deadline=None)
+hypothesis.settings.load_profile("visavis")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

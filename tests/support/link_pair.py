@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from visavis_peer.core.events import PathInfo
@@ -14,6 +15,9 @@ from visavis_peer.errors import AgentError
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.link import Link, LinkCallbacks
 from visavis_peer.link.quic import SecureConnection
+from visavis_peer.link.streams import StreamReader, StreamWriter
+
+Ends = tuple[StreamReader, StreamWriter]
 
 
 class Wire:
@@ -135,3 +139,50 @@ class Pair:
     def close(self) -> None:
         for end in self.ends:
             end.link.close("test over")
+
+
+def wires(route: Route, delay: float = 0.02, loss: float = 0.0, jitter: float = 0.0) -> tuple[Wire, Wire]:
+    """Return both directions of a path, the offerer's first; times in seconds of one way."""
+    return Wire(route, delay=delay, loss=loss, jitter=jitter), Wire(
+        route, delay=delay, loss=loss, jitter=jitter, seed=8
+    )
+
+
+@asynccontextmanager
+async def linked(*, direct: bool = True, relay: bool = True, delay: float = 0.02) -> AsyncIterator[Pair]:
+    """Bring a pair up on those paths, and close it afterwards."""
+    pair = Pair(direct=wires("direct", delay), relay=wires("relay", delay))
+    pair.start(direct=direct, relay=relay)
+    await pair.up()
+    yield pair
+    pair.close()
+
+
+def cut(pair: Pair, *routes: Route, mended: bool = False) -> None:
+    """Let nothing through on those paths, or everything again."""
+    for end in pair.ends:
+        for route in routes:
+            (end.direct if route == "direct" else end.relay).cut = not mended
+
+
+def carried(pair: Pair, route: Route) -> int:
+    """Return how many datagrams both ends have sent on a path."""
+    return sum((end.direct if route == "direct" else end.relay).carried for end in pair.ends)
+
+
+async def gone(end: End) -> type[AgentError]:
+    """Wait until the link is gone at one end and return what was told of it, once."""
+    await end.link.wait_closed()
+    assert len(end.downs) == 1
+    return type(end.downs[0])
+
+
+def ends(pair: Pair, opener: str) -> tuple[End, End]:
+    """Return the end that opens a stream, and the other one."""
+    return pair.ends if opener == "offerer" else (pair.b, pair.a)
+
+
+async def stream_of(source: End, target: End) -> tuple[Ends, Ends]:
+    """Open a stream; return both its ends."""
+    ours = await source.link.open_stream()
+    return ours, await target.link.accept_stream()

@@ -3,105 +3,13 @@
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from tests.support.link_pair import introduce
+from tests.support.connection_pair import ANSWERER, OFFERER, Exchange, Silent, end_of, events
 from visavis_peer.link import control, quic
-from visavis_peer.link.identity import Identity, Introduction
-from visavis_peer.link.quic import SecureConnection
-
-OFFERER, ANSWERER = Identity(), Identity()
-BOTH = (OFFERER, ANSWERER)
-Filter = Callable[[list[bytes]], list[bytes]]
-
-
-def everything(datagrams: list[bytes]) -> list[bytes]:
-    return datagrams
-
-
-class Silent(SecureConnection):
-    """An offerer that does not prove itself until it is told to."""
-
-    hello: control.Hello | None = None
-
-    def send_control(self, frame: control.ControlFrame) -> None:
-        if isinstance(frame, control.Hello):
-            self.hello = frame
-        else:
-            super().send_control(frame)
-
-    def prove(self) -> None:
-        assert self.hello is not None
-        super().send_control(self.hello)
-
-
-class Exchange:
-    """An offerer, an answerer, and a clock that jumps to the next timer."""
-
-    def __init__(
-        self,
-        identities: tuple[Identity, Identity] = BOTH,
-        *,
-        offerer: type[SecureConnection] = SecureConnection,
-        told_a: dict[str, str] | None = None,
-        told_b: dict[str, str] | None = None,
-    ) -> None:
-        self.now = 100.0
-        self.introduction = introduce(OFFERER, ANSWERER)
-        self.a = offerer(identities[0], self._told(told_a), is_offerer=True)
-        self.b = SecureConnection(identities[1], self._told(told_b), is_offerer=False)
-
-    def _told(self, otherwise: dict[str, str] | None) -> Introduction:
-        return replace(self.introduction, **(otherwise or {}))
-
-    def start(self) -> Exchange:
-        self.a.start(self.now)
-        self.settle()
-        return self
-
-    def settle(self, to_b: Filter = everything, to_a: Filter = everything) -> None:
-        """Let pass what a few exchanges take; the engine spreads what it sends over time."""
-        self.go_on(0.5, to_b, to_a)
-
-    def _carry(self, to_b: Filter, to_a: Filter) -> None:
-        while True:
-            from_a, from_b = self.a.take_datagrams(self.now), self.b.take_datagrams(self.now)
-            if not from_a and not from_b:
-                return
-            self.b.receive(to_b(from_a), self.now)
-            self.a.receive(to_a(from_b), self.now)
-
-    def go_on(self, seconds: float, to_b: Filter = everything, to_a: Filter = everything) -> None:
-        """Let time pass, with every timer at its time."""
-        end = self.now + seconds
-        while True:
-            self._carry(to_b, to_a)
-            timers = [(due, side) for side in (self.a, self.b) if (due := side.next_timer()) is not None]
-            due, side = min(timers, key=lambda pair: pair[0], default=(end + 1, self.a))
-            if due > end:
-                self.now = end
-                return
-            self.now = max(self.now, due)
-            side.handle_timer(self.now)
-
-
-def events(side: SecureConnection) -> list[quic.ConnectionEvent]:
-    found = []
-    while (event := side.next_event()) is not None:
-        found.append(event)
-    return found
-
-
-def end_of(side: SecureConnection) -> quic.Terminated:
-    """Return how the connection ended; it has delivered nothing."""
-    (over,) = events(side)
-    assert isinstance(over, quic.Terminated)
-    return over
-
+from visavis_peer.link.identity import Identity
 
 # --- proof ------------------------------------------------------------------------------------------------------------
 
@@ -376,80 +284,6 @@ def test_what_the_engine_has_not_sent_is_counted() -> None:
     assert exchange.a.unsent == 1_000_000
     exchange.a.take_datagrams(exchange.now)
     assert 0 < exchange.a.unsent < 1_000_000
-
-
-# --- what strangers send ----------------------------------------------------------------------------------------------
-
-
-def test_an_answerer_takes_nothing_but_a_clients_first_packet_to_begin_with() -> None:
-    chance = random.Random(1)
-    exchange = Exchange()
-    exchange.a.start(exchange.now)
-    (first, *_) = exchange.a.take_datagrams(exchange.now)
-    for stranger in (
-        b"",
-        b"\xc0",
-        bytes(1200),
-        b"\xff" * 1200,
-        first[:1199],
-        b"\x40" + first[1:],
-        first[:1] + b"\0\0\0\2" + first[5:],
-        first[:5] + b"\x07" + first[6:],
-        first[:5] + b"\xff" + first[6:],
-        *(chance.randbytes(1200) for _ in range(200)),
-    ):
-        exchange.b.receive([stranger], exchange.now)
-        assert exchange.b.take_datagrams(exchange.now) == []
-        assert exchange.b.next_timer() is None
-    exchange.b.receive([bytes(100), first], exchange.now)
-    exchange.go_on(2.0)
-    assert exchange.b.established
-
-
-def test_mutated_and_foreign_datagrams_among_the_true_ones_do_not_keep_a_connection_from_coming_up() -> None:
-    chance = random.Random(2)
-
-    def among_strangers(datagrams: list[bytes]) -> list[bytes]:
-        mixed = []
-        for datagram in datagrams:
-            mutated = bytearray(datagram)
-            mutated[chance.randrange(20, len(mutated))] ^= 1 << chance.randrange(8)
-            mixed += [datagram, bytes(mutated), chance.randbytes(chance.randrange(1500)), datagram]
-        return mixed
-
-    exchange = Exchange()
-    exchange.a.start(exchange.now)
-    exchange.go_on(5.0, among_strangers, among_strangers)
-    assert exchange.b.established
-    data = chance.randbytes(100_000)
-    events(exchange.b)
-    exchange.a.send_stream(4, data, end=True)
-    exchange.go_on(5.0, among_strangers, among_strangers)
-    assert b"".join(event.data for event in events(exchange.b) if isinstance(event, quic.StreamData)) == data
-
-
-def test_no_mutation_of_a_handshake_makes_either_side_take_the_other_for_somebody_else() -> None:
-    """Handshakes with damaged datagrams come up or do not, and deliver nothing but the truth."""
-    for seed in range(200):
-        chance = random.Random(seed)
-
-        def damaged(datagrams: list[bytes], chance: random.Random = chance) -> list[bytes]:
-            out = []
-            for datagram in datagrams:
-                mutated = bytearray(datagram)
-                if chance.random() < 0.3:
-                    for _ in range(chance.randint(1, 5)):
-                        mutated[chance.randrange(len(mutated))] = chance.randrange(256)
-                out.append(bytes(mutated))
-            return out
-
-        exchange = Exchange()
-        exchange.a.start(exchange.now)
-        exchange.settle(damaged, damaged)
-        exchange.a.send_stream(4, b"truth")
-        exchange.settle(damaged, damaged)
-        delivered = [event.data for event in events(exchange.b) if isinstance(event, quic.StreamData)]
-        assert delivered in ([], [b"truth"])
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

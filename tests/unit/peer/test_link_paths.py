@@ -1,0 +1,229 @@
+"""link.link: a link outlives the paths that it rides on, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from tests.support.conditions import until
+from tests.support.link_pair import DIRECT, RELAY, Pair, Wire, carried, cut, gone, linked, wires
+from tests.support.transfer import Transfer
+from tests.support.virtual_time import now, pass_time, virtually
+from visavis_peer.errors import LinkClosed
+from visavis_peer.link.link import SILENCE, SILENCE_OUTSIDE
+
+BACK = 3.0
+"""Seconds within which a transfer goes on by the relay when its direct path has died."""
+MIB = 1 << 20
+
+
+@virtually
+async def test_a_transfer_moves_from_the_relay_to_the_direct_path_without_a_break() -> None:
+    async with linked(direct=False) as pair:
+        assert pair.a.link.path == RELAY
+        transfer = Transfer(pair.a.link, pair.b.link, 8 * MIB)
+        await transfer.arrived(0.3)
+        for end in pair.ends:
+            end.link.use_direct(end.direct, DIRECT)
+        by_relay = carried(pair, "relay")
+        await transfer.done()
+        assert carried(pair, "relay") == by_relay
+        assert carried(pair, "direct") > 8 * MIB // 2 // 1200
+        assert transfer.longest_stall < 1.0
+        assert pair.a.moves == pair.b.moves == ["direct"]
+
+
+@virtually
+async def test_a_transfer_goes_on_by_the_relay_when_its_direct_path_dies_unnoticed() -> None:
+    async with linked() as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 8 * MIB)
+        await transfer.arrived(0.3)
+        assert carried(pair, "relay") == 0
+        cut(pair, "direct")
+        await transfer.done()
+        assert transfer.longest_stall < BACK
+        assert pair.a.direct.suspected
+        assert pair.a.link.path == DIRECT  # doubt is not yet a loss
+
+
+@virtually
+async def test_a_transfer_goes_on_by_the_relay_when_its_direct_path_dies_in_one_direction() -> None:
+    """The sender still hears the reader; the ICE session that it suspects loses its consent 3 s later."""
+    async with linked() as pair:
+        transfer = Transfer(pair.b.link, pair.a.link, 4 * MIB)
+        await transfer.arrived(0.3)
+        pair.b.direct.cut = True
+        await until(lambda: pair.b.direct.suspected)
+        await pass_time(3.0)
+        pair.b.link.lose_direct(pair.b.direct)
+        await transfer.done()
+        assert transfer.longest_stall < BACK
+
+
+@virtually
+async def test_a_direct_path_that_is_lost_and_found_is_left_and_taken_again() -> None:
+    async with linked() as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 8 * MIB)
+        await transfer.arrived(0.2)
+        cut(pair, "direct")
+        for end in pair.ends:
+            end.link.lose_direct(end.direct)
+        await transfer.arrived(0.5)
+        assert pair.a.link.path == RELAY
+        cut(pair, "direct", mended=True)
+        for end in pair.ends:
+            end.link.use_direct(end.direct, DIRECT)
+        by_relay = carried(pair, "relay")
+        await transfer.done()
+        assert carried(pair, "relay") - by_relay < 10
+        assert pair.a.moves == pair.b.moves == ["relay", "direct"]
+
+
+@virtually
+async def test_the_loss_of_a_path_that_is_not_the_one_in_use_changes_nothing() -> None:
+    async with linked() as pair:
+        former = Wire("direct")
+        pair.a.link.lose_direct(former)
+        assert pair.a.link.direct is pair.a.direct
+        assert (pair.a.link.path, pair.a.moves) == (DIRECT, [])
+
+
+@virtually
+async def test_a_transfer_outlives_20_seconds_without_any_path() -> None:
+    async with linked() as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 4 * MIB)
+        await transfer.arrived(0.3)
+        cut(pair, "direct", "relay")
+        await pass_time(20.0)
+        cut(pair, "direct", "relay", mended=True)
+        back = now()
+        await transfer.done()
+        assert next(at for at in transfer.arrivals if at > back) - back < 10.0
+
+
+@virtually
+async def test_an_idle_link_outlives_20_seconds_without_any_path() -> None:
+    async with linked() as pair:
+        for _ in range(10):
+            cut(pair, "direct", "relay")
+            await pass_time(20.0)
+            cut(pair, "direct", "relay", mended=True)
+            await pass_time(9.7)
+        assert pair.a.link.up
+        assert pair.b.link.up
+        assert await pair.a.link.ping(1.0) > 0
+
+
+@virtually
+async def test_a_transfer_outlives_that_the_agent_knows_of_no_path_for_20_seconds() -> None:
+    async with linked() as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 4 * MIB)
+        await transfer.arrived(0.3)
+        for end in pair.ends:
+            end.link.set_relay(None)
+            end.link.lose_direct(end.direct)
+        await pass_time(20.0)
+        for end in pair.ends:
+            end.link.set_relay(RELAY)
+        back = now()
+        await transfer.done()
+        assert next(at for at in transfer.arrivals if at > back) - back < 1.0
+        assert pair.a.link.path == RELAY
+
+
+@virtually
+async def test_silence_ends_the_link_on_both_sides() -> None:
+    async with linked() as pair:
+        cut(pair, "direct", "relay")
+        start = now()
+        assert [await gone(end) for end in pair.ends] == [LinkClosed, LinkClosed]
+        assert SILENCE < now() - start < 30 + 2
+        assert pair.a.link.closed_reason == "the peer no longer answers"
+
+
+@virtually
+async def test_a_peer_that_left_the_room_and_is_silent_is_given_up_sooner() -> None:
+    async with linked() as pair:
+        cut(pair, "direct", "relay")
+        start = now()
+        pair.a.link.peer_is_outside(True)
+        assert await gone(pair.a) is LinkClosed
+        assert SILENCE_OUTSIDE < now() - start < SILENCE_OUTSIDE + 2
+        assert pair.b.link.up
+
+
+@virtually
+async def test_a_peer_that_left_the_room_and_answers_stays() -> None:
+    async with linked() as pair:
+        pair.a.link.peer_is_outside(True)
+        await pass_time(60.0)
+        assert pair.a.link.up
+        pair.a.link.peer_is_outside(False)
+
+
+@virtually
+async def test_an_idle_link_stays_up_for_hours_and_never_doubts_its_path() -> None:
+    async with linked() as pair:
+        await pass_time(2 * 3600.0)
+        assert pair.a.link.up
+        assert pair.b.link.up
+        assert carried(pair, "relay") == 0
+        assert pair.a.link.silence < 10
+
+
+@virtually
+async def test_a_round_trip_of_800_ms_is_no_reason_for_doubt() -> None:
+    async with linked(delay=0.4) as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 4 * MIB)
+        await transfer.done()
+        await pass_time(300.0)
+        assert carried(pair, "relay") == 0
+        assert pair.b.direct.suspected == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@virtually
+async def test_loss_and_reordering_cost_no_byte(seed: int) -> None:
+    direct = wires("direct", loss=0.05, jitter=0.03)
+    pair = Pair(direct=direct, relay=wires("relay", loss=0.05, jitter=0.03))
+    pair.start(relay=True)
+    await pair.up()
+    await asyncio.gather(
+        *(
+            Transfer(source.link, target.link, 300_000, seed).done()
+            for source, target in (pair.ends, reversed(pair.ends))
+        )
+    )
+    pair.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@virtually
+async def test_paths_that_flap_under_a_transfer_cost_no_byte(seed: int) -> None:
+    chance = random.Random(seed)
+    async with linked() as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 16 * MIB, seed)
+        for _ in range(30):
+            match chance.randrange(6):
+                case 0:
+                    cut(pair, "direct")
+                case 1:
+                    cut(pair, "relay")
+                case 2:
+                    cut(pair, "direct", "relay", mended=True)
+                case 3:
+                    end = chance.choice(pair.ends)
+                    end.link.lose_direct(end.direct)
+                case 4:
+                    end = chance.choice(pair.ends)
+                    end.link.use_direct(end.direct, DIRECT)
+                case _:
+                    end = chance.choice(pair.ends)
+                    end.link.set_relay(chance.choice((None, RELAY)))
+            await pass_time(chance.uniform(0, 0.3))
+        cut(pair, "direct", "relay", mended=True)
+        for end in pair.ends:
+            end.link.set_relay(RELAY)
+        await transfer.done()

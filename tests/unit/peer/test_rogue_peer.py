@@ -1,0 +1,198 @@
+"""link: what a peer that keeps to no rule can do: end the link, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.support.conditions import until
+from tests.support.memory import memory_bound
+from tests.support.raw_peer import RawPeer
+from tests.support.virtual_time import virtually
+from visavis_peer.core.credits import WINDOW_BASE
+from visavis_peer.errors import LinkClosed
+from visavis_peer.link import control, quic
+from visavis_peer.link.quic import SecureConnection
+from visavis_peer.link.streams import (
+    LINGERING_COUNT,
+    UNREAD_COUNT,
+)
+
+MIB = 1 << 20
+MEMORY = 8 * MIB
+"""Bytes that a link may take, whatever its peer does."""
+
+
+@asynccontextmanager
+async def raw(connection: type[SecureConnection] = SecureConnection) -> AsyncIterator[RawPeer]:
+    peer = RawPeer(connection)
+    await peer.connect()
+    await peer.end.up.wait()
+    yield peer
+    peer.close()
+
+
+async def closed_for(peer: RawPeer, reason: str) -> None:
+    """Both sides know that the link is over because the peer broke the rules."""
+    assert await peer.end.link.wait_closed() == reason
+    assert isinstance(peer.end.link.error, LinkClosed)
+    await until(lambda: peer.heard(quic.Terminated))
+    (over,) = peer.heard(quic.Terminated)
+    assert isinstance(over, quic.Terminated)
+    assert (over.code, over.reason, over.by_peer) == (quic.PROTOCOL_VIOLATION, reason, True)
+
+
+@virtually
+async def test_a_peer_that_sends_beyond_its_credit_loses_the_link() -> None:
+    async with raw() as peer:
+        peer.connection.send_stream(4, control.STREAM_START + bytes(WINDOW_BASE))
+        await peer.turn()
+        reader, _ = await peer.end.link.accept_stream()
+        assert peer.end.link.up
+        async with memory_bound(MEMORY):
+            for _ in range(100):
+                peer.connection.send_stream(4, bytes(100_000))
+                await peer.turn()
+        (reason,) = {peer.end.link.closed_reason}
+        assert reason is not None
+        assert reason.startswith("the peer sends ")
+        assert reason.endswith(" bytes beyond its credit")
+        await closed_for(peer, reason)
+        with pytest.raises(LinkClosed):
+            await reader.read(1)
+
+
+@virtually
+async def test_a_peer_that_cuts_its_bytes_to_pieces_makes_memory_grow_by_little_more_than_their_number() -> None:
+    async with raw() as peer:
+        size = 24 << 10
+        async with memory_bound(4 * size):
+            peer.connection.send_stream(4, control.STREAM_START + bytes(WINDOW_BASE))
+            await peer.turn()
+            for _ in range((size - WINDOW_BASE) // 4):
+                peer.connection.send_stream(4, b"tiny")
+                await peer.turn()
+                peer.events.clear()
+        assert peer.end.link.up
+        reader, _ = await peer.end.link.accept_stream()
+        assert len(await reader.readexactly(size)) == size
+
+
+@virtually
+async def test_a_peer_that_opens_streams_without_end_loses_the_link() -> None:
+    """Ended and stopped at once, a stream does not count for the engine; nobody accepts them."""
+    async with raw() as peer:
+        async with memory_bound(MEMORY):
+            for number in range(1, 3000):
+                peer.connection.send_stream(4 * number, control.STREAM_START + bytes(4096), end=True)
+                peer.connection.stop_stream(4 * number, 0)
+                await peer.turn()
+                if peer.end.link.closed_reason:
+                    break
+        await closed_for(peer, f"the peer sends more streams at a time ({UNREAD_COUNT}) than it may open")
+
+
+@virtually
+async def test_a_peer_that_never_says_that_it_has_read_makes_no_streams_pile_up() -> None:
+    async with raw() as peer:
+        async with memory_bound(MEMORY):
+            for number in range(1, 3000):
+                peer.connection.send_stream(4 * number, control.STREAM_START, end=True)
+                await peer.turn()
+                if peer.end.link.closed_reason:
+                    break
+                reader, writer = await peer.end.link.accept_stream()
+                assert await reader.read() == b""
+                writer.write_eof()
+        await closed_for(peer, f"the peer sends more streams at a time ({LINGERING_COUNT}) than it may open")
+
+
+@virtually
+async def test_credit_and_news_of_streams_that_are_not_there_change_nothing() -> None:
+    async with raw() as peer:
+        for stream_id in (0, 1, 4, 5, 2**62, 2**64 - 1):
+            peer.connection.send_control(control.Credit(stream_id, 2**64 - 1))
+            peer.connection.send_control(control.Done(stream_id))
+        await peer.turn()
+        peer.connection.send_stream(4, control.STREAM_START + b"still heard")
+        await peer.turn()
+        reader, _ = await peer.end.link.accept_stream()
+        assert await reader.readexactly(11) == b"still heard"
+
+
+@virtually
+async def test_credit_that_is_taken_back_or_has_no_end_does_no_harm() -> None:
+    async with raw() as peer:
+        _, writer = await peer.end.link.open_stream()
+        peer.connection.send_control(control.Credit(writer.stream_id, 2**64 - 1))
+        peer.connection.send_control(control.Credit(writer.stream_id, 0))
+        await peer.turn()
+        writer.write(bytes(MIB))
+        await writer.drain()
+        received = 0
+        for _ in range(1000):
+            await peer.turn()
+            received = sum(len(e.data) for e in peer.events if isinstance(e, quic.StreamData))
+            if received == MIB + 1:
+                break
+        assert received == MIB + len(control.STREAM_START)
+        assert peer.end.link.up
+
+
+@virtually
+async def test_a_peer_that_says_it_has_read_what_was_never_sent_ends_only_its_own_stream() -> None:
+    async with raw() as peer:
+        _, writer = await peer.end.link.open_stream()
+        peer.connection.send_control(control.Done(writer.stream_id))
+        await peer.turn()
+        await writer.wait_closed()
+        assert peer.end.link.up
+
+
+@virtually
+async def test_a_control_stream_that_breaks_the_rules_ends_the_link() -> None:
+    async with raw() as peer:
+        peer.connection.send_stream(quic.CONTROL_STREAM, b"\xff\xff")
+        await peer.turn()
+        await closed_for(peer, "a control frame of 65535 bytes")
+
+
+@virtually
+async def test_a_stream_that_begins_with_another_byte_is_taken_as_it_is() -> None:
+    async with raw() as peer:
+        peer.connection.send_stream(4, b"plain")
+        await peer.turn()
+        reader, _ = await peer.end.link.accept_stream()
+        assert await reader.readexactly(5) == b"plain"
+
+
+@virtually
+async def test_streams_of_one_direction_are_not_for_applications_and_do_no_harm() -> None:
+    async with raw() as peer:
+        for stream_id in (2, 6, 10):
+            peer.connection.send_stream(stream_id, control.STREAM_START + bytes(100_000))
+            await peer.turn()
+        for stream_id in (4, 8):
+            peer.connection.send_stream(stream_id, control.STREAM_START)
+            await peer.turn()
+        for stream_id in (4, 8):
+            reader, _ = await peer.end.link.accept_stream()
+            assert reader.stream_id == stream_id
+        assert peer.end.link.up
+
+
+@virtually
+async def test_a_flood_of_datagrams_and_pings_keeps_the_latest_and_no_more() -> None:
+    async with raw() as peer:
+        async with memory_bound(MEMORY):
+            for _ in range(50):
+                for _ in range(100):
+                    peer.connection.send_datagram(bytes((control.DATA,)) + bytes(1000))
+                    peer.connection.send_datagram(bytes((control.PING,)) + bytes(8))
+                    peer.connection.send_datagram(bytes((99,)) + bytes(1000))
+                    peer.connection.send_datagram(b"")
+                await peer.turn()
+                peer.events.clear()
+        assert peer.end.link.up
