@@ -112,10 +112,9 @@ def reading_of(end: subprocess.Popen[str]) -> Reading:
     except subprocess.TimeoutExpired:
         end.kill()
         raise EndFailed(f"{_name(end)} was not done within {PATIENCE:g} s\n{end.communicate()[1]}") from None
-    try:
-        return Reading(**json.loads(output))
-    except (ValueError, TypeError):
-        raise EndFailed(f"{_name(end)} ended with code {end.returncode}\n{errors}") from None
+    if end.returncode or not output:
+        raise EndFailed(f"{_name(end)} ended with code {end.returncode}\n{errors}")
+    return Reading(**json.loads(output))
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -43,10 +43,11 @@ class Mesh:
         return effects
 
     def on_peer_joined(self, info: PeerInfo, now: float) -> list[Effect]:
-        """Offer to a newcomer."""
+        """Offer to a newcomer; one that is back by the same id, after the server has restarted, is offered to anew."""
         self.members[info.peer_id] = info
-        if info.peer_id in self.negotiations:
-            return []
+        known = self.negotiations.get(info.peer_id)
+        if known is not None:
+            return known.restart(now) if known.idle else []
         negotiation = self._negotiation(info.peer_id, offer_at=now)
         return negotiation.handle_timer(now) if negotiation else []
 

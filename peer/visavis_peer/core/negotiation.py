@@ -114,6 +114,11 @@ class Negotiation:
     def __repr__(self) -> str:
         return f"Negotiation({self.peer_id}, {self.state}, up={self.up}, failures={self.failures})"
 
+    @property
+    def idle(self) -> bool:
+        """Whether no OFFER is under way."""
+        return isinstance(self.state, Idle)
+
     def next_timer(self) -> float | None:
         """Return when `handle_timer` wants to be called, or None."""
         match self.state:

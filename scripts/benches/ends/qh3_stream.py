@@ -25,7 +25,7 @@ from scripts.benches.ends.meter import BLOCK, Meter, arguments_of_end
 
 ALPN: Final = "bench"
 HIGH_WATER: Final = 1 << 20
-"""Bytes that the sender gives the engine ahead: its streams have no `drain` that waits. Twice this is no faster."""
+"""Bytes that the sender gives the engine ahead, for its streams have no `drain` that waits; no bound is no faster."""
 
 
 class Sender(QuicConnectionProtocol):
@@ -89,7 +89,7 @@ async def receive(arguments: argparse.Namespace) -> None:
             received += len(data)
         meter.stop()
         writer.write_eof()
-        await client.ping()
+        await client.wait_closed()  # which the server sees to
     assert received == arguments.size, received
 
 

@@ -1,4 +1,4 @@
-"""core.backoff and core.keepalive."""
+"""core.backoff, core.keepalive and core.resume."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from visavis_peer.core.backoff import PUNCH_RETRY, SIGNALING_FIRST, SIGNALING_MAX, punch_delay, signaling_delay
 from visavis_peer.core.keepalive import EXPIRY, INTERVAL, REVIVAL, REVIVAL_INTERVAL, SUSPECT_EXPIRY, Consent
+from visavis_peer.core.resume import ResumeState
+from visavis_shared.messages import ResumeOffer
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))
@@ -77,3 +79,18 @@ def test_a_path_that_stays_silent_is_given_up() -> None:
         now = consent.next_timer()
     assert now == EXPIRY + REVIVAL
     assert verdicts.count("expired") == 1
+
+
+def test_a_session_to_resume_begins_with_an_ack_and_keeps_its_count_over_new_tokens() -> None:
+    state = ResumeState()
+    state.refresh(ResumeOffer(token="unasked", grace=30.0))
+    assert state.token is None
+    state.begin(ResumeOffer(token="first", grace=30.0))
+    state.count(3)
+    state.refresh(ResumeOffer(token="second", grace=30.0))
+    assert (state.token, state.received) == ("second", 3)
+    state.begin(None)
+    assert (state.token, state.received) == (None, 0)
+    state.begin(ResumeOffer(token="third", grace=30.0))
+    state.forget()
+    assert state.token is None
