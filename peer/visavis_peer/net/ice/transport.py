@@ -182,11 +182,12 @@ class BatchTransport(asyncio.DatagramTransport):
                     if self._closing:
                         return
                 source, batch = addr, []
+            data = bytes(self._view[:size])
             step = _segment_size(ancillary) or size
             if step >= size:
-                batch.append(bytes(self._view[:size]))
+                batch.append(data)
             else:
-                batch += [bytes(self._view[start : min(start + step, size)]) for start in range(0, size, step)]
+                batch += [data[start : start + step] for start in range(0, size, step)]
         if batch and source is not None:
             self._protocol.datagrams_received(batch, source)
 
