@@ -37,11 +37,11 @@ class Credentials:
         """As of the start."""
         self.tls: ssl.SSLContext | None = None
         """None where the server speaks plain HTTP."""
-        self._certificate: WatchedFile[None] | None = None
+        self._certificate: WatchedFile[ssl.SSLContext] | None = None
         if settings.tls_cert is not None and settings.tls_key is not None:
-            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.tls.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._certificate = WatchedFile(settings.tls_cert, _loader(self.tls, settings.tls_key), settings.tls_key)
+            self._certificate = WatchedFile(settings.tls_cert, _loader(settings.tls_key), settings.tls_key)
+            self.tls = self._certificate.content
+            self.tls.sni_callback = self._show_newest
         self.authorizer = self._new_authorizer()
         self._task: asyncio.Task[None] | None = None
 
@@ -79,6 +79,14 @@ class Credentials:
         changed = [file.reload_if_changed() for file in (self._room_secrets, self._key_set) if file is not None]
         return any(changed)
 
+    def _show_newest(self, connection: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+        """Let a new connection be served with the certificate read last (OpenSSL asks with and without a server name).
+
+        The listener's own context is never loaded again: a pair of which only one file is new yet would break it.
+        """
+        if self._certificate is not None:
+            connection.context = self._certificate.content
+
     def _new_authorizer(self) -> Authorizer:
         secrets = self._room_secrets.content if self._room_secrets is not None else ()
         keys = self._key_set.content if self._key_set is not None else ()
@@ -96,13 +104,16 @@ def _read_key_set(path: Path) -> tuple[VerificationKey, ...]:
         raise KeyFileError(f"{path}: {error}") from None
 
 
-def _loader(context: ssl.SSLContext, key: Path) -> Callable[[Path], None]:
-    def load(certificate: Path) -> None:
+def _loader(key: Path) -> Callable[[Path], ssl.SSLContext]:
+    def load(certificate: Path) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             context.load_cert_chain(certificate, key)
         except ssl.SSLError:
             raise KeyFileError(f"{certificate} and {key} are not a certificate chain and its key in PEM") from None
         except OSError as error:
             raise KeyFileError(f"cannot use {certificate} with {key}: {error.strerror}") from None
+        return context
 
     return load

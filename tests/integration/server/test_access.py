@@ -330,6 +330,24 @@ async def test_tls_with_a_certificate_that_is_renewed(tmp_path: Path) -> None:
             assert len(names) < 10_000
 
 
+async def test_a_certificate_renewed_by_halves_serves_the_old_one_until_its_key_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between the writing of the two files the server may look: what it has serves on, for every new connection."""
+    certificate, key = certify(tmp_path, "old.example")
+    (tmp_path / "new").mkdir()
+    new_certificate, new_key = certify(tmp_path / "new", "new.example")
+    async with running_server(tls_cert=certificate, tls_key=key) as server:
+        replace(certificate, new_certificate.read_text())
+        await until(lambda: "kept what was read before" in caplog.text)
+        assert await common_name(server) == "old.example"
+        replace(key, new_key.read_text())
+        names: list[str] = []
+        while names[-1:] != ["new.example"]:
+            names.append(await common_name(server))
+            assert len(names) < 10_000
+
+
 async def test_a_bad_certificate_is_one_clear_error(tmp_path: Path) -> None:
     certificate, key = certify(tmp_path, "x")
     certificate.write_text("nonsense")
