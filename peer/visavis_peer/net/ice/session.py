@@ -6,35 +6,31 @@ This package alone touches aioice's private names; `tests/integration/peer/test_
   will punch, so a dead server costs nothing (aioice waits 5 s for it);
 - openers: low-TTL datagrams that open this side's filters before any check is sent;
 - triggered checks for pairs in progress (RFC 8445 section 7.3.1.4), own retransmission timers, no 20 ms poll;
-- the valid pair of highest priority is used, not the last one;
+- the valid pair of highest priority is used, not the last one, and better ones are still checked when one is valid;
+- a pair that falls silent makes way for one that answers, so that a new NAT mapping heals without signaling;
 - datagrams reach the application only from addresses that passed an authenticated check, through a bounded queue;
-- consent (RFC 7675) that tolerates long round trips.
+- consent (RFC 7675) that tolerates long round trips, and comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import random
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
 
 from aioice import stun
 from aioice.candidate import Candidate
-from aioice.ice import CandidatePair, Connection, StunProtocol
+from aioice.ice import CandidatePair, StunProtocol
 
-from visavis_peer.core.addresses import LocalAddress
-from visavis_peer.core.discovery import StunAnswer
 from visavis_peer.core.events import PathInfo
-from visavis_peer.core.keepalive import Consent
-from visavis_peer.net.ice.callbacks import IceCallbacks
-from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate, usable_candidate
-from visavis_peer.net.ice.gathering import keep_mappings, survey
-from visavis_peer.net.ice.socket import IceSocket, Transaction, ip_version, open_socket
-from visavis_peer.net.ice.turn import TurnServer, allocate
+from visavis_peer.core.selection import Selection
+from visavis_peer.net.ice.candidates import usable_candidate
+from visavis_peer.net.ice.consent import ConsentKeeper
+from visavis_peer.net.ice.local import LocalSide
+from visavis_peer.net.ice.socket import DATAGRAM_SIZE, IceSocket, Transaction, ip_version
 from visavis_shared import limits
 from visavis_shared.endpoints import format_address
 from visavis_shared.messages import IceCredentials
@@ -44,160 +40,32 @@ logger = logging.getLogger(__name__)
 
 PACING: Final = 0.005
 """Seconds between new checks (Ta, RFC 8445 section 14.2: at least 5 ms)."""
-CONSENT_SCHEDULE: Final = (30.0,)
-"""One transmission that stays answerable for RFC 7675's bound on consent."""
-CONSENT_PENDING: Final = 8
-"""Consent requests awaiting a response at most, for more than EXPIRY brings about; the oldest makes way."""
 QUEUE_SIZE: Final = 256
 """Datagrams kept for the application before it listens: at 1,200 bytes, 300 KiB; the oldest are dropped."""
-ANSWER_COUNT: Final = 16
-"""STUN answers kept: three of each of five servers, and mapping behaviour needs three."""
 
 
-class IceSession(Connection):
-    """An ICE agent for one peer: bind, gather, then `set_remote`, `open_holes`, `check`, `send`; `close` at the end.
+class IceSession(LocalSide):
+    """An ICE agent for one peer: bind, gather, then `set_remote`, `open_holes`, `check`, `send_datagrams`; `close`.
 
     Only `bind`, `check` and `close` are coroutines. Not reusable: a restart is another session beside this one.
     """
 
     def __init__(self, *, opener_ttl: int = 4, policy: Literal["auto", "relay"] = "auto") -> None:
         """With policy `relay` no address of this machine is offered or used but by TURN servers."""
-        super().__init__(ice_controlling=False)
-        self._policy = policy
-        self._allocating = 0
-        """TURN servers that have been asked for an address and have not answered."""
-        self._unused: list[IceSocket] = []
-        """Sockets that only ask STUN servers, by policy."""
+        super().__init__(policy)
         self.opener_ttl = opener_ttl
-        self.answers: list[StunAnswer] = []
-        """What STUN servers have said on the socket that was answered first, in order; at most ANSWER_COUNT."""
-        self.answered_from: IceSocket | None = None
-        self.answered = asyncio.Event()
-        """Set when the first STUN server has answered."""
-        self.gathered = asyncio.Event()
-        """Set when every STUN server has answered or had its time."""
-        self._callbacks: IceCallbacks | None = None
         self._application: Callable[[list[bytes]], None] | None = None
-        self._bases_mapped: list[Candidate] = []
         self._early: deque[bytes] = deque(maxlen=QUEUE_SIZE)
         self._holes_open = False
+        self._pacing: asyncio.Task[None] | None = None
         self._rtts: dict[CandidatePair, float] = {}
         self._pending: dict[CandidatePair, Transaction] = {}
         self._local_mapped: dict[CandidatePair, Address] = {}
+        self._selection: Selection[CandidatePair] = Selection()
+        self._searching = False
+        """Whether the selected pair is silent, so that pairs of lower priority are checked too."""
         self._reported: CandidatePair | None = None
-        self._consent: Consent | None = None
-        self._consent_wake = asyncio.Event()
-        self._asking: list[asyncio.Task[None]] = []
-        """Consent requests that are not answered yet, oldest first; at most CONSENT_PENDING."""
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    # --- local side ---------------------------------------------------------------------------------------------------
-
-    @property
-    def credentials(self) -> IceCredentials:
-        """User name fragment and password of this agent."""
-        return IceCredentials(ufrag=self.local_username, pwd=self.local_password)
-
-    @property
-    def candidates(self) -> list[str]:
-        """Local candidates found so far, as SDP lines."""
-        return [candidate.to_sdp() for candidate in self._local_candidates[: limits.CANDIDATE_COUNT]]
-
-    @property
-    def all_found(self) -> bool:
-        """Whether no more local candidates will come."""
-        return self.gathered.is_set() and not self._allocating
-
-    @property
-    def sockets(self) -> list[IceSocket]:
-        """The sockets of this machine, best local address first."""
-        local = [each for each in self._protocols if isinstance(each, IceSocket) and each.sock is not None]
-        return local + self._unused
-
-    def attach(self, callbacks: IceCallbacks | None) -> None:
-        """Say who hears of what happens from now on; None: nobody."""
-        self._callbacks = callbacks
-
-    async def bind(self, addresses: Sequence[LocalAddress], ports: Sequence[int] = (0,)) -> list[str]:
-        """Open a socket for each of `addresses` on the first free one of `ports`; each is a host candidate.
-
-        Returns the reasons of those that could not be bound.
-        """
-        problems = []
-        for address in addresses:
-            try:
-                sock = await open_socket(self, self, address.ip, ports)
-            except OSError as error:
-                problems.append(f"{address.ip} ({address.interface}): {error.strerror or error}")
-                continue
-            sock.local_candidate = host_candidate(sock.transport.get_extra_info("sockname")[:2], address.preference)
-            if self._policy == "relay":
-                self._unused.append(sock)
-                continue
-            self._protocols.append(sock)
-            self._local_candidates.append(sock.local_candidate)
-        self._local_candidates_start = self._local_candidates_end = True
-        return problems
-
-    def gather(self, servers: Sequence[Address]) -> None:
-        """Ask all STUN `servers` (numeric addresses) from every socket at once; candidates come by callback."""
-        self._spawn(self._gather(servers))
-
-    async def _gather(self, servers: Sequence[Address]) -> None:
-        await survey(self.sockets, servers, self._on_stun_answer)
-        self.gathered.set()
-        if self._callbacks is not None:
-            self._callbacks.gathered()
-        await keep_mappings(self.sockets, servers, self._on_stun_answer)
-
-    def _on_stun_answer(self, sock: IceSocket, answer: StunAnswer) -> None:
-        if self.answered_from is None:
-            self.answered_from = sock
-        if sock is self.answered_from and len(self.answers) < ANSWER_COUNT:
-            self.answers.append(answer)
-            self.answered.set()
-        base = sock.local_candidate
-        if self._policy == "relay":
-            return
-        if answer.mapped == (base.host, base.port) or base in self._bases_mapped:
-            return  # no NAT, or already known: a mapping per destination says nothing about where a peer will arrive
-        self._bases_mapped.append(base)
-        candidate = server_reflexive_candidate(base, answer.mapped)
-        self._local_candidates.append(candidate)
-        if self._callbacks is not None and len(self._local_candidates) <= limits.CANDIDATE_COUNT:
-            self._callbacks.candidate(candidate.to_sdp())
-
-    def use_turn(self, servers: asyncio.Task[list[TurnServer]]) -> None:
-        """Ask TURN servers for an address each; the candidates come by callback, and nothing waits for them."""
-        self._allocating += 1
-        self._spawn(self._allocate_all(servers))
-
-    async def _allocate_all(self, servers: asyncio.Task[list[TurnServer]]) -> None:
-        await asyncio.wait([servers])
-        if not servers.cancelled():
-            await asyncio.gather(*(self._allocate(server) for server in servers.result()))
-        self._allocating -= 1
-        if self.all_found and self._callbacks is not None:
-            self._callbacks.gathered()
-
-    async def _allocate(self, server: TurnServer) -> None:
-        sock = await allocate(self, self, server)
-        if sock is not None:
-            self._take_relayed(sock)
-
-    def _take_relayed(self, sock: IceSocket) -> None:
-        self._protocols.append(sock)
-        self._local_candidates.append(sock.local_candidate)
-        if self._callbacks is not None and len(self._local_candidates) <= limits.CANDIDATE_COUNT:
-            self._callbacks.candidate(sock.local_candidate.to_sdp())
-        for remote in self._remote_candidates:
-            if self._holes_open:
-                self._open_hole(remote)
-            if self._early_checks_done:
-                self._pair_remote_candidate(remote)
-        if self._early_checks_done:
-            self.sort_check_list()
-            self._spawn(self._pace())
+        self._keeper: ConsentKeeper | None = None
 
     # --- remote side --------------------------------------------------------------------------------------------------
 
@@ -227,6 +95,17 @@ class IceSession(Connection):
         if self._holes_open:
             self._open_hole(candidate)
         self._add_remote_candidate(candidate, candidate.host)
+        self._pace()
+
+    def _on_relayed_socket(self) -> None:
+        """Pair a relayed candidate that has come after some of the peer's."""
+        for remote in self._remote_candidates:
+            if self._holes_open:
+                self._open_hole(remote)
+            if self._early_checks_done:
+                self._pair_remote_candidate(remote)
+        self.sort_check_list()
+        self._pace()
 
     def open_holes(self) -> None:
         """Send an opener to every remote candidate known, and from now on to each as it comes."""
@@ -246,7 +125,7 @@ class IceSession(Connection):
         """Run the connectivity checks until a pair is valid (`valid` has been called by then) or `close`.
 
         The caller bounds the time: a pair may become valid by a check of the peer when all of ours have failed
-        (RFC 8863).
+        (RFC 8863). Candidates may come before, meanwhile and after; those that promise a better pair are checked.
         """
         for remote in self._remote_candidates:
             self._pair_remote_candidate(remote)
@@ -256,21 +135,42 @@ class IceSession(Connection):
         for early in self._early_checks:
             self.check_incoming(*early)
         self._early_checks.clear()
-        self._spawn(self._pace())
+        self._pace()
         await self._check_list_state.get()
-        if self._closing:
+        pair = self.selected_pair()
+        if self._closing or pair is None:
             return
-        self._consent = Consent.start(time.monotonic())
-        self._query_consent_task = asyncio.create_task(self.query_consent())
+        self._keeper = ConsentKeeper(self, self._rtts.get(pair))
+        self._query_consent_task = asyncio.create_task(self._keeper.run())
 
-    async def _pace(self) -> None:
+    def _pace(self) -> None:
+        """Start new checks one by one, unless that is being done."""
+        if self._early_checks_done and (self._pacing is None or self._pacing.done()):
+            self._pacing = self._spawn(self._start_checks())
+
+    async def _start_checks(self) -> None:
         while True:
             if not self._check_periodic():
                 return
             await asyncio.sleep(PACING)
 
+    def _check_periodic(self) -> bool:
+        """Start the best check that is waiting; return False if none promises a better pair than there is."""
+        selected = None if self._searching else self.selected_pair()
+        for state in (CandidatePair.State.WAITING, CandidatePair.State.FROZEN):
+            for pair in self._check_list:  # sorted by priority
+                if pair is selected:
+                    break
+                if pair.state is state and pair.task is None:
+                    self.check_start_task(pair)
+                    return True
+        return False
+
     def _check_list_maybe_fail(self) -> None:
         """Never fail by ourselves: see `check`."""
+
+    def _prune_components(self) -> None:
+        """There is one component, also when the peer has named no candidate: its checks may come."""
 
     async def check_start(self, pair: CandidatePair) -> None:
         """Check one pair (RFC 8445 section 7.2.5); the controlling side nominates with every check."""
@@ -297,14 +197,18 @@ class IceSession(Connection):
         if source != pair.remote_addr:  # RFC 8445 section 7.2.5.2.1
             self._check_failed(pair)
             return None
-        if transaction is not None and transaction.rtt is not None:
-            self._rtts[pair] = transaction.rtt
+        rtt = None if transaction is None else transaction.rtt
+        if rtt is not None:
+            self._rtts[pair] = rtt
         if mapped := response.attributes.get("XOR-MAPPED-ADDRESS"):
             self._local_mapped[pair] = mapped
         protocol.trust(source)
         pair.nominated = self.ice_controlling or pair.remote_nominated
+        self._selection.on_heard(pair, time.monotonic())
         self.check_state(pair, CandidatePair.State.SUCCEEDED)
         self.check_complete(pair)
+        if self._keeper is not None:
+            self._keeper.on_answer(pair, rtt)
         return None
 
     def _check_failed(self, pair: CandidatePair) -> None:
@@ -333,20 +237,60 @@ class IceSession(Connection):
         if len(self._remote_candidates) >= 2 * limits.CANDIDATE_COUNT:
             return  # an endless supply of peer-reflexive candidates is no peer of ours
         super().check_incoming(message, addr, protocol)
-        for pair, transaction in self._pending.items():
+        for pair in self._check_list:
             if pair.protocol is protocol and pair.remote_addr == addr:
-                transaction.trigger()
+                self._on_peer_check(pair)
+
+    def _on_peer_check(self, pair: CandidatePair) -> None:
+        self._selection.on_heard(pair, time.monotonic())
+        if pair in self._pending:
+            self._pending[pair].trigger()
+        if self._keeper is not None:
+            self._keeper.on_peer_check(elsewhere=pair is not self.selected_pair())
 
     def check_complete(self, pair: CandidatePair) -> None:
-        """Use the nominated valid pair of highest priority (RFC 8445 section 8.1.1)."""
-        super().check_complete(pair)
-        valid = [p for p in self._check_list if p.nominated and p.state is CandidatePair.State.SUCCEEDED]
-        if not valid:
+        """Take note of a finished check; the others go on, for a better pair may yet become valid."""
+        pair.task = None
+        if pair.state is not CandidatePair.State.SUCCEEDED:
             return
-        self._nominated[1] = best = valid[0]  # the check list is sorted by priority
+        self._use_best()
+        self._check_list_maybe_complete()
+        for other in self._check_list:  # RFC 8445 section 7.2.5.3.3
+            if (
+                other.state is CandidatePair.State.FROZEN
+                and other.local_candidate.foundation == pair.local_candidate.foundation
+            ):
+                self.check_state(other, CandidatePair.State.WAITING)
+
+    # --- selection ----------------------------------------------------------------------------------------------------
+
+    def selected_pair(self) -> CandidatePair | None:
+        """Return the pair in use."""
+        return self._nominated.get(1)
+
+    def _valid_pairs(self) -> list[CandidatePair]:
+        """Return the nominated valid pairs by priority."""
+        return [each for each in self._check_list if each.nominated and each.state is CandidatePair.State.SUCCEEDED]
+
+    def _use_best(self) -> None:
+        best = self._selection.best(self._valid_pairs())
+        if best is None:
+            return
+        self._nominated[1] = best
         if best is not self._reported and self._callbacks is not None:
             self._reported = best
             self._callbacks.valid(self._path(best))
+
+    def _forget_displaced(self) -> None:
+        """Give up pairs that have been silent for long, and with them what a NAT had made of the peer's address."""
+        for pair in self._selection.give_up(time.monotonic()):
+            self.check_state(pair, CandidatePair.State.FAILED)
+            if pair.remote_candidate.type == "prflx":
+                self._check_list.remove(pair)
+                self._rtts.pop(pair, None)
+                self._local_mapped.pop(pair, None)
+                if all(each.remote_candidate is not pair.remote_candidate for each in self._check_list):
+                    self._remote_candidates.remove(pair.remote_candidate)
 
     def _path(self, pair: CandidatePair) -> PathInfo:
         base = pair.local_candidate
@@ -385,68 +329,77 @@ class IceSession(Connection):
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         """Send over the selected pair; nothing while there is none, or no consent, as UDP may lose anything."""
-        pair = self._nominated.get(1)
-        if pair is not None and (self._consent is None or self._consent.expired_at is None):
+        pair = self.selected_pair()
+        if pair is not None and (self._keeper is None or self._keeper.given):
             protocol = pair.protocol
             assert isinstance(protocol, IceSocket)
             protocol.send_datagrams(datagrams, pair.remote_addr)
 
+    @property
+    def path_datagram_size(self) -> int:
+        """Bytes of UDP payload that the selected pair carries unfragmented, as far as this machine knows."""
+        pair = self.selected_pair()
+        if pair is None:
+            return DATAGRAM_SIZE
+        assert isinstance(pair.protocol, IceSocket)
+        return pair.protocol.datagram_size
+
     # --- consent ------------------------------------------------------------------------------------------------------
 
-    async def query_consent(self) -> None:
-        """Keep consent fresh until it expires (RFC 7675); started by `check`."""
-        assert self._consent is not None
-        while True:
-            delay = self._consent.next_timer() - time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._consent_wake.wait(), max(0.0, delay))
-            self._consent_wake.clear()
-            match self._consent.handle_timer(time.monotonic(), random.random()):
-                case "check":
-                    self._check_consent()
-                case "expired":
-                    if self._callbacks is not None and not self._closing:
-                        self._callbacks.suspended()
-                case "lost":
-                    self._lost("the peer no longer answers")
-                    return
-                case "wait":
-                    pass
-
     def suspect(self) -> None:
-        """Ask the peer at once whether it still listens, and give up sooner if it does not."""
-        if self._consent is not None:
-            self._consent.suspect(time.monotonic())
-            self._consent_wake.set()
+        """Ask the peer at once whether it still listens, and suspend the path sooner if it does not."""
+        if self._keeper is not None:
+            self._keeper.suspect()
 
-    def _check_consent(self) -> None:
-        pair = self._nominated.get(1)
-        if pair is None:
-            return
-        pending = [task for task in self._asking if not task.done()]
-        if len(pending) >= CONSENT_PENDING:
-            pending.pop(0).cancel()
-        self._asking = [*pending, self._spawn(self._consent_request(pair))]
+    def displaced_pairs(self) -> Sequence[CandidatePair]:
+        """See ConsentOwner."""
+        self._forget_displaced()
+        return self._selection.displaced
 
-    async def _consent_request(self, pair: CandidatePair) -> None:
-        assert self._consent is not None
+    def other_pairs(self) -> Sequence[CandidatePair]:
+        """See ConsentOwner."""
+        self._forget_displaced()
+        return self._selection.others(self._valid_pairs(), self.selected_pair())
+
+    def consent_request(self, pair: CandidatePair) -> tuple[stun.Message, bytes]:
+        """See ConsentOwner; the controlling side nominates, so that the peer follows to the pair in use."""
         assert self.remote_password is not None
-        request = self.build_request(pair, nominate=False)
-        protocol = pair.protocol
-        assert isinstance(protocol, IceSocket)
-        with contextlib.suppress(stun.TransactionError):
-            await protocol.request(
-                request, pair.remote_addr, integrity_key=self.remote_password.encode(), schedule=CONSENT_SCHEDULE
-            )
-            revived = self._consent.on_response(time.monotonic())
-            if revived and self._callbacks is not None and not self._closing:
+        nominate = self.ice_controlling and pair is self.selected_pair()
+        return self.build_request(pair, nominate=nominate), self.remote_password.encode()
+
+    def on_silent(self) -> None:
+        """See ConsentOwner: pairs that were not worth a check now are."""
+        self._searching = True
+        self._pace()
+
+    def on_answer(self, pair: CandidatePair, *, silent: bool) -> None:
+        """See ConsentOwner: a pair that answers takes over from one that does not, or takes its place again."""
+        now = time.monotonic()
+        back = self._selection.on_answer(pair, now)
+        if silent and pair is not self.selected_pair():
+            self._selection.prefer(pair, self._valid_pairs(), now)
+        if back or silent:
+            self._use_best()
+        if pair is self.selected_pair():
+            self._searching = False
+
+    def on_consent(self, *, given: bool) -> None:
+        """See ConsentOwner."""
+        if self._callbacks is not None and not self._closing:
+            if given:
                 self._callbacks.resumed()
+            else:
+                self._callbacks.suspended()
+
+    def on_consent_lost(self) -> None:
+        """See ConsentOwner."""
+        self._lost("the peer no longer answers")
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
     def protocol_lost(self, protocol: StunProtocol) -> None:
         """The socket of the selected pair is gone."""
-        pair = self._nominated.get(1)
+        pair = self.selected_pair()
         if not self._closing and pair is not None and pair.protocol is protocol:
             self._lost("the local socket was closed")
 
@@ -456,19 +409,5 @@ class IceSession(Connection):
 
     async def close(self) -> None:
         """Stop everything and close the sockets. Idempotent."""
-        self._callbacks = None
         self._application = None
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
         await super().close()
-        for sock in self._unused:
-            await sock.close()
-        self._unused.clear()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

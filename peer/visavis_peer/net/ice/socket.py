@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from aioice import stun
 from aioice.ice import Connection, StunProtocol
 
-from visavis_peer.net.ice.transport import BatchTransport
+from visavis_peer.net.ice.transport import BatchTransport, forbid_fragments
 from visavis_shared.stun import Address, NotStun, looks_like_stun, parse
 
 CHECK_SCHEDULE: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 1.9)
@@ -19,9 +19,15 @@ CHECK_SCHEDULE: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 1.9)
 TRIGGER_INTERVAL: Final = 0.02
 """Seconds between the transmissions that incoming checks trigger, so that a flood of them is not answered in kind."""
 TRUSTED_SIZE: Final = 64
-"""Remote addresses per socket that have passed an authenticated check: prflx addresses beyond that are an attack."""
+"""Remote addresses per socket that have passed an authenticated check: a NAT that rebinds makes new ones."""
 SOCKET_BUFFER: Final = 4 << 20
 """Bytes of SO_RCVBUF and SO_SNDBUF: a window of a link while the loop is busy; the kernel may grant less."""
+DATAGRAM_SIZE: Final = 1200
+"""Bytes of UDP payload that every path carries that can carry QUIC (RFC 9000 section 14)."""
+PAYLOADS: Final = (978, 548, 268)
+"""Bytes of UDP payload below that: RFC 1191's plateaus of 1,006, 576 and 296 bytes, less 28 of headers."""
+STUN_LAST: Final = 3
+"""The last value that the first byte of a STUN message can have (RFC 7983 section 7)."""
 OPENER: Final = b"\x00\x11\x00\x00\x21\x12\xa4\x42" + bytes(12)
 """A STUN Binding indication (RFC 8489 section 5): whoever gets it ignores it."""
 
@@ -102,7 +108,10 @@ class IceSocket(StunProtocol):
         super().__init__(session)
         self._owner = owner
         self.sock = sock
-        self.trusted: set[Address] = set()
+        self.trusted: dict[Address, None] = {}
+        """Addresses whose data is let through, the one last confirmed last."""
+        self.datagram_size = DATAGRAM_SIZE
+        """Bytes of UDP payload that are not known to be too many."""
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Take what asyncio's transport brings."""
@@ -110,14 +119,13 @@ class IceSocket(StunProtocol):
         self.datagrams_received([data], addr)
 
     def datagrams_received(self, datagrams: list[bytes], addr: tuple[Any, ...]) -> None:
-        """Tell STUN from data by the first byte (RFC 7983); nothing a stranger sends raises."""
+        """Tell STUN from data by the first byte, and STUN first; nothing a stranger sends raises."""
         source = (str(addr[0]).partition("%")[0], int(addr[1]))
-        content = []
-        for data in datagrams:
-            if data and data[0] >= 4:
-                content.append(data)
-            elif looks_like_stun(data):
-                self._stun_received(data, source)
+        content = [data for data in datagrams if data and data[0] > STUN_LAST]
+        if len(content) < len(datagrams):
+            for data in datagrams:
+                if looks_like_stun(data):
+                    self._stun_received(data, source)
         if content and source in self.trusted:
             self._owner.datagrams_received(content)
 
@@ -177,9 +185,16 @@ class IceSocket(StunProtocol):
                 self.sock.setsockopt(level, option, usual)
 
     def trust(self, addr: Address) -> None:
-        """Let data from `addr` through: it has passed an authenticated check."""
-        if len(self.trusted) < TRUSTED_SIZE:
-            self.trusted.add(addr)
+        """Let data from `addr` through: it has passed an authenticated check. The oldest address makes way."""
+        self.trusted.pop(addr, None)
+        self.trusted[addr] = None
+        if len(self.trusted) > TRUSTED_SIZE:
+            del self.trusted[next(iter(self.trusted))]
+
+    def datagram_refused(self, size: int) -> None:
+        """Note that the network takes no datagram of so many bytes."""
+        if size <= self.datagram_size:
+            self.datagram_size = next((each for each in PAYLOADS if each < size), PAYLOADS[-1])
 
 
 async def open_socket(session: Connection, owner: SocketOwner, ip: str, ports: Sequence[int]) -> IceSocket:
@@ -213,6 +228,7 @@ def _bound_socket(ip: str, ports: Sequence[int]) -> socket.socket:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        forbid_fragments(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         last: OSError | None = None

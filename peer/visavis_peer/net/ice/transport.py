@@ -12,6 +12,7 @@ import contextlib
 import errno
 import socket
 import struct
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
@@ -28,6 +29,10 @@ _SOL_UDP: Final = 17
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
 """Of <linux/udp.h>; Python has no names for them before 3.14."""
+_MTU_DISCOVER: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
+"""IP_MTU_DISCOVER and IPV6_MTU_DISCOVER of <linux/in.h> and <linux/in6.h>."""
+_PMTUDISC_PROBE: Final = 3
+"""Set DF and believe no ICMP message about the path: whoever measures it does so by what arrives (RFC 8899)."""
 _SEGMENT_SIZE: Final = struct.Struct("=H")
 _GRO_SIZE: Final = struct.Struct("=i")
 _ANCILLARY_SIZE: Final = 64
@@ -47,6 +52,17 @@ class BatchProtocol(Protocol):
 
     def datagrams_received(self, datagrams: list[bytes], addr: Address) -> None:
         """Take datagrams of one source."""
+
+    def datagram_refused(self, size: int) -> None:
+        """A datagram of `size` bytes is larger than the interface takes, and lost."""
+
+
+def forbid_fragments(sock: socket.socket) -> None:
+    """Send datagrams whole or not at all, as QUIC must (RFC 9000 section 14); does nothing but on Linux."""
+    if sys.platform == "linux":
+        level, option = _MTU_DISCOVER[sock.family]
+        with contextlib.suppress(OSError):
+            sock.setsockopt(level, option, _PMTUDISC_PROBE)
 
 
 class BatchTransport(asyncio.DatagramTransport):
@@ -113,26 +129,26 @@ class BatchTransport(asyncio.DatagramTransport):
             return
         start, count = 0, len(datagrams)
         while start < count:
-            stop = self._run(datagrams, start)
-            if self._waiting or not self._send(datagrams[start:stop], addr):
+            taken = 0 if self._waiting else self._send(datagrams[start : self._run(datagrams, start)], addr)
+            if not taken:
                 self._queue(datagrams[start:], addr)
                 return
-            start = stop
+            start += taken
 
     def _run(self, datagrams: Sequence[bytes], start: int) -> int:
         """Return where a run ends that one write can take: equal sizes, the last one may be shorter."""
-        stop = start + 1
-        if self._segments:
-            size = len(datagrams[start])
-            limit = min(len(datagrams), start + SEGMENT_COUNT, start + max(1, (BUFFER_SIZE - 64) // max(1, size)))
-            while stop < limit and len(datagrams[stop]) == size:
-                stop += 1
-            if stop < limit and 0 < len(datagrams[stop]) < size:
-                stop += 1
-        return stop
+        size = len(datagrams[start])
+        if not self._segments or not size:
+            return start + 1
+        limit = start + min(SEGMENT_COUNT, max(1, (BUFFER_SIZE - 64) // size))
+        sizes = list(map(len, datagrams[start:limit]))
+        if sizes.count(size) == len(sizes):
+            return start + len(sizes)
+        equal = next(index for index, each in enumerate(sizes) if each != size)
+        return start + equal + (0 < sizes[equal] < size)
 
-    def _send(self, datagrams: Sequence[bytes], addr: Address) -> bool:
-        """Give the kernel a run; False when it takes none now."""
+    def _send(self, datagrams: Sequence[bytes], addr: Address) -> int:
+        """Give the kernel a run; return how many it has taken, or lost: 0 when it takes none now."""
         try:
             if len(datagrams) == 1:
                 self._sock.sendto(datagrams[0], addr)
@@ -140,12 +156,14 @@ class BatchTransport(asyncio.DatagramTransport):
                 size = _SEGMENT_SIZE.pack(len(datagrams[0]))
                 self._sock.sendmsg(datagrams, [(_SOL_UDP, _UDP_SEGMENT, size)], 0, addr)
         except (BlockingIOError, InterruptedError):
-            return False
+            return 0
         except OSError as error:
             if len(datagrams) > 1 and error.errno in _NOT_SUPPORTED:
                 self._segments = False
-                return all(self._send([datagram], addr) for datagram in datagrams)
-        return True
+                return self._send(datagrams[:1], addr)
+            if error.errno == errno.EMSGSIZE:
+                self._protocol.datagram_refused(len(datagrams[0]))
+        return len(datagrams)
 
     def _queue(self, datagrams: Sequence[bytes], addr: Address) -> None:
         if not self._waiting:
