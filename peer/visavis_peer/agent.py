@@ -92,7 +92,7 @@ class Agent:
         """What is known of the NAT before this agent; kept up to date."""
         self._url = websocket_url(settings.server)
         self._pool = SessionPool(settings)
-        self._study = NatStudy(self._on_endpoint)
+        self._study = NatStudy(self._on_endpoint, probing=settings.probing == "auto")
         self._events: Broadcast[Event] = Broadcast(EVENT_COUNT)
         self._links: Broadcast[Link] = Broadcast(PEER_COUNT)
         self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue(OUTBOX_SIZE)
@@ -187,6 +187,8 @@ class Agent:
 
     def _on_endpoint(self, found: EndpointDiscovered) -> None:
         self.nat = found.nat
+        if self._peering is not None:
+            self._peering.nat_learnt()
         self._events.publish(found)
 
     def _on_network(self, interfaces: Sequence[Interface]) -> None:
@@ -251,7 +253,8 @@ class Agent:
         if self._resume.token is not None:
             await client.send(self._resume_request(self._resume.token))
         session = await self._pool.start(await resolve(self._stun_servers(client)))
-        self._endpoint = await self._study.first_endpoint(session)
+        endpoint = await self._study.first_endpoint(session)
+        self._endpoint = None if self._pool.relay_only else endpoint  # which is to hide it
         if self._resume.token is None:
             await client.send(self._join_request())
         self._local_address = client.local_address
@@ -282,12 +285,23 @@ class Agent:
         self.peer_id = self._fresh_id
         while not self._outbox.empty():
             self._outbox.get_nowait()  # meant for peers by the ids they had before
-        payload = JoinPayload(display_name=self.settings.name, endpoint=self._endpoint, resume=True)
+        payload = JoinPayload(
+            display_name=self.settings.name, endpoint=self._endpoint, show_seen=self._shows_seen, resume=True
+        )
         return Join(room_id=self.settings.room, payload=payload, request_id=_JOIN)
+
+    @property
+    def _shows_seen(self) -> bool | None:
+        """Whether peers may learn this agent's address from the server, so that they can probe it."""
+        return True if self.settings.probing == "auto" and not self._pool.relay_only else None
 
     def _resume_request(self, token: str) -> Resume:
         payload = ResumePayload(
-            token=token, received=self._resume.received, display_name=self.settings.name, endpoint=self._endpoint
+            token=token,
+            received=self._resume.received,
+            display_name=self.settings.name,
+            endpoint=self._endpoint,
+            show_seen=self._shows_seen,
         )
         return Resume(payload=payload, request_id=_RESUME)
 

@@ -30,6 +30,7 @@ _SETTINGS: Final = (
     "secret_file",
     "name",
     "relay",
+    "probing",
     "stun",
     "interface",
     "port",
@@ -117,6 +118,11 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool) -> None:
             choices=("auto", "never", "only"),
             help="whether links may (auto, the default), must not (never) or must (only) go by the server's relay",
         )
+        verb.add_argument(
+            "--probing",
+            choices=("auto", "never"),
+            help="whether to probe the peer's NAT for a path where connectivity checks find none (auto, the default)",
+        )
         verb.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
         verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
     verb.add_argument(
@@ -181,6 +187,8 @@ def _typed(name: str, value: object) -> object:
                 return Path(str(value))
             case "relay" if value not in ("auto", "never", "only"):
                 raise UsageError(f"relay: {value!r} is not auto, never or only")
+            case "probing" if value not in ("auto", "never"):
+                raise UsageError(f"probing: {value!r} is not auto or never")
             case "stun" | "interface":
                 return [str(item) for item in value] if isinstance(value, list) else [str(value)]
             case _:

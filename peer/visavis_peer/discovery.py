@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from visavis_peer.core.discovery import FilteringProbe, nat_report
+from visavis_peer.core.discovery import FilteringProbe, Survey, nat_report
 from visavis_peer.core.events import EndpointDiscovered
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.stun_probe import probe_filtering
+from visavis_peer.net.survey import survey_nat
 from visavis_shared.endpoints import format_address
 from visavis_shared.messages import Endpoint
 from visavis_shared.nat import NatReport
@@ -24,8 +25,11 @@ SURVEY_WAIT: Final = 3.5
 class NatStudy:
     """The NAT as far as it is known; one study for each set of STUN servers."""
 
-    def __init__(self, on_change: Callable[[EndpointDiscovered], None]) -> None:
+    def __init__(self, on_change: Callable[[EndpointDiscovered], None], *, probing: bool) -> None:
+        """`probing` tells whether this agent takes part in prediction and birthday probing."""
         self._on_change = on_change
+        self._probing = probing
+        self._survey = Survey(probing=probing)
         self._probe: FilteringProbe | None = None
         self._probed = False
         self._last: EndpointDiscovered | None = None
@@ -43,10 +47,14 @@ class NatStudy:
 
     async def complete(self, session: IceSession) -> EndpointDiscovered:
         """Learn the filtering behaviour, wait for the whole survey, and return what is known then."""
+        self._survey = Survey(probing=self._probing)  # of another network, perhaps
         if session.answered_from is not None:
             local = session.answered_from.local_candidate.host
-            self._probe = await probe_filtering(local, session.answers[0].server)
+            self._probe, self._survey = await asyncio.gather(
+                probe_filtering(local, session.answers[0].server), survey_nat(session, probing=self._probing)
+            )
         self._probed = True
+        self._tell(session)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(session.gathered.wait(), SURVEY_WAIT)
         return self._tell(session)
@@ -54,7 +62,14 @@ class NatStudy:
     def report(self, session: IceSession) -> NatReport:
         """Return what is known of the NAT from `session` and the filtering probe."""
         base = _base(session)
-        return nat_report(base, session.answers, self._probe, complete=session.gathered.is_set(), probed=self._probed)
+        return nat_report(
+            base,
+            session.answers,
+            self._probe,
+            complete=session.gathered.is_set(),
+            probed=self._probed,
+            survey=self._survey,
+        )
 
     def _tell(self, session: IceSession) -> EndpointDiscovered:
         endpoint, base = public_endpoint(session), _base(session)

@@ -32,6 +32,9 @@ from visavis_shared.ids import INSTANCE_BYTES, hex_id, printable
 from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, ClientMessage, Offer, PeerInfo
 from visavis_shared.nat import NatReport, explain_no_path
 
+PROBING_COUNT: Final = 1
+"""Sessions that probe at a time: the bound of 500 packets a second holds for the whole agent."""
+
 NO_RELAY: Final = "only a relay is allowed, and none that reaches the peer is there"
 FORGERY_INTERVAL: Final = 1.0
 """Seconds between two reports of messages of one peer that cannot be trusted: a server can forge any number of them."""
@@ -64,6 +67,9 @@ class Peering:
         self._send = send
         self._pool = pool
         self._sessions: dict[str, Session] = {}
+        self.probing_turn = asyncio.Semaphore(PROBING_COUNT)
+        self._outcomes: dict[str, str] = {}
+        """What came of probing in the last session with a peer, in words, for those where it had a part."""
         self._quiet_until: dict[str, float] = {}
         """By member, "" for all others: when the next message that cannot be trusted is told of."""
         self._timer: asyncio.TimerHandle | None = None
@@ -90,6 +96,7 @@ class Peering:
         self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id)))
         self.links.peer_left(peer_id)
         self._quiet_until.pop(peer_id, None)
+        self._outcomes.pop(peer_id, None)
         self._apply(self.mesh.on_peer_left(peer_id))
 
     def receive(self, message: Offer | Answer | CandidateMessage) -> None:
@@ -103,10 +110,13 @@ class Peering:
         if isinstance(message, Offer | Answer) and message.payload.instance == self.instance:
             return  # our own, sent back to us
         self._apply(self.mesh.receive(message, self._loop.time()))
+        if isinstance(message, Offer | Answer) and message.payload.session_id in self._sessions:
+            self._sessions[message.payload.session_id].seen = message.seen
 
     def signaling_lost(self) -> None:
         """Forget the room; links stay."""
         self._quiet_until.clear()
+        self._outcomes.clear()
         self._apply(self.mesh.on_signaling_lost())
 
     def resumed(self, members: Iterable[PeerInfo], *, gap: bool) -> None:
@@ -124,6 +134,11 @@ class Peering:
     def network_changed(self) -> None:
         """Look for new paths to everybody."""
         self._apply(self.mesh.on_network_changed(self._loop.time()))
+
+    def nat_learnt(self) -> None:
+        """Tell the peers of sessions under way what is known of the NAT by now."""
+        for session in list(self._sessions.values()):
+            session.on_nat_learnt()
 
     def _meet(self, info: PeerInfo) -> None:
         self.emit(PeerJoined(info.peer_id, info.display_name))
@@ -157,6 +172,10 @@ class Peering:
     def on_check_received(self, session_id: str) -> None:
         """See SessionOwner."""
         self._apply(self.mesh.on_check_received(session_id, self._loop.time()))
+
+    def on_probing(self, session_id: str) -> None:
+        """See SessionOwner."""
+        self._apply(self.mesh.on_probing(session_id, self._loop.time()))
 
     def on_checks_started(self, session_id: str) -> None:
         """See SessionOwner."""
@@ -266,6 +285,10 @@ class Peering:
     def _drop(self, session_id: str) -> None:
         session = self._sessions.pop(session_id, None)
         if session is not None:
+            if session.probing_outcome is None:
+                self._outcomes.pop(session.peer_id, None)
+            elif session.peer_id in self.mesh.members:
+                self._outcomes[session.peer_id] = session.probing_outcome
             self.links.lose_direct(session)
             session.retire()
             task = asyncio.create_task(session.close())
@@ -281,7 +304,8 @@ class Peering:
         if failure.error == "no_path" and self.links.relay_only:
             reason = NO_RELAY
         elif failure.error == "no_path":
-            reason = explain_no_path(self._local_nat(), failure.remote_nat)
+            outcome = self._outcomes.get(failure.peer_id)
+            reason = outcome or explain_no_path(self._local_nat(), failure.remote_nat)
         else:
             reason = printable(failure.reason)
         if self.links.explain(failure.peer_id, reason):

@@ -17,11 +17,14 @@ from visavis_peer.core.effects import (
     SetRemote,
     StartChecks,
     StartSession,
+    UpdateNat,
 )
 from visavis_peer.core.events import PathInfo
+from visavis_peer.core.strategy import opener_ttl
 from visavis_peer.discovery import public_endpoint
 from visavis_peer.net.ice import IceCallbacks, IceSession
 from visavis_peer.pool import SessionPool
+from visavis_peer.punching import Puncher
 from visavis_shared.messages import (
     Answer,
     AnswerPayload,
@@ -39,7 +42,10 @@ logger = logging.getLogger(__name__)
 INBOX_SIZE: Final = 128
 """Effects of one session that await its ICE agent: the core lets at most 32 candidates and a few others through."""
 
-SessionEffect = SendOffer | SendAnswer | SendReady | SetRemote | AddCandidate | OpenHoles | StartChecks
+_SAMPLED: Final = ("port_bracket", "attempt", "last_port")
+"""Members of a report that a session's own sampling sets: they stay when the rest becomes better known."""
+
+SessionEffect = SendOffer | SendAnswer | SendReady | SetRemote | AddCandidate | UpdateNat | OpenHoles | StartChecks
 
 
 class SessionOwner(Protocol):
@@ -48,8 +54,14 @@ class SessionOwner(Protocol):
     def send(self, message: ClientMessage) -> None:
         """Send to the signaling server, in order."""
 
+    probing_turn: asyncio.Semaphore
+    """Lets so many sessions probe at a time."""
+
     def nat_report(self, session: IceSession) -> NatReport:
         """Return what is known of the NAT before `session`."""
+
+    def on_probing(self, session_id: str) -> None:
+        """Probing beyond the checks begins."""
 
     def on_check_received(self, session_id: str) -> None:
         """The peer has begun its checks."""
@@ -86,6 +98,12 @@ class Session:
         self.peer_id = start.peer_id
         self.role: Role = start.role
         self.remote: IceDescription | None = None
+        self.seen: str | None = None
+        """The IP address by which the server sees the peer, where the peer lets it be told."""
+        self.told = NatReport()
+        """The latest report on this side's NAT that the peer was sent."""
+        self._remote_nat: NatReport | None = None
+        self._puncher: Puncher | None = None
         self.path: PathInfo | None = None
         self.ice: IceSession | None = None
         self.started_at = asyncio.get_running_loop().time()
@@ -116,8 +134,15 @@ class Session:
             self.ice.attach(None)
             self.ice.deliver_to(None)
 
+    @property
+    def probing_outcome(self) -> str | None:
+        """What came of probing beyond the checks, in words; None where it had no part, or has found a path."""
+        return None if self._puncher is None else self._puncher.outcome
+
     async def close(self) -> None:
         """Stop and close the ICE agent. Idempotent."""
+        if self._puncher is not None:
+            await self._puncher.close()
         for task in (self._worker, self._checks):
             if task is not None and not task.done():
                 task.cancel()
@@ -127,7 +152,7 @@ class Session:
 
     async def _work(self) -> None:
         self.ice = ice = await self._pool.take()
-        ice.opener_ttl = self._start.opener_ttl
+        ice.opener_ttl = opener_ttl(self._start.round)
         ice.set_role(controlling=self.role == "offerer")
         ice.attach(
             IceCallbacks(
@@ -156,20 +181,42 @@ class Session:
                 self._set_remote(ice, description)
             case AddCandidate(candidate=candidate):
                 ice.add_candidate(candidate)
+                if self._puncher is not None:
+                    self._puncher.on_change()
+            case UpdateNat(nat=nat):
+                self._remote_nat = nat
+                if self._puncher is not None:
+                    self._puncher.on_change(nat)
             case OpenHoles():
                 ice.open_holes()
             case StartChecks():
                 self._checks = asyncio.create_task(ice.check())
+                self._start_puncher(ice)
                 self._owner.on_checks_started(self.session_id)
 
     def _set_remote(self, ice: IceSession, description: IceDescription) -> None:
         assert description.ice is not None  # the core refuses such a description
         self.remote = description
+        self._remote_nat = description.nat
         ice.set_remote(description.ice)
         for candidate in description.candidates:
             ice.add_candidate(candidate)
         if description.end_of_candidates:
             ice.add_candidate(None)
+
+    def _start_puncher(self, ice: IceSession) -> None:
+        assert self.remote is not None
+        assert self.remote.ice is not None
+        self._puncher = Puncher(
+            self,
+            ice,
+            self.remote.ice.pwd,
+            controlling=self.role == "offerer",
+            failures=self._start.round,
+            seen=self.seen,
+            turn=self._owner.probing_turn,
+        )
+        self._puncher.start(self._remote_nat)
 
     def _send_offer(self, ice: IceSession, failures: int) -> None:
         described = self._describe(ice)
@@ -190,12 +237,13 @@ class Session:
     def _describe(self, ice: IceSession) -> dict[str, Any]:
         """Return what OFFER and ANSWER both say of this side; candidates found later trickle."""
         self._described = True
+        self.told = self._owner.nat_report(ice)
         return {
-            "endpoint": public_endpoint(ice),
+            "endpoint": None if ice.hides_addresses else public_endpoint(ice),
             "ice": ice.credentials,
             "candidates": tuple(ice.candidates),
             "end_of_candidates": ice.all_found,
-            "nat": self._owner.nat_report(ice),
+            "nat": self.told,
             "instance": self._instance,
             "fingerprint": self._fingerprint,
             "nonce": self.nonce,
@@ -208,15 +256,39 @@ class Session:
     def _on_gathered(self) -> None:
         if self._described:
             assert self.ice is not None
-            nat = self._owner.nat_report(self.ice)
-            ended = self.ice.all_found
-            self._trickle(CandidatePayload(session_id=self.session_id, end_of_candidates=ended, nat=nat))
+            if self.ice.all_found:
+                self._trickle(CandidatePayload(session_id=self.session_id, end_of_candidates=True))
+            self.on_nat_learnt()
+
+    def on_nat_learnt(self) -> None:
+        """Tell the peer what is known of this side's NAT by now, if that is more than before."""
+        if self._described and self.ice is not None and self.path is None:
+            report = self._owner.nat_report(self.ice)
+            kept = {name: getattr(self.told, name) for name in _SAMPLED if getattr(self.told, name) is not None}
+            report = report.model_copy(update=kept)
+            if report != self.told:
+                self.tell(report)
+            if self._puncher is not None:
+                self._puncher.on_change()
+
+    # --- what a puncher asks (PunchOwner) -----------------------------------------------------------------------------
+
+    def tell(self, report: NatReport) -> None:
+        """See PunchOwner."""
+        self.told = report
+        self._trickle(CandidatePayload(session_id=self.session_id, nat=report))
+
+    def on_probing(self) -> None:
+        """See PunchOwner."""
+        self._owner.on_probing(self.session_id)
 
     def _trickle(self, payload: CandidatePayload) -> None:
         self._owner.send(CandidateMessage(target_id=self.peer_id, payload=payload))
 
     def _on_valid(self, path: PathInfo) -> None:
         self.path = path
+        if path.path == "direct" and self._puncher is not None:
+            self._puncher.stop()
         self._owner.on_valid(self.session_id)
 
     def _on_lost(self, reason: str) -> None:

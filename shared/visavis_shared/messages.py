@@ -91,6 +91,8 @@ class SelfDescription(Model):
 
     display_name: DisplayName | None = None
     endpoint: Endpoint | None = None
+    show_seen: bool | None = None
+    """Whether OFFER and ANSWER of this peer tell, as `seen`, the IP address that the server sees it by."""
 
 
 Token = Annotated[str, Field(max_length=limits.TOKEN_LENGTH)]
@@ -429,14 +431,19 @@ class Kick(_Directed):
     payload: KickPayload | None = None
 
 
-class Offer(_Directed):
+class _Introduction(_Directed):
+    seen: Annotated[str, Field(max_length=45)] | None = None
+    """From the server: the IP address by which it sees the sender, who has asked for that. What a client says is lost."""
+
+
+class Offer(_Introduction):
     """Sent to a peer of the same room; forwarded with the sender as `peer_id`."""
 
     type: Literal["OFFER"] = "OFFER"
     payload: OfferPayload
 
 
-class Answer(_Directed):
+class Answer(_Introduction):
     """Answers an OFFER."""
 
     type: Literal["ANSWER"] = "ANSWER"

@@ -48,7 +48,7 @@ async def run(arguments: argparse.Namespace) -> int:
     printer = Printer(as_json=arguments.json)
     try:
         session = await pool.start(await resolve(hosts))
-        study = NatStudy(lambda _: None)
+        study = NatStudy(lambda _: None, probing=True)
         await study.first_endpoint(session)
         found = await study.complete(session)
         opinion = await _second_opinion(session) if arguments.classify else None

@@ -22,8 +22,8 @@ class StartSession:
     session_id: str
     peer_id: str
     role: Role
-    opener_ttl: int
-    """IP TTL of the openers (hops)."""
+    round: int
+    """Failed rounds before this one, as both sides count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,14 @@ class AddCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateNat:
+    """The peer has learnt more of its NAT."""
+
+    session_id: str
+    nat: NatReport
+
+
+@dataclass(frozen=True, slots=True)
 class OpenHoles:
     """Send low-TTL openers to every remote candidate known, and to each later one as it comes."""
 
@@ -148,6 +156,7 @@ Effect = (
     | SetRemote
     | Introduce
     | AddCandidate
+    | UpdateNat
     | OpenHoles
     | StartChecks
     | UseSession

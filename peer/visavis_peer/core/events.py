@@ -24,6 +24,8 @@ class PathInfo:
     """Round trip of the connectivity check that validated the path, in milliseconds; None by the server's relay."""
     reason: str | None = None
     """Why the path is a relay; None for a direct one."""
+    method: str | None = None
+    """How it was found where connectivity checks alone could not: `prediction` or `birthday`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,10 @@ class Mesh:
         """See Negotiation.on_check_received."""
         return [effect for each in self._all() for effect in each.on_check_received(session_id, now)]
 
+    def on_probing(self, session_id: str, now: float) -> list[Effect]:
+        """See Negotiation.on_probing."""
+        return [effect for each in self._all() for effect in each.on_probing(session_id, now)]
+
     def on_valid_pair(self, session_id: str, now: float) -> list[Effect]:
         """See Negotiation.on_valid_pair."""
         return [effect for each in self._all() for effect in each.on_valid_pair(session_id, now)]

@@ -14,7 +14,7 @@ No check meets a closed filter, and none reaches a Linux NAT before that NAT's o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from visavis_peer.core.backoff import punch_delay
@@ -36,6 +36,7 @@ from visavis_peer.core.effects import (
     StartChecks,
     StartSession,
     SuspectSession,
+    UpdateNat,
     UseSession,
 )
 from visavis_shared import limits
@@ -50,8 +51,6 @@ ROUND_TIMEOUT: Final = 5.0
 """Seconds of checks before a round has failed: five retransmissions, and a round trip of 2 s still passes."""
 OFFER_FALLBACK: Final = 3.0
 """Seconds that a side waits for an OFFER which the other should send, before it offers itself."""
-OPENER_TTLS: Final = (4, 6, 64)
-"""Hops of the openers by round: past two NATs but short of the peer's, then farther, then no limit (hyperdht: 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +165,7 @@ class Negotiation:
         self.state = Answered(offer.session_id, answered_at=now)
         return [
             *effects,
-            StartSession(offer.session_id, self.peer_id, "answerer", self._opener_ttl()),
+            StartSession(offer.session_id, self.peer_id, "answerer", offer.round),
             Introduce(offer.session_id, self.peer_id, offer),
             SetRemote(offer.session_id, offer),
             OpenHoles(offer.session_id),
@@ -207,6 +206,7 @@ class Negotiation:
             effects.append(AddCandidate(payload.session_id, None))
         if payload.nat is not None:
             self._remote_nat = payload.nat
+            effects.append(UpdateNat(payload.session_id, payload.nat))
         if payload.ready:
             effects += self.on_check_received(payload.session_id, now)
         return effects
@@ -215,6 +215,13 @@ class Negotiation:
         """An authenticated check of the peer (or its READY) shows that its filters are open."""
         if isinstance(self.state, Answered) and self.state.session_id == session_id:
             return self._start_checks(now)
+        return []
+
+    def on_probing(self, session_id: str, now: float) -> list[Effect]:
+        """Probing beyond the checks begins, a NAT having been learnt first: the round lasts as much longer."""
+        state = self.state
+        if isinstance(state, Checking) and state.session_id == session_id:
+            self.state = replace(state, checking_at=now)
         return []
 
     def on_valid_pair(self, session_id: str, now: float) -> list[Effect]:
@@ -287,7 +294,7 @@ class Negotiation:
         session_id = next(self._session_ids)
         self.state = Offering(session_id, offered_at=now)
         return [
-            StartSession(session_id, self.peer_id, "offerer", self._opener_ttl()),
+            StartSession(session_id, self.peer_id, "offerer", self.failures),
             SendOffer(session_id, self.peer_id, self.failures),
         ]
 
@@ -320,9 +327,6 @@ class Negotiation:
     def _next_offer(self, now: float) -> float:
         """Return when to offer again: the former offerer at once, the other side if that one does not."""
         return now if self._up_role == "offerer" else now + OFFER_FALLBACK
-
-    def _opener_ttl(self) -> int:
-        return OPENER_TTLS[min(self.failures, len(OPENER_TTLS) - 1)]
 
 
 def _lacking(description: IceDescription) -> str:

@@ -126,6 +126,11 @@ class Plan:
     peer's, plan again, and use new sockets."""
 
 
+def opener_ttl(failures: int) -> int:
+    """Return the hops of the openers after so many failed rounds."""
+    return OPENER_TTLS[min(failures, len(OPENER_TTLS) - 1)]
+
+
 def plan(local: NatReport, remote: NatReport, controlling: bool, situation: Situation = Situation()) -> Plan:
     """Return what this side does; `controlling` is its ICE role, which the two sides never share."""
     settled = _settled(local, remote, situation)
@@ -217,7 +222,7 @@ def _opening(
         sockets=PREDICTED_OPENERS if mine.predictable else _openers(local),
         targets=_ports_of(remote) if _source_is_predicted(theirs) else KnownPort(),
         bracket=mine.predictable and local.port_bracket is None,
-        ttl=OPENER_TTLS[min(situation.round, len(OPENER_TTLS) - 1)],
+        ttl=opener_ttl(situation.round),
         rate=RATE,
         budget=PROBE_BUDGET,
         duration=DURATION,
@@ -233,7 +238,7 @@ def _meeting(local: NatReport, remote: NatReport, method: Method, situation: Sit
         sockets=meeting_size(local.foreign_rate, SAMPLE_AGE),
         targets=None if port is None else Ports((port,)),
         meeting_port=_meeting_port(local),
-        ttl=OPENER_TTLS[min(situation.round, len(OPENER_TTLS) - 1)],
+        ttl=opener_ttl(situation.round),
         rate=RATE,
         budget=PROBE_BUDGET // MEETING_ATTEMPTS,
         duration=MEETING_DURATION,

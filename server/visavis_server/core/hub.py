@@ -108,6 +108,7 @@ class Hub(Governing, Resuming):
             self.buckets.refusals[Cause.CONNECTIONS] += 1
             raise ServerFull(f"{self.rules.peer_limit} peers are connected")
         peer = Peer(peer_id, now, counted_source(address), token)
+        peer.location = address
         try:
             self._count(peer)
         except TooManyConnections:
@@ -262,6 +263,7 @@ class Hub(Governing, Resuming):
         peer.grants = grants
         peer.display_name = payload.display_name or peer.display_name
         peer.endpoint = payload.endpoint or peer.endpoint
+        peer.shows_seen = bool(payload.show_seen)
         self._enter(peer, room, now_ms)
         offer = self.resumption.offer(peer, now_ms) if self.resumption is not None and payload.resume else None
         self._send(
@@ -305,7 +307,8 @@ class Hub(Governing, Resuming):
         if cause is not None:
             raise _Excess(cause)
         kind = envelope.type or ""
-        data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id)
+        seen = peer.location if peer.shows_seen and kind != MessageType.CANDIDATE else ""
+        data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id, seen)
         if target.mailbox is not None:
             self._keep(target, data, peer.peer_id, envelope.request_id)
         if self.relay is not None and kind != MessageType.CANDIDATE:

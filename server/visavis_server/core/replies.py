@@ -128,8 +128,13 @@ def notice(message: str, now_ms: int) -> bytes:
     return b'{"type":"NOTICE","payload":%b,"timestamp":%d}' % (encode(NoticePayload(message=message)), now_ms)
 
 
-def forwarded(kind: str, source: str, target: str, payload: bytes, now_ms: int, request_id: str | None) -> bytes:
-    """Return a directed message as its target sees it: `payload` byte for byte, room_id and unknown members dropped."""
+def forwarded(
+    kind: str, source: str, target: str, payload: bytes, now_ms: int, request_id: str | None, seen: str = ""
+) -> bytes:
+    """Return a directed message as its target sees it: `payload` byte for byte, room_id and unknown members dropped.
+
+    `seen` is the IP address by which the server sees the sender; empty: not told.
+    """
     # joined, not formatted: half the time, and this is the one reply that is written for every message of a session
     return b"".join(
         (
@@ -141,7 +146,7 @@ def forwarded(kind: str, source: str, target: str, payload: bytes, now_ms: int, 
             target.encode(),
             b'","payload":',
             payload,
-            b',"timestamp":%d%b}' % (now_ms, _request_id(request_id)),
+            b',"timestamp":%d%b%b}' % (now_ms, _request_id(request_id), _seen(seen)),
         )
     )
 
@@ -171,6 +176,10 @@ def _members(
 
 def _ice_servers(listed: bytes) -> bytes:
     return b',"ice_servers":' + listed if listed else b""
+
+
+def _seen(ip: str) -> bytes:
+    return b',"seen":"%b"' % ip.encode() if ip else b""
 
 
 def _request_id(request_id: str | None) -> bytes:

@@ -49,7 +49,8 @@ class Resuming(Directory):
             peer = self.peers[ticket.peer_id] = Peer(ticket.peer_id, now)
         elif peer.away_since is None:
             self._uncount(peer)
-        peer.source, peer.bucket = fresh.source, fresh.bucket
+        peer.source, peer.location, peer.bucket = fresh.source, fresh.location, fresh.bucket
+        peer.shows_seen = bool(payload.show_seen)
         peer.token = fresh.token or peer.token
         peer.last_seen_at = peer.pinged_at = now
         peer.display_name = payload.display_name or peer.display_name

@@ -24,11 +24,13 @@ class Peer:
         "info",
         "joined_at",
         "last_seen_at",
+        "location",
         "mailbox",
         "peer_id",
         "pinged_at",
         "refresh_at",
         "room",
+        "shows_seen",
         "source",
         "token",
     )
@@ -36,6 +38,10 @@ class Peer:
     def __init__(self, peer_id: str, now: float, source: str = "", token: str = "") -> None:
         """`source` is what its connection is counted under (buckets.counted_source)."""
         self.peer_id = peer_id
+        self.location = ""
+        """The IP address of its connection; empty where it is unknown."""
+        self.shows_seen = False
+        """Whether those it sends OFFER and ANSWER to are told that address."""
         self.source = source
         self.token = token
         """What its connection has shown, for every JOIN that brings no token; empty without one. Never logged."""

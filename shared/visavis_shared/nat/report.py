@@ -36,6 +36,8 @@ class NatReport(BaseModel):
     """Allocations a second that others behind the same NAT make, where ports are sequential."""
     last_port: Port | None = None
     """External port of the newest mapping when this report was made, where ports are sequential."""
+    attempt: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Number of the attempt at meeting in this session that `last_port` was sampled for."""
     port_bracket: PortPair | None = None
     """External ports of the mappings made right before and right after the openers, where ports are sequential."""
     port_block: PortPair | None = None

@@ -75,7 +75,7 @@ def test_the_side_that_shall_offer_does_so_at_its_time_and_not_before() -> None:
     machine = negotiation(offer_at=3.0)
     assert machine.next_timer() == 3.0
     assert machine.handle_timer(2.9) == []
-    assert machine.handle_timer(3.0) == [StartSession("s0", "bb", "offerer", 4), SendOffer("s0", "bb", 0)]
+    assert machine.handle_timer(3.0) == [StartSession("s0", "bb", "offerer", 0), SendOffer("s0", "bb", 0)]
     assert machine.state == Offering("s0", 3.0)
 
 
@@ -89,7 +89,7 @@ def test_the_answerer_opens_its_filters_before_it_answers_and_checks_only_when_t
     machine = negotiation()
     effects = machine.receive_offer(offer(), 1.0)
     assert kinds(effects) == [StartSession, Introduce, SetRemote, OpenHoles, SendAnswer]
-    assert effects[0] == StartSession("theirs", "bb", "answerer", 4)
+    assert effects[0] == StartSession("theirs", "bb", "answerer", 0)
     assert machine.receive_candidate(CandidatePayload(session_id="theirs", ready=True), 1.05) == [StartChecks("theirs")]
     assert machine.state == Checking("theirs", 1.05, "answerer")
 
@@ -218,9 +218,9 @@ def test_each_round_changes_the_openers_and_tells_the_peer_its_number() -> None:
     machine.handle_timer(ANSWER_TIMEOUT)
     due = machine.next_timer()
     assert due is not None
-    assert machine.handle_timer(due) == [StartSession("s1", "bb", "offerer", 6), SendOffer("s1", "bb", 1)]
+    assert machine.handle_timer(due) == [StartSession("s1", "bb", "offerer", 1), SendOffer("s1", "bb", 1)]
     later = negotiation()
-    assert later.receive_offer(offer(round=7), 0.0)[0] == StartSession("theirs", "bb", "answerer", 64)
+    assert later.receive_offer(offer(round=7), 0.0)[0] == StartSession("theirs", "bb", "answerer", 7)
 
 
 def test_a_failed_attempt_beside_a_working_link_is_not_reported() -> None:
@@ -391,7 +391,7 @@ def test_a_new_path_ends_the_suspension() -> None:
 
 def test_after_a_network_change_a_path_is_looked_for_at_once_beside_the_one_there_is() -> None:
     machine = up_as_answerer()
-    assert machine.restart(20.0) == [StartSession("s0", "bb", "offerer", 4), SendOffer("s0", "bb", 0)]
+    assert machine.restart(20.0) == [StartSession("s0", "bb", "offerer", 0), SendOffer("s0", "bb", 0)]
     assert machine.up == "theirs"
 
 
@@ -401,7 +401,7 @@ def test_a_network_change_ends_the_attempt_under_way_and_forgets_former_failures
     machine.receive_offer(offer("theirs", round=1), 6.0)
     assert machine.restart(6.5) == [
         DropSession("theirs"),
-        StartSession("s1", "bb", "offerer", 4),
+        StartSession("s1", "bb", "offerer", 0),
         SendOffer("s1", "bb", 0),
     ]
 

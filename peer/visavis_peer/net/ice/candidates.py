@@ -37,6 +37,19 @@ def server_reflexive_candidate(base: Candidate, mapped: Address) -> Candidate:
     )
 
 
+def peer_reflexive_candidate(address: Address) -> Candidate:
+    """Return a remote candidate that the peer has not named (RFC 8445 section 7.3.1.3)."""
+    return Candidate(
+        foundation=candidate_foundation("prflx", "udp", address[0]),
+        component=1,
+        transport="udp",
+        priority=candidate_priority(1, "prflx"),
+        host=address[0],
+        port=address[1],
+        type="prflx",
+    )
+
+
 def relayed_candidate(address: Address, related: Address) -> Candidate:
     """Return the candidate for an address on a TURN server; `related` is ours as the server sees it."""
     return Candidate(

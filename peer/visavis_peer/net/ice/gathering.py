@@ -12,7 +12,7 @@ from aioice import stun
 
 from visavis_peer.core.discovery import StunAnswer
 from visavis_peer.net.ice.socket import IceSocket, ip_version
-from visavis_shared.stun import Address, NotStun, parse_binding_response
+from visavis_shared.stun import Address, BindingResponse, NotStun, parse_binding_response
 
 STUN_SCHEDULE: Final = (0.1, 0.2, 0.4, 0.8)
 """Seconds between Binding requests to a STUN server: an answer within 1.5 s of the first, or none."""
@@ -47,12 +47,19 @@ def _queries(sockets: Sequence[IceSocket], servers: Sequence[Address]) -> list[t
     ]
 
 
-async def _ask(sock: IceSocket, server: Address, on_answer: OnAnswer, *, others: bool = False) -> None:
+async def ask(sock: IceSocket, server: Address) -> BindingResponse | None:
+    """Ask one STUN server; None when no answer comes within 1.5 s."""
     request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
     try:
         message, _ = await sock.request(request, server, schedule=STUN_SCHEDULE)
-        response = parse_binding_response(bytes(message))
+        return parse_binding_response(bytes(message))
     except (stun.TransactionError, NotStun):
+        return None
+
+
+async def _ask(sock: IceSocket, server: Address, on_answer: OnAnswer, *, others: bool = False) -> None:
+    response = await ask(sock, server)
+    if response is None:
         return
     on_answer(sock, StunAnswer(server, response.mapped))
     if others and response.other is not None:

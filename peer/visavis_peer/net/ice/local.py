@@ -15,7 +15,7 @@ from visavis_peer.core.discovery import StunAnswer
 from visavis_peer.net.ice.callbacks import IceCallbacks
 from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate
 from visavis_peer.net.ice.gathering import keep_mappings, survey
-from visavis_peer.net.ice.socket import IceSocket, open_socket
+from visavis_peer.net.ice.socket import IceSocket, ip_version, open_socket
 from visavis_peer.net.ice.turn import TurnServer, allocate
 from visavis_shared import limits
 from visavis_shared.messages import IceCredentials
@@ -53,6 +53,11 @@ class LocalSide(Connection, ABC):
     @abstractmethod
     def _on_relayed_socket(self) -> None:
         """A socket on a TURN server can be paired from now on."""
+
+    @property
+    def hides_addresses(self) -> bool:
+        """Whether peers are to learn no address of this machine."""
+        return self._policy == "relay"
 
     @property
     def credentials(self) -> IceCredentials:
@@ -99,6 +104,31 @@ class LocalSide(Connection, ABC):
             self._local_candidates.append(sock.local_candidate)
         self._local_candidates_start = self._local_candidates_end = True
         return problems
+
+    @property
+    def local_reflexive(self) -> list[Candidate]:
+        """Server-reflexive candidates, the best local address first."""
+        return [each for each in self._local_candidates if each.type == "srflx"]
+
+    @property
+    def base(self) -> IceSocket | None:
+        """The socket behind this side's first server-reflexive candidate, or else its best one of IPv4."""
+        reflexive = next(iter(self.local_reflexive), None)
+        own = [each for each in self.sockets if ip_version(each.local_candidate.host) == 4]
+        for sock in own:
+            address = sock.local_candidate.host, sock.local_candidate.port
+            if reflexive is not None and address == (reflexive.related_address, reflexive.related_port):
+                return sock
+        return self.answered_from if self.answered_from in own else next(iter(own), None)
+
+    async def open_beside(self, base: IceSocket) -> IceSocket:
+        """Return a new socket on the local address of `base`, of which ICE knows nothing; its closing is the caller's.
+
+        Raises OSError.
+        """
+        sock = await open_socket(self, self, base.local_candidate.host, (0,))
+        sock.local_candidate = host_candidate(sock.transport.get_extra_info("sockname")[:2], 0)
+        return sock
 
     def gather(self, servers: Sequence[Address]) -> None:
         """Ask all STUN `servers` (numeric addresses) from every socket at once; candidates come by callback."""

@@ -27,7 +27,7 @@ from aioice.ice import CandidatePair, StunProtocol
 
 from visavis_peer.core.events import PathInfo
 from visavis_peer.core.selection import Selection
-from visavis_peer.net.ice.candidates import usable_candidate
+from visavis_peer.net.ice.candidates import peer_reflexive_candidate, usable_candidate
 from visavis_peer.net.ice.consent import ConsentKeeper
 from visavis_peer.net.ice.local import LocalSide
 from visavis_peer.net.ice.socket import DATAGRAM_SIZE, IceSocket, Transaction, ip_version
@@ -61,6 +61,8 @@ class IceSession(LocalSide):
         self._rtts: dict[CandidatePair, float] = {}
         self._pending: dict[CandidatePair, Transaction] = {}
         self._local_mapped: dict[CandidatePair, Address] = {}
+        self._methods: dict[CandidatePair, str] = {}
+        """How pairs were found that no candidate has named."""
         self._selection: Selection[CandidatePair] = Selection()
         self._searching = False
         """Whether the selected pair is silent, so that pairs of lower priority are checked too."""
@@ -96,6 +98,35 @@ class IceSession(LocalSide):
             self._open_hole(candidate)
         self._add_remote_candidate(candidate, candidate.host)
         self._pace()
+
+    @property
+    def remote_candidates(self) -> list[Candidate]:
+        """The candidates that the peer has named, in that order, and those its checks have shown."""
+        return list(self._remote_candidates)
+
+    def holds(self, sock: IceSocket) -> bool:
+        """Whether a socket belongs to this session, which closes it."""
+        return sock in self._protocols
+
+    def adopt(self, sock: IceSocket, remote: Address, method: str) -> None:
+        """Check a pair that `method` has found; from now on `sock` is the session's, if it was not before."""
+        if self._closing:
+            return
+        if sock not in self._protocols:
+            self._protocols.append(sock)
+        known = [each for each in self._remote_candidates if (each.host, each.port) == remote]
+        if not known:
+            known = [peer_reflexive_candidate(remote)]
+            self._remote_candidates += known
+        pair = self._find_pair(sock, known[0])
+        if pair is None:
+            pair = CandidatePair(sock, known[0])
+            self._check_list.append(pair)
+            self.sort_check_list()
+        self._methods[pair] = method
+        if self._early_checks_done and pair.state is not CandidatePair.State.SUCCEEDED:
+            self.check_state(pair, CandidatePair.State.WAITING)
+            self.check_start_task(pair)
 
     def _on_relayed_socket(self) -> None:
         """Pair a relayed candidate that has come after some of the peer's."""
@@ -227,6 +258,8 @@ class IceSession(LocalSide):
         ):
             return
         assert isinstance(protocol, IceSocket)
+        if protocol not in self._protocols:
+            self._protocols.append(protocol)  # opened beside: the peer has found it
         protocol.trust(addr)
         super().request_received(message, addr, protocol)
         if self._callbacks is not None:
@@ -308,6 +341,7 @@ class IceSession(LocalSide):
             remote=format_address(pair.remote_addr),
             rtt_ms=None if rtt is None else rtt * 1000,
             reason="by a TURN server" if relayed else None,
+            method=self._methods.get(pair),
         )
 
     # --- data ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from aioice import stun
 from aioice.ice import Connection, StunProtocol
 
+from visavis_peer.core.probes import looks_like_probe
 from visavis_peer.net.ice.transport import BatchTransport, forbid_fragments
 from visavis_shared.stun import Address, NotStun, looks_like_stun, parse
 
@@ -108,6 +109,8 @@ class IceSocket(StunProtocol):
         super().__init__(session)
         self._owner = owner
         self.sock = sock
+        self.take_probe: Callable[[IceSocket, bytes, Address], None] | None = None
+        """Takes what has the form of a probe (core.probes), from whatever address; None: nobody does."""
         self.trusted: dict[Address, None] = {}
         """Addresses whose data is let through, the one last confirmed last."""
         self.datagram_size = DATAGRAM_SIZE
@@ -126,8 +129,16 @@ class IceSocket(StunProtocol):
             for data in datagrams:
                 if looks_like_stun(data):
                     self._stun_received(data, source)
+        if content and self.take_probe is not None:
+            content = [data for data in content if not self._is_probe(data, source)]
         if content and source in self.trusted:
             self._owner.datagrams_received(content)
+
+    def _is_probe(self, data: bytes, source: Address) -> bool:
+        if self.take_probe is None or not looks_like_probe(data):
+            return False
+        self.take_probe(self, data, source)
+        return True
 
     def send_datagrams(self, datagrams: Sequence[bytes], addr: Address) -> None:
         """Send datagrams to one address, in as few system calls as the machine allows."""
@@ -170,9 +181,10 @@ class IceSocket(StunProtocol):
         finally:
             del self.transactions[request.transaction_id]
 
-    def send_opener(self, addr: Address, ttl: int) -> None:
+    def send_opener(self, addr: Address, ttl: int, data: bytes = OPENER) -> None:
         """Send one datagram that opens the way back and dies after `ttl` hops (1 to 255)."""
-        assert self.sock is not None
+        if self.sock is None or self.transport.is_closing():
+            return
         level, option = socket.IPPROTO_IP, socket.IP_TTL
         if self.sock.family == socket.AF_INET6:
             level, option = socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS
@@ -180,7 +192,7 @@ class IceSocket(StunProtocol):
             usual = self.sock.getsockopt(level, option)
             self.sock.setsockopt(level, option, ttl)
             try:
-                self.sock.sendto(OPENER, addr)
+                self.sock.sendto(data, addr)
             finally:
                 self.sock.setsockopt(level, option, usual)
 

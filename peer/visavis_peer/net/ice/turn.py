@@ -43,7 +43,7 @@ class TurnSocket(IceSocket):
     def __init__(self, session: Connection, owner: SocketOwner) -> None:
         super().__init__(session, owner, None)
 
-    def send_opener(self, addr: Address, ttl: int) -> None:
+    def send_opener(self, addr: Address, ttl: int, data: bytes = OPENER) -> None:
         """Make the TURN server let the peer's checks through: it permits whom we have sent to."""
         self.transport.sendto(OPENER, addr)
 
