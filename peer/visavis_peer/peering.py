@@ -177,6 +177,10 @@ class Peering:
         """See SessionOwner."""
         self._apply(self.mesh.on_probing(session_id, self._loop.time()))
 
+    def on_no_way(self, session_id: str, reason: str) -> None:
+        """See SessionOwner: the checks go on all the same, for a report may be wrong."""
+        self.links.explain(self._sessions[session_id].peer_id, reason)
+
     def on_checks_started(self, session_id: str) -> None:
         """See SessionOwner."""
         session = self._sessions[session_id]

@@ -44,6 +44,9 @@ class PunchOwner(Protocol):
     def on_probing(self) -> None:
         """Probing begins."""
 
+    def on_no_way(self, reason: str) -> None:
+        """Nothing but a relay can be expected between these NATs."""
+
 
 class Puncher:
     """One session's search beyond the connectivity checks: `start`, `on_change`, `close`."""
@@ -62,8 +65,11 @@ class Puncher:
         """`seen` is the IP address by which the server sees the peer; `turn` lets so many sessions probe at a time."""
         self.plan: Plan | None = None
         """The latest plan."""
-        self.outcome: str | None = None
-        """What came of it, in words, where that is not a path."""
+        self._trouble: str | None = None
+        """Why nothing was sent, in words."""
+        self._count = 0
+        """Packets sent in runs that are over."""
+        self._found = False
         self._owner = owner
         self._ice = ice
         self._controlling = controlling
@@ -79,6 +85,16 @@ class Puncher:
         """Those opened for probing, as long as they are open."""
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def outcome(self) -> str | None:
+        """What came of it so far, in words; None where a path was found, and where none was looked for."""
+        if self._trouble is not None or self._found or self.plan is None:
+            return self._trouble
+        count = self._count + (self._run.count if self._run is not None else 0)
+        if count:
+            return f"{self.plan.reason}; {count} probes have found nothing"
+        return self.plan.reason if self.plan.method is Method.RELAY else None
 
     def start(self, remote: NatReport | None) -> None:
         """Begin as soon as both NATs are known well enough; `remote` is what the peer has told of its own."""
@@ -111,9 +127,9 @@ class Puncher:
                 self._owner.on_probing()
                 await (self._meet(plan) if plan.role is Role.MEET else self._aim(plan))
         except AddressNotSeen as error:
-            self.outcome = str(error)
+            self._trouble = str(error)
         except OSError as error:
-            self.outcome = f"no sockets to probe from: {error.strerror or error}"
+            self._trouble = f"no sockets to probe from: {error.strerror or error}"
         finally:
             await self._release()
         if self.outcome is not None:
@@ -125,10 +141,12 @@ class Puncher:
         while True:
             self._changed.clear()
             self.plan = plan = self._planned()
-            self.outcome = plan.reason if plan.method is Method.RELAY else None
             patient = self._loop.time() < patient_until
-            if _workable(plan) and not (patient and not all(map(_is_settled, (self._owner.told, self._remote)))):
+            settled = not patient or all(map(_is_settled, (self._owner.told, self._remote)))
+            if settled and _workable(plan):
                 return plan
+            if settled and plan.method is Method.RELAY:
+                self._owner.on_no_way(plan.reason)
             try:
                 async with asyncio.timeout_at(patient_until if patient else None):
                     await self._changed.wait()
@@ -198,7 +216,6 @@ class Puncher:
                     await self._take(plan, sockets, run, found)
                     return
                 if run.over:
-                    self.outcome = f"{plan.reason}; {run.count} probes have found nothing"
                     return
                 former, plan = plan, self._planned()
                 if plan.role is not former.role or plan.targets is None:
@@ -211,7 +228,7 @@ class Puncher:
                 closing.cancel()
 
     async def _probing_sockets(self, plan: Plan) -> list[IceSocket]:
-        if plan.role is Role.PROBE:
+        if plan.role is Role.PROBE and not plan.bracket:
             base = self._ice.base
             if base is None:
                 raise OSError("no IPv4 address")
@@ -246,7 +263,6 @@ class Puncher:
 
     async def _meet(self, plan: Plan) -> None:
         """Both allocate in sequence: promise a port and aim at the other's, again and again with fresh samples."""
-        count = 0
         attempt = 1
         while attempt <= plan.attempts:
             port = await self._ask(await self._open_socket())
@@ -265,13 +281,11 @@ class Puncher:
             sockets = [await self._open_socket() for _ in range(plan.sockets)]
             run = self._begin(plan, sockets)
             found = await run.found
-            count += run.count
             if found is not None:
                 await self._take(plan, sockets, run, found)
                 return
             await self._release()
             attempt += 1
-        self.outcome = f"{plan.reason}; {count} probes have found nothing"
 
     async def _remote_attempt(self, attempt: int) -> int | None:
         """Return the number of the peer's attempt once it is at least `attempt`; None when it does not come."""
@@ -288,6 +302,8 @@ class Puncher:
 
     def _begin(self, plan: Plan, sockets: Sequence[IceSocket]) -> _Run:
         self.plan = plan
+        if self._run is not None:
+            self._count += self._run.count
         schedule = shots(plan, self._target(), {self._seen or ""}, _RANDOM.sample)
         seal = Seal(self._key, self._owner.session_id, controlling=self._controlling)
         engine = Probing(schedule, plan.duration, seal, controlling=self._controlling, now=self._loop.time())
@@ -310,6 +326,7 @@ class Puncher:
             "session %s: %s found a pair after %.0f ms and %d probes",
             self._owner.session_id, plan.method, found.elapsed * 1000, found.probe_count,
         )  # fmt: skip
+        self._found = True
         self._ice.adopt(sockets[found.socket], found.remote, plan.method)
         await self._release()
         await run.finished
@@ -329,7 +346,7 @@ class _Run:
 
     def __init__(self, sockets: Sequence[IceSocket], engine: Probing) -> None:
         self.count = 0
-        """Packets sent by the schedule."""
+        """Packets sent."""
         self._sockets = sockets
         self._engine = engine
         self._loop = asyncio.get_running_loop()
@@ -358,7 +375,6 @@ class _Run:
             if isinstance(effect, Send):
                 self._send(effect)
                 continue
-            self.count = effect.probe_count
             if not self.found.done():
                 self.found.set_result(effect if isinstance(effect, PairFound) else None)
         if self._timer is not None:
@@ -370,6 +386,7 @@ class _Run:
             self.close()
 
     def _send(self, effect: Send) -> None:
+        self.count += 1
         sock = self._sockets[effect.socket]
         if effect.ttl is None:
             sock.send_datagrams([effect.data], effect.destination)

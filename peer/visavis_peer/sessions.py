@@ -63,6 +63,9 @@ class SessionOwner(Protocol):
     def on_probing(self, session_id: str) -> None:
         """Probing beyond the checks begins."""
 
+    def on_no_way(self, session_id: str, reason: str) -> None:
+        """Nothing but a relay can be expected."""
+
     def on_check_received(self, session_id: str) -> None:
         """The peer has begun its checks."""
 
@@ -130,6 +133,8 @@ class Session:
     def retire(self) -> None:
         """Do nothing more, say nothing more; `close` must follow."""
         self._worker.cancel()
+        if self._puncher is not None:
+            self._puncher.stop()
         if self.ice is not None:
             self.ice.attach(None)
             self.ice.deliver_to(None)
@@ -281,6 +286,10 @@ class Session:
     def on_probing(self) -> None:
         """See PunchOwner."""
         self._owner.on_probing(self.session_id)
+
+    def on_no_way(self, reason: str) -> None:
+        """See PunchOwner."""
+        self._owner.on_no_way(self.session_id, reason)
 
     def _trickle(self, payload: CandidatePayload) -> None:
         self._owner.send(CandidateMessage(target_id=self.peer_id, payload=payload))

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from tests.netns.lab import KINDS, MATRIX_KINDS, Client, Lab, Site
 from tests.netns.programs import Program, Record, agent
 from visavis_peer.links import RELAY_FIRST
-from visavis_shared.nat import plain_ice_links
+from visavis_shared.nat import Method, expected_method
 
 SKEWS: Final = (0.0, 0.5, 2.0)
 """Seconds between the two starts: a synchronous start hides races."""
@@ -37,10 +37,16 @@ class Cell:
     variant: Variant = ""
 
     @property
+    def method(self) -> Method:
+        """The oracle's word on how a direct link comes about; a shared LAN and IPv6 need no NAT's consent."""
+        if self.variant in ("one-router", "ipv6"):
+            return Method.PLAIN_ICE
+        return expected_method(KINDS[self.left].behaviour, KINDS[self.right].behaviour)
+
+    @property
     def links(self) -> bool:
-        """The oracle's word on whether a direct link must come about; a shared LAN and IPv6 need no NAT's consent."""
-        by_host = self.variant in ("one-router", "ipv6")
-        return by_host or plain_ice_links(KINDS[self.left].behaviour, KINDS[self.right].behaviour)
+        """Whether a direct link must come about."""
+        return self.method is not Method.RELAY
 
     @property
     def swapped(self) -> Cell:
@@ -58,6 +64,8 @@ class Outcome:
 
     kinds: tuple[str, str] | None
     """Candidate types of the direct path as each side sees them; None where there was none."""
+    method: str | None
+    """What has found the direct path beyond the connectivity checks, if they did not."""
     linked_ms: float
     """Until the link was up, by whatever path."""
     direct_ms: float | None
@@ -68,10 +76,26 @@ class Outcome:
     """Why the link stays on the relay, in the program's words."""
 
 
+BEYOND: Final = (
+    ("symmetric-sequential", "port-restricted"),
+    ("symmetric-sequential", "symmetric-sequential"),
+    ("symmetric-descending", "linux"),
+    ("symmetric-block", "firewall"),
+    ("address-dependent-strict", "port-restricted"),
+    ("address-dependent-sequential", "symmetric"),
+    ("address-dependent", "symmetric"),
+    ("cgnat-sequential", "port-restricted"),
+    ("cgnat-block", "symmetric"),
+    ("pooled", "symmetric"),
+)
+"""Pairs of kinds whose NAT is a program, one of each way to a direct path."""
+
+
 def all_cells() -> list[Cell]:
-    """Return every unordered pair of kinds with every skew, and the variants."""
+    """Return every unordered pair of the matrix' kinds with every skew, the variants, and the pairs beyond."""
     pairs = itertools.combinations_with_replacement(MATRIX_KINDS, 2)
     apart = [Cell(left, right, skew) for left, right in pairs for skew in SKEWS]
+    apart += [Cell(left, right, SKEWS[1]) for left, right in BEYOND]
     variants = [
         Cell(kind, kind, skew, variant) for variant, kinds in VARIANTS.items() for kind in kinds for skew in SKEWS
     ]
@@ -142,6 +166,7 @@ def _outcome(left: Program, right: Program, *, direct: bool) -> Outcome:
             assert not any(map(_is_direct, program.records)), "a direct path where the oracle knows of none"
     return Outcome(
         kinds=(paths[0]["kind"], paths[1]["kind"]) if direct else None,
+        method=paths[0].get("method") if direct else None,
         linked_ms=since(ups),
         direct_ms=since(paths) if direct else None,
         first_message_ms=since(data),

@@ -105,7 +105,8 @@ class Plan:
     reason: str
     """One sentence for the person who runs this side."""
     sockets: int = 0
-    """Sockets that send. A prober's single one is that of its server-reflexive candidate, all others are new."""
+    """Sockets that send. A prober's single one is that of its server-reflexive candidate, unless its port is bracketed:
+    that one, and all others, are new."""
     targets: Targets | None = None
     """None with a role: the peer has yet to tell the ports it got; plan again with its next report."""
     bracket: bool = False
