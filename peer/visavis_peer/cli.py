@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from visavis_peer.commands import agent, discover, ping, pipe
+from visavis_peer.commands import agent, discover, doctor, ping, pipe
 from visavis_peer.errors import INTERRUPTED, AgentError, UsageError
 from visavis_peer.output import Printer
 from visavis_shared.ids import printable
@@ -90,15 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"visavis {version('visavis')}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (discover, agent, ping, pipe):
+    for module in (discover, doctor, agent, ping, pipe):
         verb = verbs.add_parser(module.NAME, help=module.HELP, description=module.HELP, allow_abbrev=False)
-        _add_common(verb, needs_room=module.NEEDS_ROOM)
+        _add_common(verb, needs_room=module.NEEDS_ROOM, links=module is not discover)
         module.add_arguments(verb)
         verb.set_defaults(command=module.run, makes_invite=module is pipe)
     return parser
 
 
-def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool) -> None:
+def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool) -> None:
     verb.add_argument(
         "--server", metavar="URL", help="signaling server: http(s) or ws(s), with a path prefix if need be"
     )
@@ -113,6 +113,9 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool) -> None:
         verb.add_argument(
             "--secret-file", metavar="FILE", type=Path, help="the room's secret, with --server and --room"
         )
+        verb.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
+        verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
+    if links:
         verb.add_argument(
             "--relay",
             choices=("auto", "never", "only"),
@@ -123,8 +126,6 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool) -> None:
             choices=("auto", "never"),
             help="whether to probe the peer's NAT for a path where connectivity checks find none (auto, the default)",
         )
-        verb.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
-        verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
     verb.add_argument(
         "--stun",
         metavar="HOST[:PORT]",

@@ -127,7 +127,8 @@ def linked_label(link: Link) -> str:
 def describe_path(path: PathInfo) -> str:
     """Return a path in words."""
     ends = f"{path.local} to {path.remote}" if path.local else f"by {path.remote}"
-    return f"{path.path} {path.kind}, {ends}" + (f" ({printable(path.reason)})" if path.reason else "")
+    how = f", found by {path.method}" if path.method else ""
+    return f"{path.path} {path.kind}, {ends}{how}" + (f" ({printable(path.reason)})" if path.reason else "")
 
 
 def describe_nat(nat: NatReport) -> str:

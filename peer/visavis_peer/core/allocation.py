@@ -27,6 +27,7 @@ _SAMPLES_FOR_LARGE_STEPS: Final = 8  # by chance eight random ports stand in ord
 _SMALL_DELTA: Final = 16  # three such deltas within a block of 2,048 random ports: five in ten million
 _LARGE_DELTA: Final = 1024  # a step of 256 (a little-endian counter) with three foreign allocations in between
 _SAMPLES_FOR_A_JUMP: Final = (6, 10)  # with small and large steps; ten random ports break their order once: 1 in 1,800
+_SAMPLES_FOR_A_LOSS = 12  # eleven of twelve random ports of a block break their order at most once: 1 in 1,600
 _PRESERVED_SHARE: Final = 2 / 3  # the rest met a port that another host had taken
 _BLOCK_SIZE_LIMIT: Final = 8192  # eight ports of the whole range lie as close together once in a quarter million times
 
@@ -73,10 +74,10 @@ def allocation_of(samples: Sequence[PortSample]) -> tuple[AllocationFinding | No
         return AllocationFinding(Allocation.PRESERVING), "the external port is the internal one"
     if len(fresh) < _SAMPLES_AT_LEAST:
         return None, f"allocation: fewer than {_SAMPLES_AT_LEAST} new mappings seen"
-    step = _step([sample.port for sample in fresh])
+    step, ordered = _step_but_for_one(fresh)
     if step is not None:
         finding = AllocationFinding(
-            Allocation.SEQUENTIAL, step=step, foreign_rate=foreign_rate(fresh, step), last_port=fresh[-1].port
+            Allocation.SEQUENTIAL, step=step, foreign_rate=foreign_rate(ordered, step), last_port=ordered[-1].port
         )
         return finding, "ports follow one another"
     if len(fresh) < _SAMPLES_FOR_LARGE_STEPS:
@@ -85,6 +86,21 @@ def allocation_of(samples: Sequence[PortSample]) -> tuple[AllocationFinding | No
     if block is not None:
         return AllocationFinding(Allocation.BLOCK, block=block), "ports are random within a block"
     return AllocationFinding(Allocation.RANDOM), "ports follow no order"
+
+
+def _step_but_for_one(samples: Sequence[PortSample]) -> tuple[int | None, Sequence[PortSample]]:
+    """Return the step of a sequence and the samples that show it: all of them, or of many all but one.
+
+    A request that was lost before the NAT made its mapping later than it seems.
+    """
+    subsets = [samples]
+    if len(samples) >= _SAMPLES_FOR_A_LOSS:
+        subsets += [[*samples[:index], *samples[index + 1 :]] for index in range(len(samples))]
+    for subset in subsets:
+        step = _step([sample.port for sample in subset])
+        if step is not None:
+            return step, subset
+    return None, samples
 
 
 def _step(ports: Sequence[int]) -> int | None:

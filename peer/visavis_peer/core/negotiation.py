@@ -104,7 +104,8 @@ class Negotiation:
         self.failures = 0
         """Failed rounds in a row."""
         self._session_ids = session_ids
-        self._remote_nat: NatReport | None = None
+        self.remote_nat: NatReport | None = None
+        """What the peer has told of its NAT last."""
         self._candidates = 0
         self._up_role: Role = "offerer"
         self._suspended = False
@@ -159,7 +160,7 @@ class Negotiation:
         if self._is_current(offer.session_id) or offer.session_id == self.up:
             return []
         effects = self._drop_attempt()
-        self._remote_nat = offer.nat
+        self.remote_nat = offer.nat
         self._candidates = len(offer.candidates)
         self.failures = max(self.failures, offer.round)
         self.state = Answered(offer.session_id, answered_at=now)
@@ -177,7 +178,7 @@ class Negotiation:
         state = self.state
         if not isinstance(state, Offering) or answer.session_id != state.session_id:
             return []
-        self._remote_nat = answer.nat
+        self.remote_nat = answer.nat
         if not answer.accepted:
             error: FailureKind = "authentication_failed" if answer.reason == UNTRUSTED_OFFER else "refused"
             return self._fail(error, answer.reason or "the peer gave no reason", now, "offerer")
@@ -205,7 +206,7 @@ class Negotiation:
         if payload.end_of_candidates:
             effects.append(AddCandidate(payload.session_id, None))
         if payload.nat is not None:
-            self._remote_nat = payload.nat
+            self.remote_nat = payload.nat
             effects.append(UpdateNat(payload.session_id, payload.nat))
         if payload.ready:
             effects += self.on_check_received(payload.session_id, now)
@@ -315,7 +316,7 @@ class Negotiation:
             self.state = Idle(None)  # what there is works
             return effects
         self.state = Idle(now + delay)
-        effects.append(ReportFailure(self.peer_id, error, reason, self._remote_nat, delay))
+        effects.append(ReportFailure(self.peer_id, error, reason, self.remote_nat, delay))
         return effects
 
     def _drop_attempt(self) -> list[Effect]:

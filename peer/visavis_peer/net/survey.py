@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -14,6 +15,8 @@ from visavis_peer.core.probes import PROBE_SIZE, Kind
 from visavis_peer.net.ice import IceSession, IceSocket, ask
 from visavis_shared.nat import Mapping
 from visavis_shared.stun import Address
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_INTERVAL: Final = 0.02
 """Seconds between new mappings: together long enough to see the traffic of others."""
@@ -66,6 +69,7 @@ async def survey_nat(session: IceSession, *, probing: bool) -> Survey:
             for task in asking:
                 task.cancel()
         samples.sort(key=lambda each: each.at)
+        logger.debug("external ports of new mappings: %s", [sample.port for sample in samples])
         return Survey(samples=samples, hairpin=hairpin, probing=probing)
 
 

@@ -148,3 +148,14 @@ def test_a_small_block_is_rarely_taken_for_a_sequence() -> None:
 @given(st.integers(0, 65535), st.integers(-32768, 32767))
 def test_the_way_between_two_ports_goes_round_the_circle(port: int, way: int) -> None:
     assert delta(port, (port + way) % 65536) == way
+
+
+def test_one_request_of_many_that_was_lost_before_the_nat_is_left_out() -> None:
+    """Its mapping is one of the last, and besides the range has begun again: two jumps."""
+    in_order = [*range(1024 + 12, 1023, -2), *range(65534, 65534 - 18, -2)]
+    late = [*in_order[:2], in_order[11], *in_order[2:11], *in_order[12:]]
+    finding, _ = allocation_of(samples(late))
+    assert finding is not None
+    assert (finding.kind, finding.step) == (Allocation.SEQUENTIAL, -2)
+    without = allocation_of(samples(late[:11]))[0]
+    assert without is None or without.kind is not Allocation.SEQUENTIAL

@@ -306,3 +306,16 @@ def test_all_eight_codes_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None
         "ROOM_NOT_FOUND",
         "INTERNAL_ERROR",
     ]
+
+
+def test_who_asks_for_it_is_seen_by_those_it_offers_to(world: World) -> None:
+    for name, shows in (("a", True), ("b", None)):
+        world.connect(name, address=f"192.0.2.{ord(name)}")
+        world.request(name, type="JOIN", room_id="r", payload={"show_seen": shows} if shows else {})
+    world.take("a")
+    payload = {"session_id": "s", "seen": "203.0.113.9"}
+    for sender, target in (("a", "b"), ("b", "a")):
+        for kind in ("OFFER", "ANSWER", "CANDIDATE"):
+            world.send(sender, type=kind, target_id=target, payload=payload, seen="203.0.113.9")
+    assert [message.get("seen") for message in world.take("b")] == ["192.0.2.97", "192.0.2.97", None]
+    assert [message.get("seen") for message in world.take("a")] == [None, None, None]

@@ -466,3 +466,13 @@ def test_a_drain_is_told_to_who_resumes_and_bounces_what_was_kept(world: World) 
     assert refusal["payload"]["details"] == "peer_id: gone; the server is about to stop"
     world.disconnect("a")
     assert world.take("old") == [], "no PEER_LEFT: it will be back on the next server"
+
+
+def test_a_peer_is_seen_where_it_has_resumed_from(world: World) -> None:
+    world.joined("b", "r")
+    token = join(world, "a", show_seen=True)
+    world.take("b")
+    world.connect("fresh", address="192.0.2.7")
+    resume(world, token, 0, show_seen=True)
+    offer(world, "a", "b", "s")
+    assert [message.get("seen") for message in world.take("b")] == ["192.0.2.7"]

@@ -1,0 +1,298 @@
+"""`visavis doctor`: a report on this machine's network that can go into a bug report, and an attempt at one peer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Final
+from urllib.parse import urlsplit
+
+from visavis_peer.agent import Agent
+from visavis_peer.commands.options import build_settings, invite_settings, timeout_of
+from visavis_peer.core import strategy
+from visavis_peer.core.addresses import AddressChoice
+from visavis_peer.core.events import Event, Failure, LinkUp, Negotiating, PathChanged
+from visavis_peer.core.forecast import IN_WORDS, conclusion, forecast
+from visavis_peer.core.redaction import Redactor
+from visavis_peer.discovery import NatStudy
+from visavis_peer.errors import AgentError, PeerAbsent, UsageError
+from visavis_peer.links import RELAY_FIRST
+from visavis_peer.net.names import resolve
+from visavis_peer.net.signaling import SignalingClient, offered_stun, websocket_url
+from visavis_peer.output import Printer, describe_path, peer_label
+from visavis_peer.pool import SessionPool
+from visavis_peer.settings import AgentSettings
+from visavis_shared.endpoints import parse_host_port
+from visavis_shared.ids import printable
+from visavis_shared.invite import InvalidInvite, Invite
+from visavis_shared.nat import NatReport
+
+NAME = "doctor"
+HELP = "report on this machine's network and NAT, and with a peer explain what comes of an attempt"
+NEEDS_ROOM = False
+VERDICT_TIMEOUT: Final = 20.0
+"""Seconds from the link to a direct path, or to the reason why there is none: two rounds of probing."""
+
+
+@dataclass
+class _Report:
+    """Lines for a person, and the same for a program."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    members: dict[str, object] = field(default_factory=dict)
+    error: AgentError | None = None
+    """What ends the program in the end; the report is printed first."""
+
+    def add(self, title: str, text: str) -> None:
+        self.lines.append((title, text))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own flags."""
+    parser.add_argument(
+        "--with",
+        dest="partner",
+        metavar="INVITE",
+        help="also meet the peer of this invite, forecast what to expect, and explain what comes of it",
+    )
+    parser.add_argument("--show-addresses", action="store_true", help="leave addresses and host names in the report")
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Examine, print, and end with the exit code of what failed, 0 if nothing did.
+
+    Raises UsageError, or after the report SignalingUnreachable, PeerAbsent, NoPath, AuthenticationFailed or Refused.
+    """
+    invite = _invite(arguments)
+    if not (arguments.stun or arguments.server or invite):
+        raise UsageError("--server URL, --stun HOST[:PORT] or --with INVITE is required: somebody has to answer")
+    if invite is not None:
+        settings = invite_settings(arguments, invite)
+    else:
+        settings = build_settings(arguments, server=arguments.server or "", room="-", name=None)
+    printer = Printer(as_json=arguments.json)
+    redactor = Redactor()
+    report = _Report()
+    _describe_program(report)
+    hosts = [parse_host_port(text, 3478) for text in settings.stun]
+    if settings.server:
+        redactor.hide_host(urlsplit(websocket_url(settings.server)).hostname or "")
+        offered = await _examine_signaling(settings, report)
+        hosts = hosts or offered
+    for host, _ in hosts:
+        redactor.hide_host(host)
+    nat = await _examine_nat(settings, hosts, report)
+    _forecast(nat, report)
+    if invite is not None and report.error is None:
+        await _attempt(settings, timeout_of(arguments), nat, report)
+    _print(report, None if arguments.show_addresses else redactor, printer)
+    if report.error is not None:
+        raise report.error
+    return 0
+
+
+def _invite(arguments: argparse.Namespace) -> Invite | None:
+    arguments.name = None
+    if arguments.partner is None:
+        return None
+    try:
+        return Invite.parse(arguments.partner)
+    except InvalidInvite as error:
+        raise UsageError(f"--with: {error}") from None
+
+
+def _describe_program(report: _Report) -> None:
+    text = f"visavis {version('visavis')}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+    report.add("program", f"{text} ({platform.machine()})")
+    report.members["program"] = {
+        "version": version("visavis"),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "release": platform.release(),
+        "machine": platform.machine(),
+    }
+
+
+async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[tuple[str, int]]:
+    """Connect to the signaling server; return the STUN servers that it offers."""
+    began = asyncio.get_running_loop().time()
+    members: dict[str, object] = {"url": settings.server}
+    report.members["signaling"] = members
+    try:
+        async with SignalingClient(websocket_url(settings.server)) as client:
+            elapsed = (asyncio.get_running_loop().time() - began) * 1000
+            hosts, welcome = offered_stun(client), client.welcome
+    except AgentError as error:
+        members["error"] = str(error)
+        report.add("signaling", f"unreachable: {printable(str(error))}")
+        report.error = error
+        return []
+    offered = welcome.relay.mode if welcome is not None and welcome.relay is not None else "never"
+    server = printable(welcome.server or "") if welcome is not None else ""
+    members |= {"connected_ms": round(elapsed, 1), "server": server, "relay": offered}
+    report.add("signaling", f"{printable(settings.server)} answers in {elapsed:.0f} ms ({server or 'it has no name'})")
+    report.add("relay", {"never": "none offered", "auto": "offered", "only": "the only path allowed"}[offered])
+    return hosts
+
+
+async def _examine_nat(settings: AgentSettings, hosts: list[tuple[str, int]], report: _Report) -> NatReport:
+    """Survey the NAT as an agent does, from the sockets that would punch."""
+    loop = asyncio.get_running_loop()
+    pool = SessionPool(settings)
+    try:
+        servers = await resolve(hosts)
+        began = loop.time()
+        session = await pool.start(servers)
+        study = NatStudy(lambda _: None, probing=settings.probing == "auto")
+        await study.first_endpoint(session)
+        found = await study.complete(session)
+        elapsed = (loop.time() - began) * 1000
+        answered = {answer.server for answer in session.answers}
+    finally:
+        await pool.close()
+    nat = found.nat
+    report.members["nat"] = nat.model_dump(mode="json")
+    report.members["endpoint"] = {"ip": found.ip, "port": found.port, "local": found.local}
+    report.members["survey_ms"] = round(elapsed, 1)
+    report.add("STUN", f"{len(answered & set(servers))} of {len(servers)} servers answered; all took {elapsed:.0f} ms")
+    if found.ip is not None:
+        report.add("address", f"{found.local} is seen as {found.ip}:{found.port}")
+    for title, text in _nat_lines(nat):
+        report.add(title, text)
+    _interfaces(pool.choice, report)
+    return nat
+
+
+def _nat_lines(nat: NatReport) -> list[tuple[str, str]]:
+    """Return what is known of the NAT, a line each, and what is not with the reason."""
+    if nat.udp is False:
+        return [("UDP", "no STUN server answered: it seems blocked")]
+    if nat.nat is False:
+        lines = [("NAT", "none: the address is public"), ("filtering", str(nat.filtering or ""))]
+    else:
+        allocation = str(nat.allocation or "")
+        if nat.allocation_step is not None:
+            allocation += f" by {nat.allocation_step}, {nat.foreign_rate or 0:.1f} a second by others"
+        if nat.port_block is not None:
+            allocation += f" of {nat.port_block[0]} to {nat.port_block[1]}"
+        hairpinning = {None: "", True: "yes", False: "no"}[nat.hairpinning]
+        lifetime = "" if nat.lifetime_s is None else f"at least {nat.lifetime_s:g} s"
+        count = "" if nat.nat_count is None else f"at least {nat.nat_count}"
+        lines = [
+            ("mapping", str(nat.mapping or "")),
+            ("filtering", str(nat.filtering or "")),
+            ("ports", allocation),
+            ("hairpinning", hairpinning),
+            ("lifetime", lifetime),
+            ("NATs", count),
+        ]
+    known = [(title, text) for title, text in lines if text]
+    return known + [("unknown", note) for note in nat.notes]
+
+
+def _interfaces(choice: AddressChoice, report: _Report) -> None:
+    for used in choice.used:
+        report.add("interface", f"{printable(used.interface)} {used.ip}")
+    for skipped in choice.skipped:
+        report.add("skipped", f"{printable(skipped.interface)} {skipped.address or ''}: {skipped.reason}")
+    report.members["used"] = [{"interface": each.interface, "ip": each.ip} for each in choice.used]
+    report.members["skipped"] = [
+        {"interface": each.interface, "ip": each.address, "reason": each.reason} for each in choice.skipped
+    ]
+
+
+def _forecast(nat: NatReport, report: _Report) -> None:
+    expected = forecast(nat)
+    for name, method in (expected or {}).items():
+        report.add("forecast", f"to {name}: {IN_WORDS[method]}")
+    report.add("conclusion", conclusion(nat))
+    report.members["forecast"] = expected
+    report.members["conclusion"] = conclusion(nat)
+
+
+async def _attempt(settings: AgentSettings, timeout: float, nat: NatReport, report: _Report) -> None:
+    """Meet the peer, and say what was to be expected and what came of it."""
+    agent = Agent(settings)
+    events = agent.events()
+    try:
+        async with agent:
+            async with asyncio.timeout(timeout):
+                negotiating, up = await _meet(events)
+            final = await _settle(events, up)
+            remote = agent.remote_nat(up.peer_id) or negotiating.remote_nat or NatReport()
+            plan = strategy.plan(nat, remote, negotiating.role == "offerer")
+    except TimeoutError:
+        report.error = PeerAbsent(f"nobody to link with within {timeout:g} s: the peer has to be in the room")
+    except AgentError as error:
+        report.error = error
+    if report.error is not None:
+        report.add("attempt", printable(str(report.error)))
+        report.members["attempt"] = {"error": report.error.name, "message": str(report.error)}
+        return
+    who = "authenticated" if up.authenticated else "unauthenticated"
+    report.add("peer", f"{peer_label(up.peer_id, up.name)}, {who}")
+    for title, text in _nat_lines(remote):
+        report.add(f"its {title}", text)
+    report.add("expected", f"{IN_WORDS[plan.method]}: {plan.reason}")
+    report.add("attempt", f"link up after {up.elapsed_ms:.0f} ms, {describe_path(up.path)}")
+    if final is not up:
+        report.add("then", f"after {final.elapsed_ms:.0f} ms {describe_path(final.path)}")
+    report.members["attempt"] = {
+        "peer_id": up.peer_id,
+        "authenticated": up.authenticated,
+        "remote_nat": remote.model_dump(mode="json"),
+        "expected": plan.method,
+        "reason": plan.reason,
+        "linked_ms": round(up.elapsed_ms, 1),
+        "path": final.path.path,
+        "path_ms": round(final.elapsed_ms, 1),
+        "path_kind": final.path.kind,
+        "path_method": final.path.method,
+        "path_reason": final.path.reason,
+    }
+
+
+async def _meet(events: AsyncIterator[Event]) -> tuple[Negotiating, LinkUp]:
+    negotiating: dict[str, Negotiating] = {}
+    async for event in events:
+        match event:
+            case Negotiating():
+                negotiating[event.peer_id] = event
+            case LinkUp() if event.peer_id in negotiating:
+                return negotiating[event.peer_id], event
+            case Failure(peer_id=str(), message=message):
+                raise PeerAbsent(message)
+            case _:
+                pass
+    raise PeerAbsent("the agent was closed")
+
+
+async def _settle(events: AsyncIterator[Event], up: LinkUp) -> LinkUp | PathChanged:
+    """Return the last word on the link's path: a direct one, or a relay with the reason."""
+    final: LinkUp | PathChanged = up
+    try:
+        async with asyncio.timeout(VERDICT_TIMEOUT):
+            while final.path.path == "relay" and final.path.reason == RELAY_FIRST:
+                event = await anext(events)
+                if isinstance(event, PathChanged) and event.peer_id == up.peer_id:
+                    final = event
+    except TimeoutError:
+        pass
+    return final
+
+
+def _print(report: _Report, redactor: Redactor | None, printer: Printer) -> None:
+    if printer.as_json:
+        members = report.members if redactor is None else redactor.scrub_all(report.members)
+        assert isinstance(members, dict)
+        printer.json("doctor", redacted=redactor is not None, **members)
+        return
+    width = max(len(title) for title, _ in report.lines)
+    for title, text in report.lines:
+        printer.line(f"{title:{width}}  {text if redactor is None else redactor.scrub(text)}")
+    if redactor is not None:
+        printer.line("(addresses and host names are replaced; --show-addresses leaves them in)")
