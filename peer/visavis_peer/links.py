@@ -157,6 +157,7 @@ class Links:
             path_changed=lambda: self._on_path(key),
             down=lambda error: self._on_down(key, link, error),
             relay=lambda datagrams: self._send_by_relay(key, datagrams),
+            narrow=lambda size: self._on_narrow(key, size),
         )
         link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed)
         reason = RELAY_ONLY if self._policy == "only" else RELAY_FIRST
@@ -277,6 +278,12 @@ class Links:
         link = entry.link
         elapsed = self._since(entry.moved_at)
         self._owner.emit(PathChanged(link.peer_id, link.name, link.path, elapsed, link.authenticated))
+
+    def _on_narrow(self, key: str, size: int) -> None:
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.relay_reason = f"the direct path carries datagrams of {size} bytes at most, and a link needs 1,200"
+            self._show_relay(entry)
 
     def _on_down(self, key: str, link: Link, error: AgentError) -> None:
         entry = self._entries.get(key)

@@ -213,6 +213,20 @@ def test_the_direct_path_dies_and_the_relay_takes_over(world: World, transfer: T
 
 
 @pytest.mark.timeout(120)
+def test_a_path_that_has_become_too_narrow_is_left_for_the_relay(transfer: Transfer) -> None:
+    """A link's datagrams carry DF, and a router of the path says what it cannot forward."""
+    transfer.settle("direct")
+    began = time.time()
+    transfer.sites[0].router.configure("link set wan mtu 1100")
+    transfer.goes_on(STALL)
+    program = transfer.programs[0]
+    record = program.wait_for("path", PATIENCE, lambda each: each["ts"] > began and each["path"] == "relay")
+    assert "datagrams of 978 bytes at most" in record["reason"]
+    transfer.goes_on(STALL)
+    transfer.check()
+
+
+@pytest.mark.timeout(120)
 def test_a_killed_agent_is_noticed(transfer: Transfer) -> None:
     transfer.settle("direct")
     killed, other = transfer.programs

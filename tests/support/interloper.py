@@ -90,7 +90,9 @@ class Interloper:
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
-        callbacks = LinkCallbacks(up=poison, path_changed=lambda: None, down=lambda _: None, relay=send)
+        callbacks = LinkCallbacks(
+            up=poison, path_changed=lambda: None, down=lambda _: None, relay=send, narrow=lambda _: None
+        )
         link = Link(target.own_id, None, connection, callbacks, sealed=False)
         link.set_relay(_RELAY)
         return link

@@ -34,10 +34,13 @@ class Wire:
         self.carried = 0
         self.suspected = 0
         self.to: Link | None = None
+        self.path_datagram_size = 1200
+        """Bytes of a datagram at most; larger ones are lost."""
         self._random = random.Random(seed)
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         loop = asyncio.get_running_loop()
+        datagrams = [each for each in datagrams if len(each) <= self.path_datagram_size]
         if not self.jitter and not self.loss:
             if not self.cut:
                 self._later(loop, list(datagrams), self.delay)
@@ -71,6 +74,7 @@ class End:
     up: asyncio.Event = field(default_factory=asyncio.Event)
     downs: list[AgentError] = field(default_factory=list)
     moves: list[str] = field(default_factory=list)
+    narrowed: list[int] = field(default_factory=list)
 
 
 DIRECT = PathInfo(path="direct", kind="host-host", local="a", remote="b", rtt_ms=None)
@@ -93,6 +97,7 @@ def make_end(
         path_changed=lambda: end.moves.append(end.link.path.path),
         down=lambda error: end.downs.append(error),
         relay=relay.send_datagrams,
+        narrow=lambda size: end.narrowed.append(size),
     )
     end = End(Link("b" if is_offerer else "a", None, connection, callbacks, sealed=sealed), direct, relay)
     return end

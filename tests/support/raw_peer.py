@@ -38,6 +38,11 @@ class RawPeer:
         self._flush()
         await asyncio.sleep(0.001)
 
+    @property
+    def path_datagram_size(self) -> int:
+        """What any path carries (DirectPath)."""
+        return 1200
+
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         """Take what the link sends (DirectPath)."""
         self._loop.call_soon(self._arrive, list(datagrams))

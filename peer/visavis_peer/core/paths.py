@@ -28,6 +28,8 @@ class PathChoice:
         """Whether an ICE session with consent carries datagrams."""
         self.relay = False
         """Whether the server's relay carries datagrams to this peer."""
+        self.narrow = False
+        """Whether the direct path is too narrow for the link: then it is used only where there is no relay."""
         self._unanswered_since: float | None = None
         self._heard_at = 0.0
         self._doubted = False
@@ -35,11 +37,14 @@ class PathChoice:
     @property
     def main(self) -> Route | None:
         """The path in use, as users are told."""
-        return "direct" if self.direct else "relay" if self.relay else None
+        if self.direct and not (self.narrow and self.relay):
+            return "direct"
+        return "relay" if self.relay else None
 
     def set_direct(self, *, usable: bool, now: float) -> None:
         """Take note that the direct path works, from now on or no longer."""
         self.direct = usable
+        self.narrow = False
         self._unanswered_since = None
         self._heard_at = now
         self._doubted = False
@@ -60,7 +65,7 @@ class PathChoice:
         `answer_due` tells whether the peer has something to acknowledge (acknowledgements themselves go unanswered),
         `probes` how many probe timeouts have passed since it last did (RFC 9002 section 6.2).
         """
-        if not self.direct:
+        if self.main != "direct":
             return ("relay",) if self.relay else ()
         if not answer_due:
             self._unanswered_since = None

@@ -44,6 +44,10 @@ HANDSHAKE_TIMEOUT: Final = 15.0
 class DirectPath(Protocol):
     """What a link needs of an ICE session."""
 
+    @property
+    def path_datagram_size(self) -> int:
+        """Bytes of UDP payload that the selected pair carries unfragmented, as far as this machine knows."""
+
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         """Send UDP payloads on the selected pair."""
 
@@ -63,6 +67,8 @@ class LinkCallbacks:
     """The link is over."""
     relay: Callable[[Sequence[bytes]], None]
     """Send UDP payloads by the server's relay."""
+    narrow: Callable[[int], None]
+    """The direct path carries datagrams of so many bytes only, so that it is not used while there is a relay."""
 
 
 class Link:
@@ -328,6 +334,10 @@ class Link:
                 self._callbacks.relay(datagrams)
             elif self._direct is not None:
                 self._direct.send_datagrams(datagrams)
+                if self._direct.path_datagram_size < quic.DATAGRAM_SIZE and not self._choice.narrow:
+                    self._choice.narrow = True
+                    self._callbacks.narrow(self._direct.path_datagram_size)
+                    self._path_moved()
         if self._choice.doubted and self._direct is not None:
             self._direct.suspect()
 

@@ -227,3 +227,19 @@ async def test_paths_that_flap_under_a_transfer_cost_no_byte(seed: int) -> None:
         for end in pair.ends:
             end.link.set_relay(RELAY)
         await transfer.done()
+
+
+@virtually
+async def test_a_path_that_turns_out_too_narrow_is_left_for_the_relay_where_there_is_one() -> None:
+    async with linked() as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 4 * MIB)
+        await transfer.arrived(0.3)
+        pair.a.direct.path_datagram_size = 978
+        await transfer.done()
+        assert pair.a.narrowed == [978]
+        assert pair.a.link.path == RELAY
+        assert pair.b.link.path == DIRECT
+        assert transfer.longest_stall < BACK
+        pair.a.direct.path_datagram_size = 1200
+        pair.a.link.use_direct(pair.a.direct, DIRECT)
+        assert pair.a.link.path == DIRECT

@@ -31,8 +31,8 @@ _UDP_GRO: Final = 104
 """Of <linux/udp.h>; Python has no names for them before 3.14."""
 _MTU_DISCOVER: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
 """IP_MTU_DISCOVER and IPV6_MTU_DISCOVER of <linux/in.h> and <linux/in6.h>."""
-_PMTUDISC_PROBE: Final = 3
-"""Set DF and believe no ICMP message about the path: whoever measures it does so by what arrives (RFC 8899)."""
+_PMTUDISC_DO: Final = 2
+"""Set DF, and refuse what a router of the path has said to be too large: then the link takes the relay."""
 _SEGMENT_SIZE: Final = struct.Struct("=H")
 _GRO_SIZE: Final = struct.Struct("=i")
 _ANCILLARY_SIZE: Final = 64
@@ -54,7 +54,7 @@ class BatchProtocol(Protocol):
         """Take datagrams of one source."""
 
     def datagram_refused(self, size: int) -> None:
-        """A datagram of `size` bytes is larger than the interface takes, and lost."""
+        """A datagram of `size` bytes is larger than the path takes, and lost."""
 
 
 def forbid_fragments(sock: socket.socket) -> None:
@@ -62,7 +62,7 @@ def forbid_fragments(sock: socket.socket) -> None:
     if sys.platform == "linux":
         level, option = _MTU_DISCOVER[sock.family]
         with contextlib.suppress(OSError):
-            sock.setsockopt(level, option, _PMTUDISC_PROBE)
+            sock.setsockopt(level, option, _PMTUDISC_DO)
 
 
 class BatchTransport(asyncio.DatagramTransport):
