@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations_with_replacement
 from statistics import median
 from typing import Final
 
@@ -14,9 +15,10 @@ from scripts.lib.lab_shell import LabShell
 
 from tests.netns.lab import KINDS, MATRIX_KINDS, Lab
 from tests.netns.lab.probe import Findings, claim, reflectors, survey
-from tests.netns.pairs import SKEWS, Matrix, Outcome, all_cells
+from tests.netns.pairs import SKEWS, Cell, Matrix, Outcome
 from tests.netns.programs import URL, start_server
 from tests.support.requirements import missing
+from visavis_shared.nat import Method
 
 CONCURRENT: Final = 6
 """Cells without a path at a time: they only wait. Those that link run one by one, since their times are measured."""
@@ -34,7 +36,18 @@ def main() -> int:
     probe.set_defaults(run=_probe)
     matrix = commands.add_parser("matrix", help="link every pair and print a table (Markdown)")
     matrix.add_argument("--skew", type=float, default=SKEWS[1], choices=SKEWS, help="seconds between the starts")
+    matrix.add_argument(
+        "--kinds", nargs="+", metavar="KIND", choices=[*KINDS], default=list(MATRIX_KINDS), help="default: the kernel's"
+    )
+    matrix.add_argument("--all", action="store_true", help="every kind")
+    matrix.add_argument("--concurrent", type=int, default=1, metavar="N", help="cells that link at a time")
     matrix.set_defaults(run=_matrix)
+    repeat = commands.add_parser("repeat", help="link one pair again and again: how often and how soon directly")
+    repeat.add_argument("kinds", nargs=2, metavar="KIND", choices=[*KINDS])
+    repeat.add_argument("--runs", type=int, default=100, metavar="N")
+    repeat.add_argument("--skew", type=float, default=SKEWS[2], metavar="SECONDS", help="between the starts")
+    repeat.add_argument("--concurrent", type=int, default=2, metavar="N", help="runs at a time")
+    repeat.set_defaults(run=_repeat)
     build = commands.add_parser("run", help="build two sites and a server, and take commands for them")
     build.add_argument("kinds", nargs=2, metavar="KIND", choices=[*KINDS])
     build.add_argument("--ipv6", action="store_true", help="IPv6 as well, behind stateful firewalls")
@@ -90,36 +103,72 @@ def _describe(findings: Findings) -> str:
 
 
 def _matrix(arguments: argparse.Namespace) -> None:
-    cells = [cell for cell in all_cells() if cell.skew == arguments.skew and not cell.variant]
+    kinds = list(KINDS) if arguments.all else arguments.kinds
+    cells = [Cell(*pair, arguments.skew) for pair in combinations_with_replacement(kinds, 2)]
     with Lab() as lab, ThreadPoolExecutor(CONCURRENT) as pool:
         matrix = Matrix(lab)
         start_server(lab)
         unlinked = [cell for cell in cells if not cell.links]
-        outcomes = dict(zip(unlinked, pool.map(matrix.run, unlinked), strict=True))
-        outcomes |= {cell: matrix.run(cell) for cell in cells if cell.links}
+        outcomes = dict(zip(unlinked, pool.map(lambda cell: _played(matrix, cell), unlinked), strict=True))
+        linked = [cell for cell in cells if cell.links]
+        with ThreadPoolExecutor(arguments.concurrent) as few:
+            outcomes |= dict(zip(linked, few.map(lambda cell: _played(matrix, cell), linked), strict=True))
     by_pair = {frozenset((cell.left, cell.right)): outcome for cell, outcome in outcomes.items()}
-    print("| | " + " | ".join(MATRIX_KINDS) + " |")
-    print("|---" * (len(MATRIX_KINDS) + 1) + "|")
-    for row, left in enumerate(MATRIX_KINDS):
-        pairs = [frozenset((left, right)) for right in MATRIX_KINDS]
+    print("| | " + " | ".join(kinds) + " |")
+    print("|---" * (len(kinds) + 1) + "|")
+    for row, left in enumerate(kinds):
+        pairs = [frozenset((left, right)) for right in kinds]
         shown = [_cell(by_pair[pair]) if column >= row else "" for column, pair in enumerate(pairs)]
         print(f"| {left} | " + " | ".join(shown) + " |")
-    direct = [each.direct_ms for each in outcomes.values() if each.direct_ms is not None]
-    print(f"\n{len(direct)} pairs linked directly, {len(cells) - len(direct)} by the relay; ", end="")
-    print(f"starts {arguments.skew:g} s apart; from the OFFER:")
+    played = {cell: outcome for cell, outcome in outcomes.items() if outcome is not None}
+    direct = {cell: outcome.direct_ms for cell, outcome in played.items() if outcome.direct_ms is not None}
+    print(f"\n{len(direct)} pairs linked directly, {len(played) - len(direct)} by the relay", end="")
+    print(f", {len(cells) - len(played)} not as the oracle says; starts {arguments.skew:g} s apart; from the OFFER:")
     for what, times in (
-        ("link up", [each.linked_ms for each in outcomes.values()]),
-        ("first bytes at an application", [each.first_message_ms for each in outcomes.values()]),
-        ("direct path in use", direct),
+        ("link up", [each.linked_ms for each in played.values()]),
+        ("first bytes at an application", [each.first_message_ms for each in played.values()]),
+        *(
+            (f"direct path in use, {method}", [ms for cell, ms in direct.items() if cell.method is method])
+            for method in Method
+        ),
     ):
-        print(f"- {what}: median {median(times):.0f} ms, maximum {max(times):.0f} ms")
+        if times:
+            print(f"- {what}: {len(times)} pairs, median {median(times):.0f} ms, maximum {max(times):.0f} ms")
 
 
-def _cell(outcome: Outcome) -> str:
+def _played(matrix: Matrix, cell: Cell) -> Outcome | None:
+    """Play a cell; None where what came of it is not what the oracle says."""
+    try:
+        return matrix.run(cell)
+    except AssertionError as error:
+        print(f"{cell}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
+        return None
+
+
+def _repeat(arguments: argparse.Namespace) -> None:
+    left, right = arguments.kinds
+    cells = [Cell(left, right, arguments.skew, run=number) for number in range(1, arguments.runs + 1)]
+    with Lab() as lab, ThreadPoolExecutor(arguments.concurrent) as pool:
+        matrix = Matrix(lab)
+        start_server(lab)
+        outcomes = list(pool.map(lambda cell: _played(matrix, cell), cells))
+    times = sorted(each.direct_ms for each in outcomes if each is not None and each.direct_ms is not None)
+    print(f"{left} x {right}, {cells[0].method}: {len(times)} of {arguments.runs} direct", end="")
+    if times:
+        within = sum(ms <= 3000 for ms in times) / arguments.runs
+        print(f", {within:.0%} within 3 s; median {median(times):.0f} ms, 95 % ", end="")
+        print(f"{times[len(times) * 95 // 100 - 1]:.0f} ms, maximum {times[-1]:.0f} ms from the OFFER", end="")
+    print()
+
+
+def _cell(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return "**no**"
     if outcome.kinds is None:
         return f"relay {outcome.linked_ms:.0f}"
     short = "".join(kind.partition("-")[2][0] for kind in outcome.kinds)
-    return f"{short} {outcome.direct_ms:.0f}"
+    how = {None: short, "prediction": "pred", "birthday": "bday"}[outcome.method]
+    return f"{how} {outcome.direct_ms:.0f}"
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -35,6 +35,8 @@ class Cell:
     right: str
     skew: float
     variant: Variant = ""
+    run: int = 0
+    """Tells repetitions apart: each has a room of its own."""
 
     @property
     def method(self) -> Method:
@@ -55,7 +57,7 @@ class Cell:
 
     def __str__(self) -> str:
         where = f"{self.variant}-" if self.variant else ""
-        return f"{where}{self.left}-{self.right}-{self.skew:g}s"
+        return f"{where}{self.left}-{self.right}-{self.skew:g}s{f'-{self.run}' if self.run else ''}"
 
 
 @dataclass(frozen=True, slots=True)
