@@ -10,6 +10,7 @@ from itertools import combinations_with_replacement
 from statistics import median
 from typing import Final
 
+from scripts.lib.lab_first_byte import measure_first_bytes
 from scripts.lib.lab_measure import measure
 from scripts.lib.lab_shell import LabShell
 
@@ -48,6 +49,12 @@ def main() -> int:
     repeat.add_argument("--skew", type=float, default=SKEWS[2], metavar="SECONDS", help="between the starts")
     repeat.add_argument("--concurrent", type=int, default=2, metavar="N", help="runs at a time")
     repeat.set_defaults(run=_repeat)
+    first = commands.add_parser("first-byte", help="time to the first bytes at an application, in round trips")
+    first.add_argument("--kinds", nargs="+", metavar="KIND", choices=[*KINDS], default=list(MATRIX_KINDS))
+    first.add_argument(
+        "--round-trip", type=float, default=0.2, metavar="SECONDS", help="by the server, peer to peer and back"
+    )
+    first.set_defaults(run=lambda arguments: measure_first_bytes(arguments.kinds, arguments.round_trip))
     build = commands.add_parser("run", help="build two sites and a server, and take commands for them")
     build.add_argument("kinds", nargs=2, metavar="KIND", choices=[*KINDS])
     build.add_argument("--ipv6", action="store_true", help="IPv6 as well, behind stateful firewalls")

@@ -107,8 +107,10 @@ def all_cells() -> list[Cell]:
 class Matrix:
     """The sites of all cells: one of each kind on either side, so that a kind can meet itself."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, cables: bool = False) -> None:
+        """With `cables` every link can be given a delay."""
         self._lab = lab
+        self._cables = cables
         self._sites: dict[tuple[str, str, Variant], Site] = {}
         self._building = threading.Lock()
 
@@ -129,6 +131,7 @@ class Matrix:
                 clients=2 if variant == "one-router" else 1,
                 ipv6=variant == "ipv6",
                 lan=1 if variant == "same-lan" else None,
+                cables=self._cables,
             )
         return self._sites[key]
 

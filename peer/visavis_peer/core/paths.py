@@ -59,11 +59,14 @@ class PathChoice:
             # the peer uses the relay though there is a direct path, and nothing comes by that one: so it doubts
             self._doubted = True
 
-    def routes(self, now: float, rtt: float, *, answer_due: bool, probes: int = 0) -> tuple[Route, ...]:
+    def routes(
+        self, now: float, rtt: float, *, answer_due: bool, probes: int = 0, confirmed: bool = True
+    ) -> tuple[Route, ...]:
         """Return the paths for datagrams that are sent now; `rtt` is the smoothed round trip in seconds.
 
         `answer_due` tells whether the peer has something to acknowledge (acknowledgements themselves go unanswered),
-        `probes` how many probe timeouts have passed since it last did (RFC 9002 section 6.2).
+        `probes` how many probe timeouts have passed since it last did (RFC 9002 section 6.2). Until the handshake is
+        `confirmed` both paths are used: what overtakes it on the faster one is dropped, and missed for a timeout.
         """
         if self.main != "direct":
             return ("relay",) if self.relay else ()
@@ -75,7 +78,7 @@ class PathChoice:
             self._doubted = True
         if probes >= DOUBT_PROBES:
             self._doubted = True
-        return ("direct", "relay") if self._doubted and self.relay else ("direct",)
+        return ("direct", "relay") if (self._doubted or not confirmed) and self.relay else ("direct",)
 
     @property
     def doubted(self) -> bool:

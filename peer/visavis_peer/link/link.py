@@ -328,7 +328,11 @@ class Link:
     def _transmit(self, datagrams: list[bytes], now: float) -> None:
         connection = self._connection
         for route in self._choice.routes(
-            now, connection.rtt, answer_due=connection.answer_due, probes=connection.probes
+            now,
+            connection.rtt,
+            answer_due=connection.answer_due,
+            probes=connection.probes,
+            confirmed=connection.confirmed,
         ):
             if route == "relay":
                 self._callbacks.relay(datagrams)

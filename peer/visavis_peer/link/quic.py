@@ -151,6 +151,11 @@ class _Engine(QuicConnection):
         return (0.0 if self._core is None else self._core.smoothed_rtt) or 0.0
 
     @property
+    def confirmed(self) -> bool:
+        """Whether the handshake is confirmed (RFC 9001 section 4.1.2)."""
+        return bool(self._handshake_confirmed)
+
+    @property
     def probes(self) -> int:
         """Probe timeouts in a row."""
         return 0 if self._core is None else self._core.pto_count
@@ -246,6 +251,11 @@ class SecureConnection:
     def rtt(self) -> float:
         """The smoothed round trip in seconds, 0 before it is measured (RFC 9002 section 5)."""
         return 0.0 if self._quic is None else self._quic.rtt
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the peer has all keys: before that it drops what overtakes the handshake on a faster path."""
+        return self._quic is not None and self._quic.confirmed
 
     @property
     def probes(self) -> int:

@@ -17,6 +17,8 @@ from visavis_peer.link.link import SILENCE, SILENCE_OUTSIDE
 BACK = 3.0
 """Seconds within which a transfer goes on by the relay when its direct path has died."""
 MIB = 1 << 20
+HANDSHAKE = 100
+"""Datagrams that go both ways until the handshake is confirmed, at most: a window of the first round trip."""
 
 
 @virtually
@@ -40,7 +42,7 @@ async def test_a_transfer_goes_on_by_the_relay_when_its_direct_path_dies_unnotic
     async with linked() as pair:
         transfer = Transfer(pair.a.link, pair.b.link, 8 * MIB)
         await transfer.arrived(0.3)
-        assert carried(pair, "relay") == 0
+        assert carried(pair, "relay") <= HANDSHAKE
         cut(pair, "direct")
         await transfer.done()
         assert transfer.longest_stall < BACK
@@ -169,7 +171,7 @@ async def test_an_idle_link_stays_up_for_hours_and_never_doubts_its_path() -> No
         await pass_time(2 * 3600.0)
         assert pair.a.link.up
         assert pair.b.link.up
-        assert carried(pair, "relay") == 0
+        assert carried(pair, "relay") <= HANDSHAKE
         assert pair.a.link.silence < 10
 
 
@@ -179,7 +181,7 @@ async def test_a_round_trip_of_800_ms_is_no_reason_for_doubt() -> None:
         transfer = Transfer(pair.a.link, pair.b.link, 4 * MIB)
         await transfer.done()
         await pass_time(300.0)
-        assert carried(pair, "relay") == 0
+        assert carried(pair, "relay") <= HANDSHAKE
         assert pair.b.direct.suspected == 0
 
 
@@ -243,3 +245,18 @@ async def test_a_path_that_turns_out_too_narrow_is_left_for_the_relay_where_ther
         pair.a.direct.path_datagram_size = 1200
         pair.a.link.use_direct(pair.a.direct, DIRECT)
         assert pair.a.link.path == DIRECT
+
+
+@virtually
+async def test_nothing_is_lost_where_a_faster_path_is_found_in_the_middle_of_the_handshake() -> None:
+    """What is sent there right after the handshake overtakes its end, which takes one way of the relay."""
+    pair = Pair(direct=wires("direct", 0.001), relay=wires("relay", 0.1))
+    began = now()
+    pair.start(direct=False, relay=True)
+    await until(lambda: pair.a.link.up)
+    for end in pair.ends:
+        end.link.use_direct(end.direct, DIRECT)
+    transfer = Transfer(pair.a.link, pair.b.link, 1000)
+    await transfer.done()
+    assert now() - began < 0.45, "a probe timeout has passed"
+    pair.close()
