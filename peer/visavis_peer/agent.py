@@ -167,6 +167,11 @@ class Agent:
         """The other members of the room, in the order in which this agent learnt of them."""
         return list(self._peering.mesh.members.values()) if self._peering else []
 
+    @property
+    def has_relay(self) -> bool:
+        """Whether links may use the relay of the signaling server, which offers one."""
+        return self._peering is not None and self._peering.links.has_relay
+
     def remote_nat(self, peer_id: str) -> NatReport | None:
         """Return what a member of the room has told of its NAT in the latest negotiation."""
         negotiation = self._peering.mesh.negotiations.get(peer_id) if self._peering else None

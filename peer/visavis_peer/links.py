@@ -76,6 +76,11 @@ class Links:
         return [entry.link for entry in self._entries.values() if entry.link.up]
 
     @property
+    def has_relay(self) -> bool:
+        """Whether there is a relay that links may use."""
+        return self._make_relay is not None
+
+    @property
     def relay_only(self) -> bool:
         """Whether no direct path may be used."""
         return self._policy == "only"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from visavis_peer.core.effects import (
+    UNTRUSTED_ANSWER,
     UNTRUSTED_OFFER,
     DropSession,
     Effect,
@@ -29,7 +30,15 @@ from visavis_peer.net.ice import IceSession
 from visavis_peer.pool import SessionPool
 from visavis_peer.sessions import Session
 from visavis_shared.ids import INSTANCE_BYTES, hex_id, printable
-from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, ClientMessage, Offer, PeerInfo
+from visavis_shared.messages import (
+    Answer,
+    AnswerPayload,
+    CandidateMessage,
+    CandidatePayload,
+    ClientMessage,
+    Offer,
+    PeerInfo,
+)
 from visavis_shared.nat import NatReport, explain_no_path
 
 PROBING_COUNT: Final = 1
@@ -111,7 +120,7 @@ class Peering:
             return  # our own, sent back to us
         self._apply(self.mesh.receive(message, self._loop.time()))
         if isinstance(message, Offer | Answer) and message.payload.session_id in self._sessions:
-            self._sessions[message.payload.session_id].seen = message.seen
+            self._sessions[message.payload.session_id].on_described(message.seen)
 
     def signaling_lost(self) -> None:
         """Forget the room; links stay."""
@@ -160,6 +169,9 @@ class Peering:
         session_id = message.payload.session_id
         if isinstance(message, Offer) and member and session_id not in self._sessions:
             self._refuse(session_id, peer_id, UNTRUSTED_OFFER)
+        session = self._sessions.get(session_id)
+        if isinstance(message, Answer) and session is not None and session.peer_id == peer_id:
+            session.untrusted = not session.answered
 
     # --- what sessions say (SessionOwner) -----------------------------------------------------------------------------
 
@@ -293,6 +305,9 @@ class Peering:
                 self._outcomes.pop(session.peer_id, None)
             elif session.peer_id in self.mesh.members:
                 self._outcomes[session.peer_id] = session.probing_outcome
+            if session.untrusted:  # the peer waits for checks that will never come
+                failed = CandidatePayload(session_id=session_id, failed=UNTRUSTED_ANSWER)
+                self.send(CandidateMessage(target_id=session.peer_id, payload=failed))
             self.links.lose_direct(session)
             session.retire()
             task = asyncio.create_task(session.close())

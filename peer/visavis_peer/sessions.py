@@ -103,6 +103,10 @@ class Session:
         self.remote: IceDescription | None = None
         self.seen: str | None = None
         """The IP address by which the server sees the peer, where the peer lets it be told."""
+        self.answered = False
+        """Whether the peer's OFFER or ANSWER is known to be its own."""
+        self.untrusted = False
+        """Whether there was an ANSWER that is not, and no other yet."""
         self.told = NatReport()
         """The latest report on this side's NAT that the peer was sent."""
         self._remote_nat: NatReport | None = None
@@ -138,6 +142,11 @@ class Session:
         if self.ice is not None:
             self.ice.attach(None)
             self.ice.deliver_to(None)
+
+    def on_described(self, seen: str | None) -> None:
+        """Note that OFFER or ANSWER of the peer is here, and by which IP address the server sees it."""
+        self.answered, self.untrusted = True, False
+        self.seen = seen
 
     @property
     def probing_outcome(self) -> str | None:

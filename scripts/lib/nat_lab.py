@@ -21,9 +21,6 @@ from tests.netns.programs import URL, start_server
 from tests.support.requirements import missing
 from visavis_shared.nat import Method
 
-CONCURRENT: Final = 6
-"""Cells without a path at a time: they only wait. Those that link run one by one, since their times are measured."""
-
 _NAME_WIDTH: Final = max(map(len, KINDS))
 
 
@@ -41,7 +38,9 @@ def main() -> int:
         "--kinds", nargs="+", metavar="KIND", choices=[*KINDS], default=list(MATRIX_KINDS), help="default: the kernel's"
     )
     matrix.add_argument("--all", action="store_true", help="every kind")
-    matrix.add_argument("--concurrent", type=int, default=1, metavar="N", help="cells that link at a time")
+    matrix.add_argument(
+        "--concurrent", type=int, default=1, metavar="N", help="cells at a time: more are sooner done, and slower each"
+    )
     matrix.set_defaults(run=_matrix)
     repeat = commands.add_parser("repeat", help="link one pair again and again: how often and how soon directly")
     repeat.add_argument("kinds", nargs=2, metavar="KIND", choices=[*KINDS])
@@ -112,14 +111,7 @@ def _describe(findings: Findings) -> str:
 def _matrix(arguments: argparse.Namespace) -> None:
     kinds = list(KINDS) if arguments.all else arguments.kinds
     cells = [Cell(*pair, arguments.skew) for pair in combinations_with_replacement(kinds, 2)]
-    with Lab() as lab, ThreadPoolExecutor(CONCURRENT) as pool:
-        matrix = Matrix(lab)
-        start_server(lab)
-        unlinked = [cell for cell in cells if not cell.links]
-        outcomes = dict(zip(unlinked, pool.map(lambda cell: _played(matrix, cell), unlinked), strict=True))
-        linked = [cell for cell in cells if cell.links]
-        with ThreadPoolExecutor(arguments.concurrent) as few:
-            outcomes |= dict(zip(linked, few.map(lambda cell: _played(matrix, cell), linked), strict=True))
+    outcomes = dict(zip(cells, _play(cells, arguments.concurrent), strict=True))
     by_pair = {frozenset((cell.left, cell.right)): outcome for cell, outcome in outcomes.items()}
     print("| | " + " | ".join(kinds) + " |")
     print("|---" * (len(kinds) + 1) + "|")
@@ -155,10 +147,7 @@ def _played(matrix: Matrix, cell: Cell) -> Outcome | None:
 def _repeat(arguments: argparse.Namespace) -> None:
     left, right = arguments.kinds
     cells = [Cell(left, right, arguments.skew, run=number) for number in range(1, arguments.runs + 1)]
-    with Lab() as lab, ThreadPoolExecutor(arguments.concurrent) as pool:
-        matrix = Matrix(lab)
-        start_server(lab)
-        outcomes = list(pool.map(lambda cell: _played(matrix, cell), cells))
+    outcomes = _play(cells, arguments.concurrent)
     times = sorted(each.direct_ms for each in outcomes if each is not None and each.direct_ms is not None)
     print(f"{left} x {right}, {cells[0].method}: {len(times)} of {arguments.runs} direct", end="")
     if times:
@@ -166,6 +155,23 @@ def _repeat(arguments: argparse.Namespace) -> None:
         print(f", {within:.0%} within 3 s; median {median(times):.0f} ms, 95 % ", end="")
         print(f"{times[len(times) * 95 // 100 - 1]:.0f} ms, maximum {times[-1]:.0f} ms from the OFFER", end="")
     print()
+
+
+def _play(cells: list[Cell], concurrent: int) -> list[Outcome | None]:
+    """Play cells, so many at a time on sites of their own, each with NATs that know nothing of the ones before."""
+    outcomes: dict[Cell, Outcome | None] = {}
+
+    def play(matrix: Matrix, share: list[Cell]) -> None:
+        for cell in share:
+            outcomes[cell] = _played(matrix, cell)
+            matrix.forget(cell)
+
+    with Lab() as lab, ThreadPoolExecutor(concurrent) as pool:
+        start_server(lab)
+        matrices = [Matrix(lab, prefix=f"{number}") for number in range(concurrent)]
+        shares = [cells[start::concurrent] for start in range(concurrent)]
+        list(pool.map(play, matrices, shares))
+    return [outcomes[cell] for cell in cells]
 
 
 def _cell(outcome: Outcome | None) -> str:

@@ -260,6 +260,8 @@ class CandidatePayload(Model):
     """Openers have been sent towards every candidate received so far: checks may start."""
     nat: NatReport | None = None
     """What the sender has learnt of its NAT since its OFFER or ANSWER."""
+    failed: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Why the sender, whose OFFER it was, has given the session up."""
     sealed: Sealed | None = None
     """All other members, sealed."""
 

@@ -107,9 +107,10 @@ def all_cells() -> list[Cell]:
 class Matrix:
     """The sites of all cells: one of each kind on either side, so that a kind can meet itself."""
 
-    def __init__(self, lab: Lab, *, cables: bool = False) -> None:
-        """With `cables` every link can be given a delay."""
+    def __init__(self, lab: Lab, *, cables: bool = False, prefix: str = "") -> None:
+        """With `cables` every link can be given a delay; `prefix` tells the sites of several of these apart."""
         self._lab = lab
+        self._prefix = prefix
         self._cables = cables
         self._sites: dict[tuple[str, str, Variant], Site] = {}
         self._building = threading.Lock()
@@ -126,7 +127,7 @@ class Matrix:
         key = (side, kind, variant)
         if key not in self._sites:
             self._sites[key] = self._lab.site(
-                "-".join(part for part in key if part),
+                "-".join(part for part in (self._prefix, *key) if part),
                 kind,
                 clients=2 if variant == "one-router" else 1,
                 ipv6=variant == "ipv6",
@@ -134,6 +135,13 @@ class Matrix:
                 cables=self._cables,
             )
         return self._sites[key]
+
+    def forget(self, cell: Cell) -> None:
+        """Make the NATs of a cell forget their mappings, as minutes without traffic would."""
+        for side, kind in (("l", cell.left), ("r", cell.right)):
+            site = self._sites.get((side, kind, cell.variant))
+            if site is not None and KINDS[kind].translates:
+                self._lab.flush_nat(site)
 
     def run(self, cell: Cell) -> Outcome:
         """Play a cell.

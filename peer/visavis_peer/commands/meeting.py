@@ -30,11 +30,12 @@ async def meet(
 ) -> Link:
     """Return the link to the peer called `wanted` (name or id; None: the first one), printing events meanwhile.
 
-    With `patient` a peer that fails is not the end: another one may come. Raises what made it impossible; PeerAbsent
-    after `timeout` seconds, or AuthenticationFailed if that is what kept the peers apart.
+    With `patient` a peer that fails is not the end: another one may come; nor is a direct path that was not found where
+    there is a relay. Raises what made it impossible, or after `timeout` seconds what kept the peers apart: PeerAbsent
+    if nothing is known of that.
     """
     failures: list[AgentError] = []
-    watch = asyncio.create_task(_watch(events, wanted, printer, failures, patient=patient))
+    watch = asyncio.create_task(_watch(agent, events, wanted, printer, failures, patient=patient))
     search = asyncio.create_task(_find(agent, wanted))
     try:
         await asyncio.wait([watch, search], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -49,6 +50,8 @@ async def meet(
     for failure in failures:
         if isinstance(failure, AuthenticationFailed):
             raise failure
+    if failures:
+        raise failures[-1]
     seen = ", ".join(peer_label(info.peer_id, info.display_name) for info in agent.members) or "nobody"
     raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen}")
 
@@ -61,6 +64,7 @@ async def _find(agent: Agent, wanted: str | None) -> Link:
 
 
 async def _watch(
+    agent: Agent,
     events: AsyncIterator[Event],
     wanted: str | None,
     printer: Printer,
@@ -80,7 +84,7 @@ async def _watch(
             label = peer_label(event.peer_id, event.name)
             reason = event.message.partition("; trying again")[0]
             failure = _FATAL[event.error](f"{label}: {reason}")
-            if not patient:
+            if not patient and not (isinstance(failure, NoPath) and agent.has_relay):
                 return failure
             failures.append(failure)
     return PeerAbsent("the agent was closed")

@@ -15,6 +15,10 @@ UNTRUSTED_OFFER: Final = "the OFFER could not be authenticated"
 """Reason in the ANSWER to an OFFER that does not open: somebody has changed it, or the secrets differ."""
 
 
+UNTRUSTED_ANSWER: Final = "the ANSWER could not be authenticated"
+"""The same of an ANSWER, in a CANDIDATE to who sent it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StartSession:
     """Take an ICE agent for this session; every later effect of the session concerns it."""

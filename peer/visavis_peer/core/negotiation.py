@@ -19,6 +19,7 @@ from typing import Final, assert_never
 
 from visavis_peer.core.backoff import punch_delay
 from visavis_peer.core.effects import (
+    UNTRUSTED_ANSWER,
     UNTRUSTED_OFFER,
     AddCandidate,
     DropSession,
@@ -199,6 +200,9 @@ class Negotiation:
         """Take one more candidate, their end, or READY."""
         if not self._is_current(payload.session_id) or isinstance(self.state, Offering):
             return []
+        if payload.failed is not None:
+            kind: FailureKind = "authentication_failed" if payload.failed == UNTRUSTED_ANSWER else "refused"
+            return self._fail(kind, payload.failed, now, "answerer")
         effects: list[Effect] = []
         if payload.candidate is not None and self._candidates < limits.CANDIDATE_COUNT:
             self._candidates += 1

@@ -39,6 +39,31 @@ async def test_a_pipe_whose_offer_is_forged_ends_with_exit_code_6(kind: str) -> 
         assert not ann.of(LinkUp)
 
 
+@pytest.mark.parametrize("kind", ["flip", "strip", "strip_and_describe", "invent"])
+async def test_a_pipe_whose_answer_alone_is_forged_is_told_so_and_ends_with_exit_code_6(kind: str) -> None:
+    forge = Forger(0, 1, f"_{kind}")
+
+    def attack(letter: Letter) -> list[Letter]:
+        return forge(letter) if letter.message["type"] == "ANSWER" else [letter]
+
+    async with AdversarialServer(attack) as server, watched(server, "ann", secret=SECRET) as ann:
+        code, output, errors = await run("pipe", invite(server), *COMMON, given=b"for ann only")
+        assert (code, output) == (6, "")
+        assert "the ANSWER could not be authenticated" in errors
+        assert not ann.of(LinkUp)
+
+
+async def test_a_pipe_whose_answer_is_withheld_ends_in_time_with_exit_code_4() -> None:
+    def attack(letter: Letter) -> list[Letter]:
+        return [] if letter.message["type"] == "ANSWER" else [letter]
+
+    async with AdversarialServer(attack) as server, watched(server, "ann", secret=SECRET) as ann:
+        code, output, errors = await run("pipe", invite(server), *COMMON, "--timeout", "3", given=b"for ann only")
+        assert (code, output) == (4, "")
+        assert "no link to any peer within 3 s; in the room: ann" in errors
+        assert not ann.of(LinkUp)
+
+
 async def test_a_pipe_that_gets_what_was_sealed_for_another_ends_with_exit_code_6() -> None:
     def splice(letter: Letter) -> list[Letter]:
         return [letter.with_payload(sealed=to_cleo.payload["sealed"])]

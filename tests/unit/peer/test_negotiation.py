@@ -7,9 +7,11 @@ import itertools
 import pytest
 
 from visavis_peer.core.effects import (
+    UNTRUSTED_ANSWER,
     AddCandidate,
     DropSession,
     Effect,
+    FailureKind,
     Introduce,
     OpenHoles,
     ReportFailure,
@@ -21,6 +23,7 @@ from visavis_peer.core.effects import (
     StartChecks,
     StartSession,
     SuspectSession,
+    UpdateNat,
     UseSession,
 )
 from visavis_peer.core.negotiation import (
@@ -198,6 +201,34 @@ def test_silence_after_an_offer_is_reported_and_tried_again() -> None:
     assert isinstance(report, ReportFailure)
     assert report.error == "no_answer"
     assert machine.next_timer() == ANSWER_TIMEOUT + 5.0
+
+
+@pytest.mark.parametrize(("reason", "error"), [(UNTRUSTED_ANSWER, "authentication_failed"), ("no more", "refused")])
+def test_an_offerer_that_gives_the_session_up_says_why(reason: str, error: FailureKind) -> None:
+    answerer = negotiation()
+    answerer.receive_offer(offer(), 0.0)
+    effects = answerer.receive_candidate(CandidatePayload(session_id="theirs", failed=reason), 1.0)
+    assert effects == [DropSession("theirs"), ReportFailure("bb", error, reason, None, 5.0)]
+    assert answerer.receive_candidate(CandidatePayload(session_id="theirs", failed=reason), 1.0) == []
+
+
+def test_a_round_lasts_as_much_longer_as_probing_began_later() -> None:
+    answerer = negotiation()
+    answerer.receive_offer(offer(), 0.0)
+    assert answerer.on_probing("theirs", 0.5) == []
+    answerer.on_check_received("theirs", 0.0)
+    answerer.on_probing("another", 2.0)
+    assert answerer.next_timer() == ROUND_TIMEOUT
+    answerer.on_probing("theirs", 2.0)
+    assert answerer.next_timer() == 2.0 + ROUND_TIMEOUT
+
+
+def test_what_the_peer_learns_of_its_nat_is_handed_on() -> None:
+    answerer = negotiation()
+    answerer.receive_offer(offer(), 0.0)
+    nat = NatReport(udp=True)
+    assert answerer.receive_candidate(CandidatePayload(session_id="theirs", nat=nat), 0.0) == [UpdateNat("theirs", nat)]
+    assert answerer.remote_nat == nat
 
 
 def test_a_round_without_a_valid_pair_fails_and_the_other_side_offers_next() -> None:
