@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from visavis_server.core import frames
+from visavis_server.core.counts import Histogram
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
 
@@ -34,6 +36,12 @@ class Connections(ABC):
         """Those that have been sent a close frame and not gone yet; each for at most CLOSE_TIMEOUT."""
         self._dirty: list[Outbox] = []
         """Outboxes to flush at the end of this turn of the loop."""
+        self.delays = Histogram()
+        """Seconds from reading a forwarded message to writing it, at the latest: to the end of that turn."""
+        self._read_at = 0.0
+        """When what is being handled was read, by `time.perf_counter`: the loop's clock may stand still for a turn."""
+        self._forwarded: dict[float, int] = {}
+        """Messages forwarded in this turn by when they were read."""
 
     # --- what the owner decides ---------------------------------------------------------------------------------------
 
@@ -49,7 +57,16 @@ class Connections(ABC):
     def on_gone(self, outbox: Outbox) -> None:
         """Forget a connection that is being closed or has ended. Idempotent."""
 
+    @property
+    @abstractmethod
+    def outboxes(self) -> Collection[Outbox]:
+        """Those of the open connections."""
+
     # --- what an adapter tells ----------------------------------------------------------------------------------------
+
+    def on_read(self) -> None:
+        """Note that bytes have come in, whose messages follow."""
+        self._read_at = time.perf_counter()
 
     def on_ping(self, outbox: Outbox, data: bytes) -> None:
         """Answer a client's ping with the same body."""
@@ -96,6 +113,11 @@ class Connections(ABC):
             self._dirty.append(outbox)
         return True
 
+    def note_forwarded(self, count: int = 1) -> None:
+        """Note that messages of the last read have been put: they are written at the end of this turn."""
+        if self._dirty:  # else they were for one that has just been closed, and nothing will be written
+            self._forwarded[self._read_at] = self._forwarded.get(self._read_at, 0) + count
+
     def retire(self, outbox: Outbox, close_frame: bytes) -> None:
         """Send a close frame to an open connection and forget it."""
         self._leaving.add(outbox)
@@ -121,3 +143,8 @@ class Connections(ABC):
         for outbox in dirty:
             outbox.dirty = False
             outbox.flush()
+        if self._forwarded:
+            now = time.perf_counter()
+            for read_at, count in self._forwarded.items():
+                self.delays.observe(now - read_at, count)
+            self._forwarded.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from visavis_server.connections import Connections
@@ -77,11 +78,17 @@ class RelayConnections(Connections):
                 to = self._open.get(target)
                 if to is not None:
                     self._deliver(to, bytes.fromhex(outbox.peer_id), data[PEER_ID_BYTES:])
+                    self.note_forwarded()
             case Drop(tell) if tell is not None:
                 code, message = _REFUSALS[tell]
                 self._refuse(outbox, code, message, f"peer_id: {data[:PEER_ID_BYTES].hex()}")
             case _:
                 pass
+
+    @property
+    def outboxes(self) -> Collection[Outbox]:
+        """See Connections."""
+        return self._open.values()
 
     def on_alive(self, outbox: Outbox) -> None:
         """Nothing depends on it: what ends a relay connection is its TCP connection or its peer."""
@@ -100,7 +107,7 @@ class RelayConnections(Connections):
 
     def _deliver(self, to: Outbox, source: bytes, body: bytes) -> None:
         if not self.put(to, frames.frame(frames.BINARY, source + body)):
-            self.relay.dropped += 1
+            self.relay.drops["unread"] += 1
 
     def _refuse(self, outbox: Outbox, code: ErrorCode, message: str, details: str) -> None:
         self.put(outbox, frames.frame(frames.TEXT, replies.error(code, message, details, now_ms(), None)))

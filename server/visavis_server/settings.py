@@ -126,6 +126,10 @@ class Settings(BaseModel):
     """Certificate chain in PEM; with it the server speaks HTTPS only."""
     tls_key: Path | None = None
     """Private key of the certificate in PEM."""
+    metrics_port: Port | None = None
+    """TCP port of /metrics (Prometheus) and /ready, on a listener of its own; 0 picks a free one. By default none."""
+    metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address or name to serve metrics on: whoever reaches it reads them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged on standard error."""
     log_addresses: Literal["hashed", "plain"] = "hashed"

@@ -12,7 +12,7 @@ import random
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, assert_never
 
 from visavis_server.connections import Connections
@@ -101,8 +101,18 @@ class Switchboard(Connections):
 
     def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
         """Handle one message; ignored from a connection that is being closed."""
-        if outbox.open:
-            self.perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
+        if not outbox.open:
+            return
+        counts = self.hub.counts
+        before = counts.directed
+        self.perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
+        if counts.directed != before:
+            self.note_forwarded()
+
+    @property
+    def outboxes(self) -> Collection[Outbox]:
+        """See Connections."""
+        return self._open.values()
 
     def _new_relay_offer(self) -> RelayOffer | None:
         if self._relay_offer is None:
@@ -211,6 +221,8 @@ class Switchboard(Connections):
     def _put(self, outbox: Outbox, frame: bytes) -> None:
         if not self.put(outbox, frame):
             logger.debug("%s does not read what it is sent", outbox.peer_id)
+            self.hub.buckets.refusals[Cause.UNREAD] += 1
+            self.hub.counts.closed[TRY_AGAIN_LATER] += 1
             self.retire(outbox, frames.close_frame(TRY_AGAIN_LATER, "too slow: unread messages pile up"))
 
     def _sweep(self) -> None:

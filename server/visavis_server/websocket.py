@@ -126,6 +126,7 @@ class _Inbox:
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Dispatch what came in; (False, b"") tells aiohttp that there is more to come and nothing left over."""
         owner, outbox = self._owner, self._outbox
+        owner.on_read()
         for opcode, payload in self._reader.receive(data):
             match opcode:
                 case frames.TEXT:

@@ -19,6 +19,7 @@ from typing import Final
 from visavis_server.core import replies
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Buckets, Cause, counted_source
+from visavis_server.core.counts import INVALID
 from visavis_server.core.directory import Draining, ServerFull, TooManyConnections
 from visavis_server.core.effects import Effect, Ping, Report, Send
 from visavis_server.core.governance import Charter, WrongSecret, identity_of
@@ -103,6 +104,7 @@ class Hub(Governing, Resuming):
         """
         away_count = len(self.resumption.away) if self.resumption is not None else 0
         if self.draining:
+            self.buckets.refusals[Cause.DRAINING] += 1
             raise Draining("it is about to stop")
         if len(self.peers) - away_count >= self.rules.peer_limit:
             self.buckets.refusals[Cause.CONNECTIONS] += 1
@@ -114,6 +116,7 @@ class Hub(Governing, Resuming):
             self.buckets.refusals[Cause.ADDRESS_CONNECTIONS] += 1
             raise
         self.peers[peer_id] = peer
+        self.counts.connections += 1
         if self.resumption is not None:
             payload = payload.model_copy(update={"resume": self.resumption.offer(peer, now_ms)})
         if self.relay is not None and payload.relay is not None:
@@ -133,9 +136,15 @@ class Hub(Governing, Resuming):
             self._on_excess(peer, cause, data, now, now_ms)
             return self._take()
         try:
-            envelope = decode_envelope(data)
+            kind = INVALID
+            try:
+                envelope = decode_envelope(data)
+                if envelope.type in self._handlers:
+                    kind = envelope.type
+            finally:
+                self.counts.received[kind] += 1
             request_id = envelope.request_id
-            handler = self._handlers.get(envelope.type or "")
+            handler = self._handlers.get(kind)
             if handler is None:
                 raise _not_for_servers(envelope.type or "")
             handler(peer, envelope, now, now_ms)
@@ -308,6 +317,9 @@ class Hub(Governing, Resuming):
         data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id)
         if target.mailbox is not None:
             self._keep(target, data, peer.peer_id, envelope.request_id)
+        self.counts.forwarded[kind] += 1
+        if target.away_since is None:
+            self.counts.directed += 1
         if self.relay is not None and kind != MessageType.CANDIDATE:
             self.relay.on_directed(kind, peer.peer_id, target_id)
         self._effects.append(Send((target_id,), data))
