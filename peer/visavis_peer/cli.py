@@ -30,6 +30,7 @@ _SETTINGS: Final = (
     "secret_file",
     "name",
     "relay",
+    "report",
     "stun",
     "interface",
     "port",
@@ -117,6 +118,13 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool) -> None:
             choices=("auto", "never", "only"),
             help="whether links may (auto, the default), must not (never) or must (only) go by the server's relay",
         )
+        verb.add_argument(
+            "--no-report",
+            dest="report",
+            action="store_const",
+            const="off",
+            help="do not tell the server whether links are direct, relayed or failed (also: VISAVIS_REPORT=off)",
+        )
         verb.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
         verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
     verb.add_argument(
@@ -181,6 +189,12 @@ def _typed(name: str, value: object) -> object:
                 return Path(str(value))
             case "relay" if value not in ("auto", "never", "only"):
                 raise UsageError(f"relay: {value!r} is not auto, never or only")
+            case "report" if value in ("on", "off"):
+                return value
+            case "report" if isinstance(value, bool):
+                return "on" if value else "off"
+            case "report":
+                raise UsageError(f"report: {value!r} is not on or off")
             case "stun" | "interface":
                 return [str(item) for item in value] if isinstance(value, list) else [str(value)]
             case _:

@@ -131,6 +131,14 @@ class ServerCollector(Collector):
         for (route, status), count in sources.responses.items():
             responses.add_metric((route, str(status)), count)
         yield responses
+        outcomes = CounterMetricFamily(
+            "visavis_link_outcomes",
+            "Links as agents report them; each of the two reports its side.",
+            labels=("path", "reason", "local_nat", "remote_nat"),
+        )
+        for key, count in counts.outcomes.items():
+            outcomes.add_metric(key, count)
+        yield outcomes
         if sources.stun is not None:
             answers = {"answered": sources.stun.answered, "ignored": sources.stun.ignored}
             yield _counters("visavis_stun_datagrams", "Datagrams to the STUN ports.", "result", answers)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
 from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import MessageType
+from visavis_shared.nat import NatKind
+from visavis_shared.outcomes import LinkOutcome, OutcomePath, OutcomeReason
 
 CLIENT_TYPES: Final = (
     MessageType.JOIN,
@@ -92,3 +94,9 @@ class Counts:
         self.closed: Counter[int] = Counter()
         """Connections that the server has closed by code."""
         self.resumes: Counter[ResumeResult] = Counter()
+        self.outcomes: Counter[tuple[OutcomePath, OutcomeReason, NatKind, NatKind]] = Counter()
+        """Links by path, reason, local and remote NAT, as agents report them: what they say cannot be checked."""
+
+    def add_outcomes(self, outcomes: Iterable[LinkOutcome]) -> None:
+        """Count what an agent reports."""
+        self.outcomes.update((each.path, each.reason, each.nat, each.remote_nat) for each in outcomes)

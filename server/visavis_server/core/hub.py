@@ -14,6 +14,7 @@ overtake its own announcement.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from visavis_server.core import replies
@@ -37,6 +38,7 @@ from visavis_shared.envelope import Envelope, NotUtf8, check_opaque_payload, dec
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import (
     JoinPayload,
+    KeepAlivePayload,
     MessageType,
     WelcomePayload,
     check_room_id,
@@ -325,6 +327,10 @@ class Hub(Governing, Resuming):
         self._effects.append(Send((target_id,), data))
 
     def _on_keep_alive(self, peer: Peer, envelope: Envelope, _now: float, now_ms: int) -> None:
+        if payload := envelope.payload_bytes:
+            # whatever else a client puts there is ignored, as by the original server
+            with suppress(RemoteProtocolError):
+                self.counts.add_outcomes(decode_payload(KeepAlivePayload, payload).outcomes)
         self._send(peer, replies.alive(peer.peer_id, now_ms, envelope.request_id))
 
     def _ice_servers(self, peer: Peer, now_ms: int) -> bytes:

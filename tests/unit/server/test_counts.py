@@ -12,6 +12,8 @@ from visavis_server.core.counts import CLIENT_TYPES, INVALID, Histogram, ResumeR
 from visavis_server.core.directory import Draining
 from visavis_server.core.tickets import TicketSigner
 from visavis_shared.messages import ClientMessage
+from visavis_shared.nat import NatKind
+from visavis_shared.outcomes import OutcomePath, OutcomeReason
 
 
 def test_a_histogram_counts_each_value_within_the_first_bound_that_holds_it() -> None:
@@ -93,3 +95,20 @@ def test_a_drain_counts_whom_it_turns_away() -> None:
     with pytest.raises(Draining):
         world.connect("a")
     assert world.hub.buckets.refusals == {Cause.DRAINING: 1}
+
+
+def test_outcomes_that_agents_report_are_counted_and_the_keep_alive_is_answered() -> None:
+    world = World()
+    a = world.connect("a")
+    outcome = {"path": "relay", "reason": "no_path", "nat": "symmetric", "remote_nat": "evil\n{}"}
+    assert world.request(a, type="KEEP_ALIVE", payload={"outcomes": [outcome, outcome]})["type"] == "ACK"
+    key = OutcomePath.RELAY, OutcomeReason.NO_PATH, NatKind.SYMMETRIC, NatKind.OTHER
+    assert world.hub.counts.outcomes == {key: 2}
+
+
+@pytest.mark.parametrize("payload", [None, "x", [], {}, {"outcomes": "x"}, {"outcomes": [{}] * 17}, {"outcomes": [{}]}])
+def test_any_other_payload_of_a_keep_alive_is_ignored(payload: object) -> None:
+    world = World()
+    a = world.connect("a")
+    assert world.request(a, type="KEEP_ALIVE", payload=payload, request_id="k")["request_id"] == "k"
+    assert world.hub.counts.outcomes == {}
