@@ -33,6 +33,7 @@ from visavis_server.core.forwarding import (
     parse_address,
 )
 from visavis_server.core.hub import Hub
+from visavis_server.core.quiet import Quiet
 from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rules import Exposure
@@ -41,6 +42,7 @@ from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.turn import TurnService
 from visavis_server.credentials import Credentials
 from visavis_server.keys import read_or_make_keys
+from visavis_server.logs import ShowAddress, fields, show_addresses
 from visavis_server.metrics import Sources
 from visavis_server.metrics_endpoint import MetricsEndpoint
 from visavis_server.outbox import Outbox
@@ -134,6 +136,7 @@ class SignalingServer:
         self.metrics: MetricsEndpoint | None = None
         """Where metrics are served, if anywhere."""
         self._listener: asyncio.Server | None = None
+        self._quiet = Quiet()
         self._responses: Counter[tuple[str, int]] = Counter()
         """HTTP answers by route and status."""
         self._proxies = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxy)
@@ -175,6 +178,7 @@ class SignalingServer:
 
     async def _start(self) -> None:
         settings = self.settings
+        show_address = await _open_address_log(settings)
         self.hub.resumption = await _open_resumption(settings)
         self._credentials = await Credentials.open(settings)
         self._on_authorizer(self._credentials.authorizer)
@@ -195,7 +199,7 @@ class SignalingServer:
             self.hub,
             self._welcome(),
             settings.cleanup_interval,
-            hash_addresses=settings.log_addresses == "hashed",
+            show_address=show_address,
             relay_offer=_relay_offer(settings),
         )
         self._websocket = WebSocketEndpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
@@ -274,7 +278,10 @@ class SignalingServer:
                 return refusal(HTTPStatus.FORBIDDEN, "pages of this origin may not connect", path)
             return await endpoint.handle(request, self._client_address(request))
         except Exception:
-            logger.exception("a request could not be handled")
+            unsaid = self._quiet.speak(str(HTTPStatus.INTERNAL_SERVER_ERROR), asyncio.get_running_loop().time())
+            if unsaid is not None:
+                about = fields(event="internal_error", unsaid=unsaid)
+                logger.exception("a request could not be handled", extra=about)
             return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", decoded_path(request.raw_path))
 
     def _on_turn_secret(self, secret: bytes) -> None:
@@ -386,6 +393,14 @@ async def _open_metrics(settings: Settings, is_ready: Callable[[], bool]) -> Met
         ) from error
     logger.info("metrics on http://%s:%d/metrics", host, endpoint.port)
     return endpoint
+
+
+async def _open_address_log(settings: Settings) -> ShowAddress:
+    """Raises KeyFileError."""
+    key = None
+    if settings.log_key_file is not None:
+        key, *_ = await asyncio.to_thread(read_or_make_keys, settings.log_key_file)
+    return show_addresses(settings.log_addresses, key)
 
 
 async def _resolve(host: str) -> str:

@@ -132,8 +132,12 @@ class Settings(BaseModel):
     """Address or name to serve metrics on: whoever reaches it reads them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged on standard error."""
-    log_addresses: Literal["hashed", "plain"] = "hashed"
+    log_format: Literal["text", "json"] = "text"
+    """Whether a line of the log is text for people, or a JSON object."""
+    log_addresses: Literal["plain", "hashed", "none"] = "hashed"
     """How client addresses stand in the log."""
+    log_key_file: Path | None = None
+    """File of the key by which they are hashed, made if it does not exist: hashes are then the same after a restart."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
