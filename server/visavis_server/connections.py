@@ -40,8 +40,9 @@ class Connections(ABC):
         """Seconds from reading a forwarded message to writing it, at the latest: to the end of that turn."""
         self._read_at = 0.0
         """When what is being handled was read, by `time.perf_counter`: the loop's clock may stand still for a turn."""
-        self._forwarded: dict[float, int] = {}
-        """Messages forwarded in this turn by when they were read."""
+        self._forwarded_before = 0
+        self._unwritten: list[tuple[float, int]] = []
+        """For each read of this turn when it was, and how many messages of it were forwarded."""
 
     # --- what the owner decides ---------------------------------------------------------------------------------------
 
@@ -59,6 +60,11 @@ class Connections(ABC):
 
     @property
     @abstractmethod
+    def forwarded_count(self) -> int:
+        """Messages forwarded so far to connections that are here."""
+
+    @property
+    @abstractmethod
     def outboxes(self) -> Collection[Outbox]:
         """Those of the open connections."""
 
@@ -67,6 +73,13 @@ class Connections(ABC):
     def on_read(self) -> None:
         """Note that bytes have come in, whose messages follow."""
         self._read_at = time.perf_counter()
+        self._forwarded_before = self.forwarded_count
+
+    def on_handled(self) -> None:
+        """Note that the messages of the last read are handled: what they made is written at the end of this turn."""
+        count = self.forwarded_count - self._forwarded_before
+        if count and self._dirty:  # else they were for one that has just been closed, and nothing will be written
+            self._unwritten.append((self._read_at, count))
 
     def on_ping(self, outbox: Outbox, data: bytes) -> None:
         """Answer a client's ping with the same body."""
@@ -113,11 +126,6 @@ class Connections(ABC):
             self._dirty.append(outbox)
         return True
 
-    def note_forwarded(self, count: int = 1) -> None:
-        """Note that messages of the last read have been put: they are written at the end of this turn."""
-        if self._dirty:  # else they were for one that has just been closed, and nothing will be written
-            self._forwarded[self._read_at] = self._forwarded.get(self._read_at, 0) + count
-
     def retire(self, outbox: Outbox, close_frame: bytes) -> None:
         """Send a close frame to an open connection and forget it."""
         self._leaving.add(outbox)
@@ -143,8 +151,8 @@ class Connections(ABC):
         for outbox in dirty:
             outbox.dirty = False
             outbox.flush()
-        if self._forwarded:
+        if self._unwritten:
             now = time.perf_counter()
-            for read_at, count in self._forwarded.items():
+            for read_at, count in self._unwritten:
                 self.delays.observe(now - read_at, count)
-            self._forwarded.clear()
+            self._unwritten.clear()

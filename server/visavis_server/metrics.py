@@ -108,7 +108,8 @@ class ServerCollector(Collector):
 
     def _messages(self) -> Iterator[Metric]:
         sources, counts = self._sources, self._sources.hub.counts
-        yield _counters("visavis_messages_received", "Messages of clients.", "type", counts.received)
+        received = {**counts.received, "invalid": counts.invalid}
+        yield _counters("visavis_messages_received", "Messages of clients.", "type", received)
         yield _counters("visavis_messages_forwarded", "Messages forwarded to a peer.", "type", counts.forwarded)
         yield _counter(
             "visavis_messages_undelivered",

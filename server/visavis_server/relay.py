@@ -43,6 +43,7 @@ class RelayConnections(Connections):
         super().__init__()
         self.relay = relay
         self._interval = interval
+        self._forwarded_count = 0
         self._open: dict[str, Outbox] = {}
         """By peer_id."""
         self._sweep_handle = self._loop.call_later(interval, self._sweep)
@@ -78,12 +79,17 @@ class RelayConnections(Connections):
                 to = self._open.get(target)
                 if to is not None:
                     self._deliver(to, bytes.fromhex(outbox.peer_id), data[PEER_ID_BYTES:])
-                    self.note_forwarded()
+                    self._forwarded_count += 1
             case Drop(tell) if tell is not None:
                 code, message = _REFUSALS[tell]
                 self._refuse(outbox, code, message, f"peer_id: {data[:PEER_ID_BYTES].hex()}")
             case _:
                 pass
+
+    @property
+    def forwarded_count(self) -> int:
+        """See Connections."""
+        return self._forwarded_count
 
     @property
     def outboxes(self) -> Collection[Outbox]:

@@ -107,13 +107,13 @@ class Switchboard(Connections):
 
     def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
         """Handle one message; ignored from a connection that is being closed."""
-        if not outbox.open:
-            return
-        counts = self.hub.counts
-        before = counts.directed
-        self.perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
-        if counts.directed != before:
-            self.note_forwarded()
+        if outbox.open:
+            self.perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
+
+    @property
+    def forwarded_count(self) -> int:
+        """See Connections."""
+        return self.hub.counts.directed
 
     @property
     def outboxes(self) -> Collection[Outbox]:

@@ -139,6 +139,7 @@ class _Inbox:
                     owner.on_pong(outbox)
                 case _:
                     owner.on_close(outbox, frames.close_code(payload))
+        owner.on_handled()
         violation = self._reader.violation
         if violation is not None:
             owner.on_violation(outbox, violation.code, violation.reason)

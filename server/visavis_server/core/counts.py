@@ -29,8 +29,6 @@ CLIENT_TYPES: Final = (
     MessageType.KICK,
 )
 """The types that clients send."""
-INVALID: Final = "invalid"
-"""Stands for the type of a message that has none that is known."""
 DELAY_BOUNDS: Final = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0)
 """Seconds: from an idle loop, which takes some 50 us a message, to one that clients notice."""
 
@@ -79,11 +77,11 @@ class Counts:
     def __init__(self) -> None:
         self.connections = 0
         """Signaling connections welcomed."""
-        self.received: dict[str, int] = dict.fromkeys((*CLIENT_TYPES, INVALID), 0)
-        """Messages of clients by type, those that were refused included, those beyond a rate not."""
-        self.forwarded: dict[str, int] = dict.fromkeys(
-            (MessageType.OFFER, MessageType.ANSWER, MessageType.CANDIDATE), 0
-        )
+        self.admitted = 0
+        """Messages of clients, those beyond a rate not included."""
+        self.received = _zeros(CLIENT_TYPES)
+        """Of these the ones that a client may send, by type; some were refused all the same."""
+        self.forwarded = _zeros((MessageType.OFFER, MessageType.ANSWER, MessageType.CANDIDATE))
         """Directed messages by type, those kept for a peer that is away included."""
         self.directed = 0
         """Directed messages that went to a connection."""
@@ -97,6 +95,16 @@ class Counts:
         self.outcomes: Counter[tuple[OutcomePath, OutcomeReason, NatKind, NatKind]] = Counter()
         """Links by path, reason, local and remote NAT, as agents report them: what they say cannot be checked."""
 
+    @property
+    def invalid(self) -> int:
+        """Messages admitted without a type that a client may send."""
+        return self.admitted - sum(self.received.values())
+
     def add_outcomes(self, outcomes: Iterable[LinkOutcome]) -> None:
         """Count what an agent reports."""
         self.outcomes.update((each.path, each.reason, each.nat, each.remote_nat) for each in outcomes)
+
+
+def _zeros(kinds: Iterable[MessageType]) -> dict[str, int]:
+    # by plain text: a dictionary whose keys are all that is looked up fastest
+    return {kind.value: 0 for kind in kinds}

@@ -20,7 +20,6 @@ from typing import Final
 from visavis_server.core import replies
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Buckets, Cause, counted_source
-from visavis_server.core.counts import INVALID
 from visavis_server.core.directory import Draining, ServerFull, TooManyConnections
 from visavis_server.core.effects import Effect, Ping, Report, Send
 from visavis_server.core.governance import Charter, WrongSecret, identity_of
@@ -137,18 +136,16 @@ class Hub(Governing, Resuming):
         if cause is not None:
             self._on_excess(peer, cause, data, now, now_ms)
             return self._take()
+        counts = self.counts
+        counts.admitted += 1
         try:
-            kind = INVALID
-            try:
-                envelope = decode_envelope(data)
-                if envelope.type in self._handlers:
-                    kind = envelope.type
-            finally:
-                self.counts.received[kind] += 1
+            envelope = decode_envelope(data)
             request_id = envelope.request_id
+            kind = envelope.type or ""
             handler = self._handlers.get(kind)
             if handler is None:
-                raise _not_for_servers(envelope.type or "")
+                raise _not_for_servers(kind)
+            counts.received[kind] += 1
             handler(peer, envelope, now, now_ms)
         except NotUtf8 as error:
             if text:
@@ -319,9 +316,10 @@ class Hub(Governing, Resuming):
         data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id)
         if target.mailbox is not None:
             self._keep(target, data, peer.peer_id, envelope.request_id)
-        self.counts.forwarded[kind] += 1
+        counts = self.counts
+        counts.forwarded[kind] += 1
         if target.away_since is None:
-            self.counts.directed += 1
+            counts.directed += 1
         if self.relay is not None and kind != MessageType.CANDIDATE:
             self.relay.on_directed(kind, peer.peer_id, target_id)
         self._effects.append(Send((target_id,), data))
