@@ -11,7 +11,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from visavis_server.core import frames
 from visavis_server.core.counts import Histogram
@@ -27,22 +27,34 @@ LEAVING: Final = frozenset({None, 1000, 1001})
 """Close codes of a client that does not mean to come back: it is done, or its page is left."""
 
 
+class DeliveryCount(Protocol):
+    """Counts messages forwarded to a connection."""
+
+    @property
+    def delivered(self) -> int:
+        """How many so far."""
+
+
 class Connections(ABC):
     """Connections of one kind; lives on one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: DeliveryCount) -> None:
+        """`count` goes up with every message that is forwarded to a connection."""
         self._loop = asyncio.get_running_loop()
         self._leaving: set[Outbox] = set()
         """Those that have been sent a close frame and not gone yet; each for at most CLOSE_TIMEOUT."""
         self._dirty: list[Outbox] = []
         """Outboxes to flush at the end of this turn of the loop."""
         self.delays = Histogram()
-        """Seconds from reading a forwarded message to writing it, at the latest: to the end of that turn."""
-        self._read_at = 0.0
-        """When what is being handled was read, by `time.perf_counter`: the loop's clock may stand still for a turn."""
-        self._forwarded_before = 0
-        self._unwritten: list[tuple[float, int]] = []
-        """For each read of this turn when it was, and how many messages of it were forwarded."""
+        """Seconds from reading a forwarded message to writing it, at the most: of all that a turn of the loop forwards
+        from its first read to its last write."""
+        self.read_at = 0.0
+        """While an adapter handles what it has read: since when, by `time.perf_counter`; 0 otherwise. The loop's own
+        clock may stand still for a turn."""
+        self._began_at = 0.0
+        """When what this turn writes first was read."""
+        self._count = count
+        self._delivered_before = 0
 
     # --- what the owner decides ---------------------------------------------------------------------------------------
 
@@ -60,26 +72,10 @@ class Connections(ABC):
 
     @property
     @abstractmethod
-    def forwarded_count(self) -> int:
-        """Messages forwarded so far to connections that are here."""
-
-    @property
-    @abstractmethod
     def outboxes(self) -> Collection[Outbox]:
         """Those of the open connections."""
 
     # --- what an adapter tells ----------------------------------------------------------------------------------------
-
-    def on_read(self) -> None:
-        """Note that bytes have come in, whose messages follow."""
-        self._read_at = time.perf_counter()
-        self._forwarded_before = self.forwarded_count
-
-    def on_handled(self) -> None:
-        """Note that the messages of the last read are handled: what they made is written at the end of this turn."""
-        count = self.forwarded_count - self._forwarded_before
-        if count and self._dirty:  # else they were for one that has just been closed, and nothing will be written
-            self._unwritten.append((self._read_at, count))
 
     def on_ping(self, outbox: Outbox, data: bytes) -> None:
         """Answer a client's ping with the same body."""
@@ -122,6 +118,7 @@ class Connections(ABC):
         if not outbox.dirty:
             outbox.dirty = True
             if not self._dirty:
+                self._began_at = self.read_at or time.perf_counter()
                 self._loop.call_soon(self._flush)
             self._dirty.append(outbox)
         return True
@@ -151,8 +148,7 @@ class Connections(ABC):
         for outbox in dirty:
             outbox.dirty = False
             outbox.flush()
-        if self._unwritten:
-            now = time.perf_counter()
-            for read_at, count in self._unwritten:
-                self.delays.observe(now - read_at, count)
-            self._unwritten.clear()
+        count = self._count.delivered - self._delivered_before
+        if count:
+            self._delivered_before += count
+            self.delays.observe(time.perf_counter() - self._began_at, count)

@@ -110,6 +110,7 @@ class ServerCollector(Collector):
         sources, counts = self._sources, self._sources.hub.counts
         received = {**counts.received, "invalid": counts.invalid}
         yield _counters("visavis_messages_received", "Messages of clients.", "type", received)
+        yield _counters("visavis_messages_refused", "Messages refused whatever their cause.", "type", counts.refused)
         yield _counters("visavis_messages_forwarded", "Messages forwarded to a peer.", "type", counts.forwarded)
         yield _counter(
             "visavis_messages_undelivered",
@@ -122,7 +123,7 @@ class ServerCollector(Collector):
         )
         yield _histogram(
             "visavis_forward_seconds",
-            "Time from reading a message to writing it to its target's connection.",
+            "Time from reading a message to writing it to its target's connection, at the most.",
             {kind: connections.delays for kind, connections in sources.connections.items()},
             "kind",
         )
@@ -150,7 +151,7 @@ class ServerCollector(Collector):
             return
         yield _gauge("visavis_relay_pairs", "Pairs with traffic of late.", value=relay.active_pairs(now))
         yield _counter("visavis_relay_bytes", "Bytes forwarded by the relay.", relay.relayed)
-        yield _counter("visavis_relay_messages", "Messages forwarded by the relay.", relay.forwarded)
+        yield _counter("visavis_relay_messages", "Messages forwarded by the relay.", relay.delivered)
         yield _counters(
             "visavis_relay_drops", "Messages dropped by the relay.", "cause", _all(_DROP_CAUSES, relay.drops)
         )

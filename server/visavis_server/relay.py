@@ -40,10 +40,9 @@ class RelayConnections(Connections):
 
     def __init__(self, relay: Relay, interval: float) -> None:
         """`interval` is the time between sweeps and pings, in seconds."""
-        super().__init__()
+        super().__init__(relay)
         self.relay = relay
         self._interval = interval
-        self._forwarded_count = 0
         self._open: dict[str, Outbox] = {}
         """By peer_id."""
         self._sweep_handle = self._loop.call_later(interval, self._sweep)
@@ -79,17 +78,11 @@ class RelayConnections(Connections):
                 to = self._open.get(target)
                 if to is not None:
                     self._deliver(to, bytes.fromhex(outbox.peer_id), data[PEER_ID_BYTES:])
-                    self._forwarded_count += 1
             case Drop(tell) if tell is not None:
                 code, message = _REFUSALS[tell]
                 self._refuse(outbox, code, message, f"peer_id: {data[:PEER_ID_BYTES].hex()}")
             case _:
                 pass
-
-    @property
-    def forwarded_count(self) -> int:
-        """See Connections."""
-        return self._forwarded_count
 
     @property
     def outboxes(self) -> Collection[Outbox]:

@@ -58,7 +58,7 @@ class Switchboard(Connections):
         `show_address` makes addresses fit for the log. `relay_offer` is what clients are told of the relay, with an
         empty token; None where there is none.
         """
-        super().__init__()
+        super().__init__(hub.counts)
         self.hub = hub
         self.welcome = welcome
         self._relay_offer = relay_offer
@@ -109,11 +109,6 @@ class Switchboard(Connections):
         """Handle one message; ignored from a connection that is being closed."""
         if outbox.open:
             self.perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
-
-    @property
-    def forwarded_count(self) -> int:
-        """See Connections."""
-        return self.hub.counts.directed
 
     @property
     def outboxes(self) -> Collection[Outbox]:

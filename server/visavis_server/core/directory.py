@@ -162,6 +162,7 @@ class Directory:
         elif not target.mailbox.add(Kind.DIRECTED, data, sender_id, request_id):
             reason = "its mailbox is full"
         else:
+            self.counts.kept += target.away_since is not None
             return
         details = f"peer_id: {target.peer_id}; {reason}"
         raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer is away", details)

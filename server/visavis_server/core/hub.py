@@ -137,16 +137,24 @@ class Hub(Governing, Resuming):
             self._on_excess(peer, cause, data, now, now_ms)
             return self._take()
         counts = self.counts
-        counts.admitted += 1
         try:
-            envelope = decode_envelope(data)
+            try:
+                envelope = decode_envelope(data)
+            except RemoteProtocolError:
+                counts.invalid += 1
+                raise
             request_id = envelope.request_id
             kind = envelope.type or ""
             handler = self._handlers.get(kind)
             if handler is None:
+                counts.invalid += 1
                 raise _not_for_servers(kind)
             counts.received[kind] += 1
-            handler(peer, envelope, now, now_ms)
+            try:
+                handler(peer, envelope, now, now_ms)
+            except Exception:
+                counts.refused[kind] += 1
+                raise
         except NotUtf8 as error:
             if text:
                 self._drop(peer, INVALID_TEXT, error.message, now, now_ms)
@@ -316,10 +324,6 @@ class Hub(Governing, Resuming):
         data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id)
         if target.mailbox is not None:
             self._keep(target, data, peer.peer_id, envelope.request_id)
-        counts = self.counts
-        counts.forwarded[kind] += 1
-        if target.away_since is None:
-            counts.directed += 1
         if self.relay is not None and kind != MessageType.CANDIDATE:
             self.relay.on_directed(kind, peer.peer_id, target_id)
         self._effects.append(Send((target_id,), data))

@@ -144,7 +144,7 @@ class Relay:
         """Relay connections admitted so far."""
         self.relayed = 0
         """Bytes forwarded so far."""
-        self.forwarded = 0
+        self.delivered = 0
         """Messages forwarded so far."""
         self.drops: Counter[DropCause] = Counter()
         """Messages dropped so far."""
@@ -274,9 +274,9 @@ class Relay:
         pair.used_at = now
         pair.volume += size
         self.relayed += size
-        self.forwarded += 1
         theirs = self._members[target]
         if theirs.source is not None:
+            self.delivered += 1
             return Forward(target)
         return self._keep(theirs, source, message[PEER_ID_BYTES:], now)
 
