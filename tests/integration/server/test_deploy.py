@@ -80,6 +80,17 @@ async def test_every_metric_of_ours_is_shown() -> None:
     assert {name for name in ours if not name.endswith(("_sum", "_count", "_created"))} <= shown
 
 
+async def test_every_metric_of_ours_stands_in_the_documentation() -> None:
+    found = await sample()
+    text = (DEPLOY.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+    for name in found.names:
+        if name.startswith("visavis_"):
+            shown = re.sub("_(bucket|sum|count)$", "", name.removeprefix("visavis_"))
+            assert f"`{shown}`" in text, name
+            for label in found.labels[name] - {"le"}:
+                assert f"`{label}`" in text, label
+
+
 def test_the_words_of_outcomes_in_queries_are_words_of_the_protocol() -> None:
     for query in queries():
         for name, labels in selectors(query):
