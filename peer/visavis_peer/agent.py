@@ -37,6 +37,7 @@ from visavis_peer.net.signaling import SignalingClient, offered_stun, relay_url,
 from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
+from visavis_peer.reporting import OutcomeReporter
 from visavis_peer.settings import AgentSettings
 from visavis_peer.turn_servers import TurnServers
 from visavis_shared.endpoints import parse_host_port
@@ -104,6 +105,7 @@ class Agent:
         """Id that the latest connection was given; void once it has resumed."""
         self._endpoint: Endpoint | None = None
         self._turn = TurnServers(self._pool.use_turn, lambda: self._send(Discover()))
+        self._reporter = OutcomeReporter(enabled=settings.report)
         self._network = NetworkWatch(list_interfaces, self._on_network)
         self._local_address = ""
         """This machine's address on the signaling connection, empty while there is none."""
@@ -115,7 +117,7 @@ class Agent:
         self._peering = Peering(
             self._pool,
             self._send,
-            self._events.publish,
+            self._publish,
             self._links.publish,
             self._study.report,
             lambda: self.nat,
@@ -194,6 +196,11 @@ class Agent:
         self._links.close()
 
     # --- what happens -------------------------------------------------------------------------------------------------
+
+    def _publish(self, event: Event) -> None:
+        """Tell the user, and note what the server is to know of links."""
+        self._reporter.note(event, self.nat)
+        self._events.publish(event)
 
     def _on_endpoint(self, found: EndpointDiscovered) -> None:
         self.nat = found.nat
@@ -274,6 +281,7 @@ class Agent:
         helpers = [
             asyncio.create_task(self._write(client)),
             asyncio.create_task(self._finish_study(session)),
+            asyncio.create_task(self._reporter.run(client.send)),
             reading,
             cut_off,
         ]
@@ -284,6 +292,7 @@ class Agent:
             raise SignalingUnreachable("this machine's network has changed")
         except asyncio.CancelledError:
             with contextlib.suppress(SignalingUnreachable):
+                await self._reporter.flush(client.send)
                 await client.send(Leave())
             raise
         finally:

@@ -31,6 +31,7 @@ _SETTINGS: Final = (
     "name",
     "relay",
     "probing",
+    "report",
     "stun",
     "interface",
     "port",
@@ -126,6 +127,13 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool)
             choices=("auto", "never"),
             help="whether to probe the peer's NAT for a path where connectivity checks find none (auto, the default)",
         )
+        verb.add_argument(
+            "--no-report",
+            dest="report",
+            action="store_const",
+            const="off",
+            help="do not tell the server whether links are direct, relayed or failed (also: VISAVIS_REPORT=off)",
+        )
     verb.add_argument(
         "--stun",
         metavar="HOST[:PORT]",
@@ -190,6 +198,12 @@ def _typed(name: str, value: object) -> object:
                 raise UsageError(f"relay: {value!r} is not auto, never or only")
             case "probing" if value not in ("auto", "never"):
                 raise UsageError(f"probing: {value!r} is not auto or never")
+            case "report" if value in ("on", "off"):
+                return value
+            case "report" if isinstance(value, bool):
+                return "on" if value else "off"
+            case "report":
+                raise UsageError(f"report: {value!r} is not on or off")
             case "stun" | "interface":
                 return [str(item) for item in value] if isinstance(value, list) else [str(value)]
             case _:

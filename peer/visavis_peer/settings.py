@@ -35,6 +35,8 @@ class AgentSettings(BaseModel):
     """Names of the network interfaces to use; empty: all that lead anywhere."""
     port: Annotated[int, Field(ge=1024, le=65535 - PORT_COUNT)] | None = None
     """First of the UDP ports to bind to; None: any."""
+    report: bool = True
+    """Whether to tell the signaling server how links turn out (direct, relayed or failed, why, kinds of NAT)."""
     connect_timeout: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     """Seconds within which the first connection to the signaling server must succeed."""
 

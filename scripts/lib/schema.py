@@ -1,13 +1,15 @@
-"""Write the JSON Schema (draft 2020-12) of every message to docs/schema/, or check it for drift (`--check`)."""
+"""Write docs/schema/ or check it for drift (`--check`): messages as JSON Schema (2020-12), OpenAPI, and AsyncAPI."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel
+from scripts.lib.asyncapi import asyncapi
+from scripts.lib.openapi import openapi
 
 from visavis_shared import messages
 
@@ -40,15 +42,21 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
 
 def schemas() -> dict[str, str]:
     """Return the content of each file by its name."""
-    return {f"{name}.json": _schema(model) for name, model in MODELS.items()}
+    documents = {name: _schema(model) for name, model in MODELS.items()}
+    documents |= {"openapi": openapi(), "asyncapi": asyncapi(MODELS)}
+    return {f"{name}.json": _written(document) for name, document in documents.items()}
 
 
-def _schema(model: type[BaseModel]) -> str:
+def _written(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
     if "type" in document["properties"]:
         # it has a default for who builds a message, and must be there for who reads one
         document["required"] = sorted({"type", *document.get("required", ())})
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return document
 
 
 def drift() -> list[str]:

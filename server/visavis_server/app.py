@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -18,9 +19,10 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from visavis_server import __version__, relay
+from visavis_server.connections import Connections
 from visavis_server.core.admin import Admin
 from visavis_server.core.auth import Authorizer, TokenRefused
-from visavis_server.core.buckets import counted_source
+from visavis_server.core.buckets import Cause, counted_source
 from visavis_server.core.door import HANDSHAKE_TIMEOUT, Door
 from visavis_server.core.forwarding import (
     IpNetwork,
@@ -31,6 +33,7 @@ from visavis_server.core.forwarding import (
     parse_address,
 )
 from visavis_server.core.hub import Hub
+from visavis_server.core.quiet import Quiet
 from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rules import Exposure
@@ -39,9 +42,12 @@ from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.turn import TurnService
 from visavis_server.credentials import Credentials
 from visavis_server.keys import read_or_make_keys
+from visavis_server.logs import ShowAddress, fields, show_addresses
+from visavis_server.metrics import Sources
+from visavis_server.metrics_endpoint import MetricsEndpoint
 from visavis_server.outbox import Outbox
 from visavis_server.relay import RelayConnections, Unauthorized
-from visavis_server.rest import ADMIN_PREFIX, RestApi, decoded_path, refusal
+from visavis_server.rest import ADMIN_PREFIX, RestApi, decoded_path, refusal, route_of
 from visavis_server.settings import Settings
 from visavis_server.stun import StunResponder, open_sockets
 from visavis_server.switchboard import Switchboard, now_ms
@@ -125,8 +131,14 @@ class SignalingServer:
         """UDP ports, known once started; None without STUN."""
         self.relay = None if settings.relay == "never" else Relay(settings.relay_rules)
         self.hub = Hub(settings.rules, self.relay, buckets=settings.new_buckets())
-        self.door: Door[asyncio.Transport] = Door()
+        self.door: Door[asyncio.Transport] = Door(refusals=self.hub.buckets.refusals)
         """Where connections wait until they make a request."""
+        self.metrics: MetricsEndpoint | None = None
+        """Where metrics are served, if anywhere."""
+        self._listener: asyncio.Server | None = None
+        self._quiet = Quiet()
+        self._responses: Counter[tuple[str, int]] = Counter()
+        """HTTP answers by route and status."""
         self._proxies = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxy)
         self._turn_secret: TurnSecret | None = None
         self._stun: StunResponder | None = None
@@ -155,7 +167,18 @@ class SignalingServer:
 
         Raises CannotListen or KeyFileError, with nothing left open.
         """
+        if self.settings.metrics_port is not None:
+            self.metrics = await _open_metrics(self.settings, self._is_ready)
+        try:
+            await self._start()
+        except BaseException:
+            if self.metrics is not None:
+                await self.metrics.close()
+            raise
+
+    async def _start(self) -> None:
         settings = self.settings
+        show_address = await _open_address_log(settings)
         self.hub.resumption = await _open_resumption(settings)
         self._credentials = await Credentials.open(settings)
         self._on_authorizer(self._credentials.authorizer)
@@ -176,7 +199,7 @@ class SignalingServer:
             self.hub,
             self._welcome(),
             settings.cleanup_interval,
-            hash_addresses=settings.log_addresses == "hashed",
+            show_address=show_address,
             relay_offer=_relay_offer(settings),
         )
         self._websocket = WebSocketEndpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
@@ -193,6 +216,8 @@ class SignalingServer:
         self._listener = await asyncio.get_running_loop().create_server(
             self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)
         )
+        if self.metrics is not None:
+            self.metrics.measure(self._sources())
         self._credentials.watch(self._on_authorizer)
         if self._turn_secret is not None:
             self._turn_secret.watch(self._on_turn_secret)
@@ -201,7 +226,8 @@ class SignalingServer:
     async def close(self) -> None:
         """Let go of who resumes within the drain time; then send 1001 to the others and end within two seconds."""
         await self._switchboard.drain(self.settings.drain_time)
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         if self._stun is not None:
             self._stun.close()
         if self._turn_secret is not None:
@@ -211,8 +237,26 @@ class SignalingServer:
         if self._relay_connections is not None:
             await self._relay_connections.close()
         await self._http.shutdown(HTTP_SHUTDOWN_TIMEOUT)
+        if self.metrics is not None:
+            await self.metrics.close()
+
+    def _is_ready(self) -> bool:
+        return self._listener is not None and not self.hub.draining
+
+    def _sources(self) -> Sources:
+        connections: dict[str, Connections] = {"signaling": self._switchboard}
+        if self._relay_connections is not None:
+            connections["relay"] = self._relay_connections
+        return Sources(self.hub, self.door, connections, self._stun, self._responses)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._respond(request)
+        if response.status != HTTPStatus.SWITCHING_PROTOCOLS:  # those are counted as connections, when they begin
+            path = decoded_path(request.raw_path).removeprefix(self.settings.path_prefix)
+            self._responses[route_of(path), response.status] += 1
+        return response
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any HTTP request; a bug of ours becomes a 500 like every other answer."""
         try:
             if request.transport is not None:
@@ -222,6 +266,7 @@ class SignalingServer:
             if not whole_path.startswith(f"{prefix}/"):
                 return refusal(HTTPStatus.NOT_FOUND, "not found", whole_path)
             if not is_host_allowed(request.headers.get("Host", ""), self.settings.allowed_host):
+                self.hub.buckets.refusals[Cause.HOST] += 1
                 return refusal(HTTPStatus.FORBIDDEN, "this server does not go by that name (see --allowed-host)", path)
             endpoint = self._endpoint(path)
             if path.startswith(ADMIN_PREFIX):
@@ -229,10 +274,14 @@ class SignalingServer:
             if endpoint is None or request.method == "OPTIONS":
                 return self._rest.answer(request, path)
             if not is_origin_allowed(request.headers.get("Origin"), self.settings.allowed_origin):
+                self.hub.buckets.refusals[Cause.ORIGIN] += 1
                 return refusal(HTTPStatus.FORBIDDEN, "pages of this origin may not connect", path)
             return await endpoint.handle(request, self._client_address(request))
         except Exception:
-            logger.exception("a request could not be handled")
+            unsaid = self._quiet.speak(str(HTTPStatus.INTERNAL_SERVER_ERROR), asyncio.get_running_loop().time())
+            if unsaid is not None:
+                about = fields(event="internal_error", unsaid=unsaid)
+                logger.exception("a request could not be handled", extra=about)
             return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", decoded_path(request.raw_path))
 
     def _on_turn_secret(self, secret: bytes) -> None:
@@ -329,6 +378,29 @@ async def _open_resumption(settings: Settings) -> Resumption | None:
     if settings.key_file is not None:
         keys = await asyncio.to_thread(read_or_make_keys, settings.key_file)
     return Resumption(TicketSigner(keys), settings.resume_grace, settings.peer_limit)
+
+
+async def _open_metrics(settings: Settings, is_ready: Callable[[], bool]) -> MetricsEndpoint:
+    """Raises CannotListen."""
+    endpoint = MetricsEndpoint(is_ready)
+    host, port = settings.metrics_host, settings.metrics_port or 0
+    try:
+        await endpoint.start(host, port)
+    except OSError as error:
+        where = f"{host}:{port}"
+        raise CannotListen(
+            f"cannot serve metrics on {where}: {_reason(error)} (see --metrics-host, --metrics-port)"
+        ) from error
+    logger.info("metrics on http://%s:%d/metrics", host, endpoint.port)
+    return endpoint
+
+
+async def _open_address_log(settings: Settings) -> ShowAddress:
+    """Raises KeyFileError."""
+    key = None
+    if settings.log_key_file is not None:
+        key, *_ = await asyncio.to_thread(read_or_make_keys, settings.log_key_file)
+    return show_addresses(settings.log_addresses, key)
 
 
 async def _resolve(host: str) -> str:

@@ -22,7 +22,8 @@ _METAVARS: Final = {
     "exposure": "seed|members|counts",
     "relay": "auto|never|only",
     "log_level": "debug|info|warning|error",
-    "log_addresses": "hashed|plain",
+    "log_format": "text|json",
+    "log_addresses": "plain|hashed|none",
 }
 
 

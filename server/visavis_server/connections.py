@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Final, Protocol
 
 from visavis_server.core import frames
+from visavis_server.core.counts import Histogram
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
 
@@ -25,15 +27,34 @@ LEAVING: Final = frozenset({None, 1000, 1001})
 """Close codes of a client that does not mean to come back: it is done, or its page is left."""
 
 
+class DeliveryCount(Protocol):
+    """Counts messages forwarded to a connection."""
+
+    @property
+    def delivered(self) -> int:
+        """How many so far."""
+
+
 class Connections(ABC):
     """Connections of one kind; lives on one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: DeliveryCount) -> None:
+        """`count` goes up with every message that is forwarded to a connection."""
         self._loop = asyncio.get_running_loop()
         self._leaving: set[Outbox] = set()
         """Those that have been sent a close frame and not gone yet; each for at most CLOSE_TIMEOUT."""
         self._dirty: list[Outbox] = []
         """Outboxes to flush at the end of this turn of the loop."""
+        self.delays = Histogram()
+        """Seconds from reading a forwarded message to writing it, at the most: of all that a turn of the loop forwards
+        from its first read to its last write."""
+        self.read_at = 0.0
+        """While an adapter handles what it has read: since when, by `time.perf_counter`; 0 otherwise. The loop's own
+        clock may stand still for a turn."""
+        self._began_at = 0.0
+        """When what this turn writes first was read."""
+        self._count = count
+        self._delivered_before = 0
 
     # --- what the owner decides ---------------------------------------------------------------------------------------
 
@@ -48,6 +69,11 @@ class Connections(ABC):
     @abstractmethod
     def on_gone(self, outbox: Outbox) -> None:
         """Forget a connection that is being closed or has ended. Idempotent."""
+
+    @property
+    @abstractmethod
+    def outboxes(self) -> Collection[Outbox]:
+        """Those of the open connections."""
 
     # --- what an adapter tells ----------------------------------------------------------------------------------------
 
@@ -92,6 +118,7 @@ class Connections(ABC):
         if not outbox.dirty:
             outbox.dirty = True
             if not self._dirty:
+                self._began_at = self.read_at or time.perf_counter()
                 self._loop.call_soon(self._flush)
             self._dirty.append(outbox)
         return True
@@ -121,3 +148,7 @@ class Connections(ABC):
         for outbox in dirty:
             outbox.dirty = False
             outbox.flush()
+        count = self._count.delivered - self._delivered_before
+        if count:
+            self._delivered_before += count
+            self.delays.observe(time.perf_counter() - self._began_at, count)

@@ -54,6 +54,11 @@ class Outbox:
         """Frames handed to the transport since it was last seen empty."""
         self._deadline: asyncio.TimerHandle | None = None
 
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for the client, those outside the kernel."""
+        return self.transport.get_write_buffer_size() + self._pending_size
+
     def put(self, frame: bytes) -> bool:
         """Take one frame; returns False, having taken nothing, when the bound is reached.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from visavis_server.connections import Connections
@@ -39,7 +40,7 @@ class RelayConnections(Connections):
 
     def __init__(self, relay: Relay, interval: float) -> None:
         """`interval` is the time between sweeps and pings, in seconds."""
-        super().__init__()
+        super().__init__(relay)
         self.relay = relay
         self._interval = interval
         self._open: dict[str, Outbox] = {}
@@ -83,6 +84,11 @@ class RelayConnections(Connections):
             case _:
                 pass
 
+    @property
+    def outboxes(self) -> Collection[Outbox]:
+        """See Connections."""
+        return self._open.values()
+
     def on_alive(self, outbox: Outbox) -> None:
         """Nothing depends on it: what ends a relay connection is its TCP connection or its peer."""
 
@@ -100,7 +106,7 @@ class RelayConnections(Connections):
 
     def _deliver(self, to: Outbox, source: bytes, body: bytes) -> None:
         if not self.put(to, frames.frame(frames.BINARY, source + body)):
-            self.relay.dropped += 1
+            self.relay.drops["unread"] += 1
 
     def _refuse(self, outbox: Outbox, code: ErrorCode, message: str, details: str) -> None:
         self.put(outbox, frames.frame(frames.TEXT, replies.error(code, message, details, now_ms(), None)))

@@ -126,10 +126,18 @@ class Settings(BaseModel):
     """Certificate chain in PEM; with it the server speaks HTTPS only."""
     tls_key: Path | None = None
     """Private key of the certificate in PEM."""
+    metrics_port: Port | None = None
+    """TCP port of /metrics (Prometheus) and /ready, on a listener of its own; 0 picks a free one. By default none."""
+    metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address or name to serve metrics on: whoever reaches it reads them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged on standard error."""
-    log_addresses: Literal["hashed", "plain"] = "hashed"
+    log_format: Literal["text", "json"] = "text"
+    """Whether a line of the log is text for people, or a JSON object."""
+    log_addresses: Literal["plain", "hashed", "none"] = "hashed"
     """How client addresses stand in the log."""
+    log_key_file: Path | None = None
+    """File of the key by which they are hashed, made if it does not exist: hashes are then the same after a restart."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -40,6 +40,10 @@ class StunResponder:
     def __init__(self, service: StunService, sockets: list[socket.socket]) -> None:
         self.service = service
         self._loop = asyncio.get_running_loop()
+        self.answered = 0
+        """Datagrams answered so far."""
+        self.ignored = 0
+        """Datagrams that were no requests, or beyond the rate of their source."""
         self._limiter = RateLimiter(RATE, BURST, SOURCES)
         self._sockets: dict[Address, socket.socket] = {}
         for each in sockets:
@@ -72,7 +76,10 @@ class StunResponder:
             local_ip = _destination(control) if _is_wildcard(bound[0]) else bound[0]
             client = (str(source[0]).partition("%")[0], source[1])
             answer = self.service.answer(data, client, (local_ip, bound[1]), self._limiter, self._loop.time())
-            if answer is not None:
+            if answer is None:
+                self.ignored += 1
+            else:
+                self.answered += 1
                 self._send(answer, source)
 
     def _send(self, answer: Answer, destination: tuple[Any, ...]) -> None:

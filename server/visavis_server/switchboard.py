@@ -6,13 +6,12 @@ It knows transports but no WebSocket library: an adapter calls `connect`, `recei
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Final, assert_never
 
 from visavis_server.connections import Connections
@@ -20,8 +19,11 @@ from visavis_server.core import frames
 from visavis_server.core.buckets import Cause
 from visavis_server.core.effects import Audit, Close, Effect, Ping, Rebind, Report, Send
 from visavis_server.core.hub import Hub
+from visavis_server.core.quiet import Quiet
+from visavis_server.logs import ShowAddress, fields
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
+from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import Endpoint, RelayOffer, WelcomePayload
 
 logger = logging.getLogger(__name__)
@@ -48,22 +50,24 @@ class Switchboard(Connections):
         welcome: WelcomePayload,
         cleanup_interval: float,
         *,
-        hash_addresses: bool,
+        show_address: ShowAddress,
         relay_offer: RelayOffer | None = None,
     ) -> None:
         """`welcome` is what every client is told, `observed` and its relay token aside; `cleanup_interval` in seconds.
 
-        `relay_offer` is what clients are told of the relay, with an empty token; None where there is none.
+        `show_address` makes addresses fit for the log. `relay_offer` is what clients are told of the relay, with an
+        empty token; None where there is none.
         """
-        super().__init__()
+        super().__init__(hub.counts)
         self.hub = hub
         self.welcome = welcome
         self._relay_offer = relay_offer
         self._cleanup_interval = cleanup_interval
-        self._shown: Callable[[str], str] = _Pseudonyms() if hash_addresses else str
+        self._show_address = show_address
         self._open: dict[str, Outbox] = {}
         """The connections that the hub knows, by peer_id."""
         self._logged_refusals: Counter[Cause] = Counter()
+        self._quiet = Quiet()
         self._effects: deque[Effect] = deque()
         self._performing = False
         self._sweep_handle = self._loop.call_later(cleanup_interval, self._sweep)
@@ -94,7 +98,9 @@ class Switchboard(Connections):
         now = self._loop.time()
         effects = self.hub.connect(peer_id, welcome, now, now_ms(), address=address, token=token)
         outbox = self._open[peer_id] = Outbox(peer_id, transport, self._loop)
-        logger.info("%s connected from %s", peer_id, self._shown(address) if address else "an unknown address")
+        shown = self._show_address(address) if address else "an unknown address"
+        about = fields(event="connected", peer_id=peer_id, address=shown)
+        logger.info("%s connected%s", peer_id, f" from {shown}" if shown else "", extra=about)
         self._put(outbox, preamble)
         self.perform(effects)
         return outbox
@@ -103,6 +109,11 @@ class Switchboard(Connections):
         """Handle one message; ignored from a connection that is being closed."""
         if outbox.open:
             self.perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
+
+    @property
+    def outboxes(self) -> Collection[Outbox]:
+        """See Connections."""
+        return self._open.values()
 
     def _new_relay_offer(self) -> RelayOffer | None:
         if self._relay_offer is None:
@@ -177,24 +188,31 @@ class Switchboard(Connections):
             case Ping(to=to):
                 self._write(to, _PING)
             case Close(peer_id=peer_id, code=code, reason=reason):
-                logger.debug("%s is closed with %d: %s", peer_id, code, reason)
+                about = fields(event="closed", peer_id=peer_id, code=code)
+                logger.debug("%s is closed with %d: %s", peer_id, code, reason, extra=about)
                 # an earlier effect of the same list may have found its outbox full
                 outbox = self._open.get(peer_id)
                 if outbox is not None:
                     self.retire(outbox, frames.close_frame(code, reason))
             case Audit(actor=actor, action=action, room_id=room_id, details=details):
-                audit.info("%s: %s %r %s", actor, action, ids.printable(room_id), ids.printable(details))
+                room, details = ids.printable(room_id), ids.printable(details)
+                about = fields(event="audit", actor=actor, action=action, room=room, details=details)
+                audit.info("%s: %s %r %s", actor, action, room, details, extra=about)
             case Rebind(fresh_id=fresh_id, peer_id=peer_id, code=code, reason=reason):
                 self._rebind(fresh_id, peer_id, frames.close_frame(code, reason))
             case Report(peer_id=peer_id, error=error):
-                logger.error("a message of %s could not be handled", peer_id, exc_info=error)
+                unsaid = self._quiet.speak(ErrorCode.INTERNAL_ERROR, self._loop.time())
+                if unsaid is not None:
+                    about = fields(event="internal_error", peer_id=peer_id, unsaid=unsaid)
+                    text = "a message of %s could not be handled (%d more since the last such line)"
+                    logger.error(text, peer_id, unsaid, exc_info=error, extra=about)
             case _:
                 assert_never(effect)
 
     def _rebind(self, fresh_id: str, peer_id: str, close_frame: bytes) -> None:
         before = self._open.pop(peer_id, None)
         outbox = self._open.pop(fresh_id, None)
-        logger.info("%s is %s again", fresh_id, peer_id)
+        logger.info("%s is %s again", fresh_id, peer_id, extra=fields(event="resumed", peer_id=peer_id))
         if outbox is not None:
             outbox.peer_id = peer_id
             self._open[peer_id] = outbox
@@ -210,7 +228,10 @@ class Switchboard(Connections):
 
     def _put(self, outbox: Outbox, frame: bytes) -> None:
         if not self.put(outbox, frame):
-            logger.debug("%s does not read what it is sent", outbox.peer_id)
+            about = fields(event="unread", peer_id=outbox.peer_id)
+            logger.debug("%s does not read what it is sent", outbox.peer_id, extra=about)
+            self.hub.buckets.refusals[Cause.UNREAD] += 1
+            self.hub.counts.closed[TRY_AGAIN_LATER] += 1
             self.retire(outbox, frames.close_frame(TRY_AGAIN_LATER, "too slow: unread messages pile up"))
 
     def _sweep(self) -> None:
@@ -219,22 +240,14 @@ class Switchboard(Connections):
         self._log_refusals()
 
     def _log_refusals(self) -> None:
-        """Write one line for each cause that has turned anything away since the last sweep."""
+        """Write one line for each cause that has turned anything away, at most one line a second and cause."""
+        now = self._loop.time()
         for cause, count in self.hub.buckets.refusals.items():
             new = count - self._logged_refusals[cause]
-            if new:
-                logger.warning("refused %d times since the last sweep: %s", new, cause)
+            if new and self._quiet.speak(cause, now) is not None:
+                about = fields(event="refused", cause=cause, count=new)
+                logger.warning("refused %d times since the last such line: %s", new, cause, extra=about)
                 self._logged_refusals[cause] = count
-
-
-class _Pseudonyms:
-    """Shows addresses in the log as hashes that are comparable within one run of the server only."""
-
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(16)
-
-    def __call__(self, address: str) -> str:
-        return "#" + hashlib.blake2b(address.encode(), key=self._key, digest_size=4).hexdigest()
 
 
 def now_ms() -> int:

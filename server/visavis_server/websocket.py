@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import ipaddress
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -126,6 +127,7 @@ class _Inbox:
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Dispatch what came in; (False, b"") tells aiohttp that there is more to come and nothing left over."""
         owner, outbox = self._owner, self._outbox
+        owner.read_at = time.perf_counter()
         for opcode, payload in self._reader.receive(data):
             match opcode:
                 case frames.TEXT:
@@ -138,6 +140,7 @@ class _Inbox:
                     owner.on_pong(outbox)
                 case _:
                     owner.on_close(outbox, frames.close_code(payload))
+        owner.read_at = 0.0
         violation = self._reader.violation
         if violation is not None:
             owner.on_violation(outbox, violation.code, violation.reason)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from visavis_shared import limits
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.nat import NatReport
+from visavis_shared.outcomes import Outcomes
 
 
 class MessageType(StrEnum):
@@ -145,6 +146,13 @@ class JoinPayload(SelfDescription):
     """What allows the join, where the server asks for it and the connection itself has shown none."""
     resume: bool | None = None
     """Whether the peer is to be kept for a while when its connection is lost."""
+
+
+class KeepAlivePayload(Model):
+    """KEEP_ALIVE of an agent that reports; a server that does not know it ignores it."""
+
+    outcomes: Outcomes = ()
+    """How its links have turned out since it last said so."""
 
 
 ResumeToken = Annotated[str, Field(max_length=limits.TOKEN_LENGTH)]
@@ -406,6 +414,7 @@ class KeepAlive(_ClientMessage):
     """Show that the connection lives."""
 
     type: Literal["KEEP_ALIVE"] = "KEEP_ALIVE"
+    payload: KeepAlivePayload | None = None
 
 
 class Resume(_ClientMessage):
@@ -435,7 +444,7 @@ class Kick(_Directed):
 
 class _Introduction(_Directed):
     seen: Annotated[str, Field(max_length=45)] | None = None
-    """From the server: the IP address by which it sees the sender, who has asked for that. What a client says is lost."""
+    """From the server: the IP address by which it sees the sender, who has asked for that; a client says it in vain."""
 
 
 class Offer(_Introduction):

@@ -119,6 +119,7 @@ def build_settings(
             stun=stun_of(arguments),
             interfaces=tuple(arguments.interface or ()),
             port=arguments.port,
+            report=getattr(arguments, "report", None) != "off",
             connect_timeout=timeout_of(arguments),
         )
     except ValidationError as error:

@@ -13,15 +13,16 @@ import hmac
 import json
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from visavis_server.core.auth import TokenRefused
+from visavis_server.core.documents import CloseRequest, KickRequest
 from visavis_server.core.effects import Audit, Effect
 from visavis_server.core.governing import ADMIN
 from visavis_server.core.hub import Hub
-from visavis_shared.messages import KickPayload, NoticePayload, Reason, RoomId
+from visavis_shared.messages import NoticePayload
 
 BODY_SIZE: Final = 4096
 """Bytes of a request's body at most."""
@@ -37,18 +38,6 @@ class AdminRefused(Exception):
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-class _Kick(KickPayload):
-    room_id: RoomId
-    peer_id: Annotated[str, Field(max_length=128)]
-
-
-class _Close(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    room_id: RoomId
-    reason: Reason = "closed by the operator"
 
 
 class Admin:
@@ -89,10 +78,10 @@ class Admin:
             case "rooms":
                 return self._rooms(now), []
             case "kick":
-                kick = _read(_Kick, body)
+                kick = _read(KickRequest, body)
                 effects = self._hub.kick(kick.room_id, kick.peer_id, kick, now, now_ms)
             case "close":
-                close = _read(_Close, body)
+                close = _read(CloseRequest, body)
                 effects = self._hub.close_room(close.room_id, close.reason, now, now_ms)
             case "broadcast":
                 effects = self._hub.broadcast(_read(NoticePayload, body).message, now_ms)

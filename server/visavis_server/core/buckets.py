@@ -34,6 +34,15 @@ class Cause(StrEnum):
     CONNECTIONS = "connections"
     WRONG_TOKEN = "wrong_token"  # noqa: S105 -- a name
     NO_JOIN = "no_join"
+    DRAINING = "draining"
+    PENDING = "pending"
+    """More connections without a request than there may be."""
+    HANDSHAKE = "handshake"
+    """No complete request in time."""
+    HOST = "host"
+    ORIGIN = "origin"
+    UNREAD = "unread"
+    """A client that does not read what it is sent."""
 
 
 BURST: Final = 10.0

@@ -6,6 +6,7 @@ from collections import Counter
 from http import HTTPStatus
 
 from visavis_server.core import replies
+from visavis_server.core.counts import Counts
 from visavis_server.core.effects import Close, Effect, Send
 from visavis_server.core.mailbox import Kind
 from visavis_server.core.relay import Relay
@@ -46,6 +47,7 @@ class Directory:
         self.rules = rules
         self.relay = relay
         self.resumption = resumption
+        self.counts = Counts()
         self.draining = False
         """Whether the server is about to stop: nobody who goes away comes back to this hub."""
         self.peers: dict[str, Peer] = {}
@@ -135,6 +137,7 @@ class Directory:
 
     def _drop(self, peer: Peer, code: int, reason: str, now: float, now_ms: int) -> None:
         """Forget a peer for good and have its connection closed."""
+        self.counts.closed[code] += 1
         self._effects.append(Close(peer.peer_id, code, reason))
         if self.relay is not None:
             self.relay.on_gone(peer.peer_id, now)
@@ -159,6 +162,7 @@ class Directory:
         elif not target.mailbox.add(Kind.DIRECTED, data, sender_id, request_id):
             reason = "its mailbox is full"
         else:
+            self.counts.kept += target.away_since is not None
             return
         details = f"peer_id: {target.peer_id}; {reason}"
         raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer is away", details)
@@ -185,6 +189,7 @@ class Directory:
         assert peer.mailbox is not None
         details = f"peer_id: {peer.peer_id}; it did not come back"
         for letter in peer.mailbox.return_undelivered():
+            self.counts.undelivered += 1
             sender = self.peers.get(letter.sender_id)
             if sender is not None:
                 error = RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "message not delivered", details)
@@ -210,6 +215,7 @@ class Directory:
         del self.rooms[room.room_id], self._empty[room.room_id]
 
     def _refuse(self, peer: Peer, error: RemoteProtocolError, now_ms: int, request_id: str | None) -> None:
+        self.counts.errors[error.code] += 1
         self._send(peer, replies.error(error.code, error.message, error.details, now_ms, request_id))
 
     def _send(self, peer: Peer, data: bytes) -> None:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
+from visavis_server.core.buckets import Cause
+
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds in which a request has to be complete: three retransmissions of a lost packet."""
 PENDING_LIMIT: Final = 1000
@@ -19,16 +21,29 @@ _K = TypeVar("_K", bound=Hashable)
 class Door(Generic[_K]):
     """The connections without a request, oldest first. `now` is in seconds on a monotonic clock."""
 
-    def __init__(self, limit: int = PENDING_LIMIT, source_limit: int = SOURCE_PENDING_LIMIT) -> None:
-        self.refused = 0
-        """Connections turned away because there were too many."""
-        self.expired = 0
-        """Connections closed because no request came."""
+    def __init__(
+        self,
+        limit: int = PENDING_LIMIT,
+        source_limit: int = SOURCE_PENDING_LIMIT,
+        refusals: Counter[Cause] | None = None,
+    ) -> None:
+        """`refusals` is where those turned away are counted by cause."""
+        self.refusals: Counter[Cause] = Counter() if refusals is None else refusals
         self._limit = limit
         self._source_limit = source_limit
         self._pending: dict[_K, tuple[str, float]] = {}
         """Source and arrival of each."""
         self._sources: Counter[str] = Counter()
+
+    @property
+    def refused(self) -> int:
+        """Connections turned away because there were too many."""
+        return self.refusals[Cause.PENDING]
+
+    @property
+    def expired(self) -> int:
+        """Connections closed because no request came."""
+        return self.refusals[Cause.HANDSHAKE]
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -36,7 +51,7 @@ class Door(Generic[_K]):
     def arrive(self, connection: _K, source: str, now: float) -> bool:
         """Note a new connection; False when it has to go, because too many wait. An empty source is not counted."""
         if len(self._pending) >= self._limit or (source and self._sources[source] >= self._source_limit):
-            self.refused += 1
+            self.refusals[Cause.PENDING] += 1
             return False
         self._pending[connection] = (source, now)
         self._sources[source] += 1
@@ -60,5 +75,5 @@ class Door(Generic[_K]):
             late.append(connection)
         for connection in late:
             self.settle(connection)
-        self.expired += len(late)
+        self.refusals[Cause.HANDSHAKE] += len(late)
         return late

@@ -14,6 +14,7 @@ overtake its own announcement.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from visavis_server.core import replies
@@ -36,6 +37,7 @@ from visavis_shared.envelope import Envelope, NotUtf8, check_opaque_payload, dec
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import (
     JoinPayload,
+    KeepAlivePayload,
     MessageType,
     WelcomePayload,
     check_room_id,
@@ -103,6 +105,7 @@ class Hub(Governing, Resuming):
         """
         away_count = len(self.resumption.away) if self.resumption is not None else 0
         if self.draining:
+            self.buckets.refusals[Cause.DRAINING] += 1
             raise Draining("it is about to stop")
         if len(self.peers) - away_count >= self.rules.peer_limit:
             self.buckets.refusals[Cause.CONNECTIONS] += 1
@@ -115,6 +118,7 @@ class Hub(Governing, Resuming):
             self.buckets.refusals[Cause.ADDRESS_CONNECTIONS] += 1
             raise
         self.peers[peer_id] = peer
+        self.counts.connections += 1
         if self.resumption is not None:
             payload = payload.model_copy(update={"resume": self.resumption.offer(peer, now_ms)})
         if self.relay is not None and payload.relay is not None:
@@ -133,13 +137,25 @@ class Hub(Governing, Resuming):
         if cause is not None:
             self._on_excess(peer, cause, data, now, now_ms)
             return self._take()
+        counts = self.counts
         try:
-            envelope = decode_envelope(data)
+            try:
+                envelope = decode_envelope(data)
+            except RemoteProtocolError:
+                counts.invalid += 1
+                raise
             request_id = envelope.request_id
-            handler = self._handlers.get(envelope.type or "")
+            kind = envelope.type or ""
+            handler = self._handlers.get(kind)
             if handler is None:
-                raise _not_for_servers(envelope.type or "")
-            handler(peer, envelope, now, now_ms)
+                counts.invalid += 1
+                raise _not_for_servers(kind)
+            counts.received[kind] += 1
+            try:
+                handler(peer, envelope, now, now_ms)
+            except Exception:
+                counts.refused[kind] += 1
+                raise
         except NotUtf8 as error:
             if text:
                 self._drop(peer, INVALID_TEXT, error.message, now, now_ms)
@@ -316,6 +332,10 @@ class Hub(Governing, Resuming):
         self._effects.append(Send((target_id,), data))
 
     def _on_keep_alive(self, peer: Peer, envelope: Envelope, _now: float, now_ms: int) -> None:
+        if payload := envelope.payload_bytes:
+            # whatever else a client puts there is ignored, as by the original server
+            with suppress(RemoteProtocolError):
+                self.counts.add_outcomes(decode_payload(KeepAlivePayload, payload).outcomes)
         self._send(peer, replies.alive(peer.peer_id, now_ms, envelope.request_id))
 
     def _ice_servers(self, peer: Peer, now_ms: int) -> bytes:

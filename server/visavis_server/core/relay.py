@@ -7,7 +7,7 @@ transport above is QUIC, and slows down.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -34,6 +34,9 @@ REFUSAL_INTERVAL: Final = 1.0
 """Seconds between two refusals that a pair is told of the same cause."""
 
 Cause = Literal["not_introduced", "volume", "sessions"]
+"""Why a message is dropped, where its sender is told."""
+DropCause = Cause | Literal["rate", "early", "unread"]
+"""Why a message is dropped: also a rate, too many for a peer whose connection is on its way, one that does not read."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,13 @@ class Relay:
 
     def __init__(self, rules: RelayRules) -> None:
         self.rules = rules
+        self.connections = 0
+        """Relay connections admitted so far."""
         self.relayed = 0
         """Bytes forwarded so far."""
-        self.dropped = 0
+        self.delivered = 0
+        """Messages forwarded so far."""
+        self.drops: Counter[DropCause] = Counter()
         """Messages dropped so far."""
         self._members: dict[str, _Member] = {}
         """By peer_id: as many as peers, and those gone within RELAY_GRACE."""
@@ -193,6 +200,16 @@ class Relay:
         self._tokens[member.token] = peer_id
         member.gone_at, fresh.gone_at = None, now
 
+    @property
+    def dropped(self) -> int:
+        """Messages dropped so far, whatever the cause."""
+        return self.drops.total()
+
+    def active_pairs(self, now: float) -> int:
+        """Return how many pairs have had traffic of late."""
+        ends = sum(pair.is_active(now) for member in self._members.values() for pair in member.pairs.values())
+        return ends // 2  # each pair stands with both of its members
+
     def handle_timer(self, now: float) -> list[str]:
         """Forget who is gone for good; return those whose relay connection is to be closed."""
         over = [
@@ -219,6 +236,7 @@ class Relay:
             return None
         member = self._members[peer_id]
         self.disconnect(peer_id)
+        self.connections += 1
         member.source = source_of(address)
         self._sources.setdefault(member.source, _Source()).members.add(peer_id)
         kept = [(source, body) for at, source, body in member.early if now - at <= EARLY_TIME]
@@ -258,6 +276,7 @@ class Relay:
         self.relayed += size
         theirs = self._members[target]
         if theirs.source is not None:
+            self.delivered += 1
             return Forward(target)
         return self._keep(theirs, source, message[PEER_ID_BYTES:], now)
 
@@ -265,7 +284,7 @@ class Relay:
 
     def _keep(self, member: _Member, source: str, body: bytes, now: float) -> Keep | Drop:
         if len(member.early) >= EARLY_COUNT or member.early_size + len(body) > EARLY_SIZE:
-            self.dropped += 1
+            self.drops["early"] += 1
             return Drop(None)
         member.early.append((now, source, body))
         member.early_size += len(body)
@@ -279,7 +298,7 @@ class Relay:
         return active >= self.rules.sessions
 
     def _drop(self, member: _Member, cause: Cause | None, now: float) -> Drop:
-        self.dropped += 1
+        self.drops[cause or "rate"] += 1
         if cause is None or now - member.told.get(cause, -REFUSAL_INTERVAL) < REFUSAL_INTERVAL:
             return Drop(None)
         member.told[cause] = now

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from visavis_server.core import replies
+from visavis_server.core.counts import ResumeResult
 from visavis_server.core.directory import Directory
 from visavis_server.core.effects import Ping, Rebind, Send
 from visavis_server.core.governance import WrongSecret, identity_of
@@ -32,6 +33,7 @@ class Resuming(Directory):
                 raise TicketRefused("this server keeps nobody")
             ticket = self.resumption.check(payload.token, self.peers, now_ms)
         except TicketRefused as refusal:
+            self.counts.resumes[ResumeResult.REFUSED] += 1
             raise WrongSecret(ErrorCode.UNAUTHORIZED, "cannot resume", str(refusal)) from None
         peer = self.peers.get(ticket.peer_id)
         if peer is fresh:
@@ -74,6 +76,7 @@ class Resuming(Directory):
         gap = peer.mailbox is None
         if peer.mailbox is not None:
             missed, gap = peer.mailbox.resume(received)
+        self.counts.resumes[ResumeResult.GAP if gap else ResumeResult.COMPLETE] += 1
         if room is not None:
             self._enter(peer, room, now_ms)
         elif peer.room is not None:

@@ -19,6 +19,11 @@ def ready(now_ms: int) -> bytes:
     return b'{"status":"ready","timestamp":%d}' % now_ms
 
 
+def not_ready(now_ms: int) -> bytes:
+    """Return the document of GET /ready on a server that does not take connections yet, or not any more."""
+    return b'{"status":"not ready","timestamp":%d}' % now_ms
+
+
 def stats(hub: Hub, now_ms: int) -> bytes:
     """Return the document of GET /api/stats; rooms that are empty count too."""
     members = sum(len(room.members) for room in hub.rooms.values())

@@ -6,18 +6,22 @@ import re
 import subprocess
 import time
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from visavis_server.core.auth import Authorizer
+from visavis_server.core.buckets import Cause
 from visavis_server.keys import read_keys
 from visavis_server.outbox import OUTBOX_COUNT, OUTBOX_SIZE
 from visavis_server.settings import Settings
 from visavis_shared import limits
 from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import MessageType, decode_client_message, decode_server_message
+from visavis_shared.nat import NatKind
+from visavis_shared.outcomes import OutcomePath, OutcomeReason
 
 TEXT: Final = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
 OPERATIONS: Final = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -45,6 +49,18 @@ def test_every_type_and_code_stands_in_it() -> None:
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"`--([a-z-]+)", TEXT + OPERATIONS)) - NO_SETTINGS))
 def test_its_options_exist(option: str) -> None:
     assert option.replace("-", "_") in Settings.model_fields
+
+
+@pytest.mark.parametrize("words", [OutcomePath, OutcomeReason, NatKind])
+def test_every_word_of_a_report_stands_in_it(words: type[StrEnum]) -> None:
+    section = TEXT.partition("## Reports of links")[2].partition("\n## ")[0]
+    for word in words:
+        assert f"`{word}`" in section
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_every_cause_of_a_refusal_stands_in_the_operators_table(cause: Cause) -> None:
+    assert f"`{cause}`" in OPERATIONS
 
 
 def test_its_way_to_a_room_token_works(tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ import json
 import logging
 import secrets
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from tests.support.server_world import WELCOME
 from visavis_server import connections as module
+from visavis_server.core.buckets import Cause
 from visavis_server.core.directory import ServerFull
+from visavis_server.core.effects import Report
 from visavis_server.core.frames import BINARY, frame
 from visavis_server.core.hub import Hub
 from visavis_server.core.rules import Rules
+from visavis_server.logs import show_addresses
 from visavis_server.outbox import FLUSH_SIZE, OUTBOX_COUNT, OUTBOX_SIZE, Outbox
 from visavis_server.switchboard import Switchboard
 from visavis_shared.messages import Endpoint
@@ -88,7 +91,7 @@ def nobody_answers_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def board() -> AsyncIterator[Switchboard]:
-    made = Switchboard(Hub(Rules(address_limit=0)), WELCOME, 1000.0, hash_addresses=True)
+    made = Switchboard(Hub(Rules(address_limit=0)), WELCOME, 1000.0, show_address=str)
     yield made
     await made.close()
 
@@ -146,7 +149,7 @@ async def test_ids_that_are_taken_are_not_given_twice(board: Switchboard, monkey
 
 
 async def test_a_full_hub_leaves_no_trace_of_the_connection() -> None:
-    board = Switchboard(Hub(Rules(peer_limit=1)), WELCOME, 1000.0, hash_addresses=True)
+    board = Switchboard(Hub(Rules(peer_limit=1)), WELCOME, 1000.0, show_address=str)
     connect(board, FakeTransport())
     transport = FakeTransport()
     with pytest.raises(ServerFull):
@@ -251,7 +254,7 @@ async def test_a_peer_that_overflows_while_it_is_being_dropped_is_closed_once(bo
 
 
 async def test_the_sweep_pings_and_comes_again() -> None:
-    board = Switchboard(Hub(Rules(ping_interval=0)), WELCOME, 0.001, hash_addresses=True)
+    board = Switchboard(Hub(Rules(ping_interval=0)), WELCOME, 0.001, show_address=str)
     transport = FakeTransport()
     connect(board, transport)
     while [opcode for opcode, _ in transport.frames].count(9) < 2:
@@ -294,7 +297,7 @@ async def test_losing_a_connection_twice_is_as_once(board: Switchboard) -> None:
 
 
 async def test_close_waits_for_answers_and_cuts_off_who_gives_none() -> None:
-    board = Switchboard(Hub(Rules()), WELCOME, 1000.0, hash_addresses=True)
+    board = Switchboard(Hub(Rules()), WELCOME, 1000.0, show_address=str)
     polite, rude = FakeTransport(), FakeTransport()
     polite_outbox = connect(board, polite)
     rude_outbox = connect(board, rude)
@@ -310,21 +313,59 @@ async def test_close_waits_for_answers_and_cuts_off_who_gives_none() -> None:
     assert not board.hub.peers
 
 
-@pytest.mark.parametrize("hashed", [True, False])
-async def test_addresses_are_logged_hashed_unless_asked_otherwise(
-    hashed: bool, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("how", ["plain", "hashed", "none"])
+async def test_addresses_are_logged_as_the_operator_wants(
+    how: Literal["plain", "hashed", "none"], caplog: pytest.LogCaptureFixture
 ) -> None:
-    board = Switchboard(Hub(Rules()), WELCOME, 1000.0, hash_addresses=hashed)
+    board = Switchboard(Hub(Rules()), WELCOME, 1000.0, show_address=show_addresses(how))
     with caplog.at_level(logging.INFO):
         outboxes = [connect(board, FakeTransport()) for _ in range(2)]
         board.connect(FakeTransport(), b"", None)
         for outbox in outboxes:
             say(board, outbox, type="JOIN", room_id="secret room")
             board.on_close(outbox, 1000)
-    assert ("198.51.100.7" in caplog.text) is not hashed
+    assert ("198.51.100.7" in caplog.text) is (how == "plain")
+    assert (" from #" in caplog.text) is (how == "hashed")
     assert "an unknown address" in caplog.text
     assert "secret room" not in caplog.text
     lines = [record.message for record in caplog.records]
     assert len(lines) == 3, "once a connection"
     assert lines[0].split()[-1] == lines[1].split()[-1], "one address, one name"
     await board.close()
+
+
+async def test_refusals_are_logged_once_a_second_and_cause_however_many_there_are(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    refusals = board.hub.buckets.refusals
+    with caplog.at_level(logging.WARNING):
+        for _ in range(40):
+            now += 0.25
+            for cause in Cause:
+                refusals[cause] += 1000
+            board._log_refusals()
+    lines = [record for record in caplog.records if record.message.startswith("refused")]
+    assert len(lines) == 10 * len(Cause), "ten seconds"
+    logged = sum(int(line.message.split()[1]) for line in lines)
+    assert logged + 3 * 1000 * len(Cause) == refusals.total(), "none is forgotten; the last three are due"
+    now += 1
+    board._log_refusals()
+    board._log_refusals()
+    assert caplog.records[-1].message.startswith("refused 3000 times")
+
+
+async def test_a_failure_of_ours_is_logged_once_a_second_with_the_number_of_the_others(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    for _ in range(20):
+        now += 0.25
+        board.perform([Report("p", ZeroDivisionError())])
+    lines = [record.message for record in caplog.records if "could not be handled" in record.message]
+    assert lines == [
+        "a message of p could not be handled (0 more since the last such line)",
+        *["a message of p could not be handled (3 more since the last such line)"] * 4,
+    ]

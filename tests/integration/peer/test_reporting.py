@@ -1,0 +1,84 @@
+"""Agents tell a real server how their links turn out, and its metrics say so."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.commands import run
+from tests.support.conditions import until
+from tests.support.scrape import scrape
+from tests.support.server_running import running_server
+from tests.support.watched import linked_pair, watched
+from visavis_peer import reporting
+from visavis_peer.core.events import Failure, PeerJoined
+from visavis_peer.errors import SignalingUnreachable
+from visavis_shared.messages import ClientMessage, KeepAlive
+from visavis_shared.nat import NatKind, NatReport
+from visavis_shared.outcomes import OutcomePath, OutcomeReason
+
+pytestmark = pytest.mark.timeout(30)
+
+
+async def test_both_sides_of_a_direct_link_report_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "REPORT_DELAY", 0.0)
+    async with running_server(stun=True, metrics_port=0) as server, linked_pair(server):
+        outcomes = server.hub.counts.outcomes
+        await until(lambda: outcomes.total() == 2)
+        assert {key[:2] for key in outcomes} == {(OutcomePath.DIRECT, OutcomeReason.NONE)}
+        found = await scrape(server)
+        assert 'visavis_link_outcomes_total{local_nat="' in found.text
+        assert server.hub.counts.received["KEEP_ALIVE"] == 2
+
+
+async def test_what_has_not_been_reported_yet_is_said_before_leaving() -> None:
+    async with running_server(metrics_port=0) as server:
+        async with linked_pair(server, relay="only"):
+            assert not server.hub.counts.outcomes
+        await until(lambda: not server.hub.peers)
+        outcomes = server.hub.counts.outcomes
+        assert {key[:2] for key in outcomes} == {(OutcomePath.RELAY, OutcomeReason.RELAY_ONLY)}
+        assert outcomes.total() == 2
+
+
+async def test_who_does_not_want_to_reports_nothing() -> None:
+    async with running_server(stun=True, metrics_port=0) as server:
+        async with linked_pair(server, report=False):
+            pass
+        await until(lambda: not server.hub.peers)
+        assert server.hub.counts.outcomes == {}
+        assert server.hub.counts.received["KEEP_ALIVE"] == 0
+
+
+async def test_a_link_that_fails_is_reported_with_its_reason() -> None:
+    async with running_server(relay="never", metrics_port=0) as server:
+        async with (
+            watched(server, "ann", secret=bytes(16)) as ann,
+            watched(server, "bob", secret=bytes([1]) * 16) as bob,
+        ):
+            await until(lambda: ann.of(PeerJoined) and bob.of(PeerJoined))
+            await until(lambda: any(getattr(e, "error", "") == "authentication_failed" for e in bob.events))
+        await until(lambda: not server.hub.peers)
+        keys = set(server.hub.counts.outcomes)
+        assert (OutcomePath.FAILED, OutcomeReason.AUTHENTICATION_FAILED) in {key[:2] for key in keys}
+        assert {key[3] for key in keys} == {NatKind.UNKNOWN}, "a description that does not open says nothing"
+
+
+async def test_a_report_on_a_connection_that_breaks_ends_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "REPORT_DELAY", 0.0)
+    reporter = reporting.OutcomeReporter(enabled=True)
+    sent: list[ClientMessage] = []
+
+    async def send(message: ClientMessage) -> None:
+        sent.append(message)
+        raise SignalingUnreachable("gone")
+
+    reporter.note(Failure("no_answer", "x", "p"), NatReport())
+    await reporter.run(send)
+    assert [type(message) for message in sent] == [KeepAlive]
+
+
+@pytest.mark.parametrize("value", ["perhaps", "ON"])
+async def test_a_setting_that_is_neither_on_nor_off_is_refused(value: str) -> None:
+    code, _, errors = await run("ping", "--server", "http://127.0.0.1:1", "--room", "r", VISAVIS_REPORT=value)
+    assert code == 2
+    assert "is not on or off" in errors
