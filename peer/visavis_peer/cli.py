@@ -30,6 +30,7 @@ _SETTINGS: Final = (
     "secret_file",
     "name",
     "relay",
+    "port_mapping",
     "probing",
     "report",
     "stun",
@@ -128,6 +129,11 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool)
             help="whether to probe the peer's NAT for a path where connectivity checks find none (auto, the default)",
         )
         verb.add_argument(
+            "--port-mapping",
+            choices=("auto", "never"),
+            help="whether to ask the gateway for ports by PCP and NAT-PMP (auto, the default)",
+        )
+        verb.add_argument(
             "--no-report",
             dest="report",
             action="store_const",
@@ -196,8 +202,8 @@ def _typed(name: str, value: object) -> object:
                 return Path(str(value))
             case "relay" if value not in ("auto", "never", "only"):
                 raise UsageError(f"relay: {value!r} is not auto, never or only")
-            case "probing" if value not in ("auto", "never"):
-                raise UsageError(f"probing: {value!r} is not auto or never")
+            case "probing" | "port_mapping" if value not in ("auto", "never"):
+                raise UsageError(f"{name}: {value!r} is not auto or never")
             case "report" if value in ("on", "off"):
                 return value
             case "report" if isinstance(value, bool):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from visavis_peer.core.discovery import FilteringProbe, Survey, nat_report
@@ -62,13 +63,14 @@ class NatStudy:
     def report(self, session: IceSession) -> NatReport:
         """Return what is known of the NAT from `session` and the filtering probe."""
         base = _base(session)
+        survey = replace(self._survey, gateway_external=session.gateway_external)
         return nat_report(
             base,
             session.answers,
             self._probe,
             complete=session.gathered.is_set(),
             probed=self._probed,
-            survey=self._survey,
+            survey=survey,
         )
 
     def _tell(self, session: IceSession) -> EndpointDiscovered:

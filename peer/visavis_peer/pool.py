@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from visavis_peer.core.addresses import AddressChoice, choose_addresses
 from visavis_peer.net.ice import IceSession, TurnServer
 from visavis_peer.net.interfaces import list_interfaces
+from visavis_peer.net.portmap import PortMapper
 from visavis_peer.settings import AgentSettings
 from visavis_shared.stun import Address
 
@@ -21,6 +22,7 @@ class SessionPool:
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._servers: Sequence[Address] = ()
+        self._mapper = PortMapper() if settings.port_mapping == "auto" else None
         self._spare: IceSession | None = None
         self._stale = False
         """Whether the spare session was made for addresses of before."""
@@ -96,6 +98,8 @@ class SessionPool:
             for problem in await session.bind(self.choice.used, self._settings.ports):
                 logger.info("address left out: %s", problem)
             session.gather(self._servers)
+            if self._mapper is not None:
+                session.map_ports(self._mapper)
         except BaseException:
             await session.close()
             raise

@@ -27,6 +27,8 @@ class AgentSettings(BaseModel):
     """The room's secret, which authenticates the peers to each other; None: they stay unauthenticated."""
     relay: Literal["auto", "never", "only"] = "auto"
     """Whether links may, must not, or must go by a relay."""
+    port_mapping: Literal["auto", "never"] = "auto"
+    """Whether to ask the gateway for ports (PCP, NAT-PMP)."""
     probing: Literal["auto", "never"] = "auto"
     """Whether to take part in prediction and birthday probing where connectivity checks find no path."""
     stun: Annotated[tuple[str, ...], Field(max_length=8)] = ()

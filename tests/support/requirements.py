@@ -41,16 +41,21 @@ def _coturn() -> str | None:
     return None if shutil.which("turnserver") else "not installed: coturn"
 
 
+def _miniupnpd() -> str | None:
+    return None if shutil.which("miniupnpd") else "not installed: miniupnpd-nftables"
+
+
 _CHECKS: Final[dict[str, Callable[[], str | None]]] = {
     "netns": _netns,
     "node": _node,
     "docker": _docker,
     "coturn": _coturn,
+    "miniupnpd": _miniupnpd,
 }
 
 
 def missing(capability: str) -> str | None:
-    """Return why `capability` (netns, node, docker, coturn) cannot be had here, or None."""
+    """Return why `capability` (a name in _CHECKS) cannot be had here, or None."""
     return _CHECKS[capability]()
 
 

@@ -115,6 +115,7 @@ def build_settings(
             name=name,
             secret=secret,
             relay=getattr(arguments, "relay", None) or "auto",
+            port_mapping=getattr(arguments, "port_mapping", None) or "auto",
             probing=getattr(arguments, "probing", None) or "auto",
             stun=stun_of(arguments),
             interfaces=tuple(arguments.interface or ()),

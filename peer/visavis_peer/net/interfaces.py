@@ -23,6 +23,15 @@ def list_interfaces() -> list[Interface]:
     ]
 
 
+def default_gateway(local_ip: str) -> str | None:
+    """Return the IPv4 gateway that leads out of the network of `local_ip`, None when there is none."""
+    listed = netifaces.gateways().get(netifaces.AF_INET, [])
+    for address, interface, *_ in listed if isinstance(listed, list) else []:
+        if local_ip in _addresses(str(interface)):
+            return str(address)
+    return None
+
+
 def _default_interfaces() -> set[str]:
     """Return the names of the interfaces that default routes lead through."""
     default = netifaces.gateways().get("default", {})

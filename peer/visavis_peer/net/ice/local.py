@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Literal
@@ -12,11 +13,13 @@ from aioice.ice import Connection
 
 from visavis_peer.core.addresses import LocalAddress
 from visavis_peer.core.discovery import StunAnswer
+from visavis_peer.core.portmap import PortMapping
 from visavis_peer.net.ice.callbacks import IceCallbacks
 from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate
 from visavis_peer.net.ice.gathering import keep_mappings, survey
 from visavis_peer.net.ice.socket import IceSocket, ip_version, open_socket
 from visavis_peer.net.ice.turn import TurnServer, allocate
+from visavis_peer.net.portmap import MappedPort, PortMapper
 from visavis_shared import limits
 from visavis_shared.messages import IceCredentials
 from visavis_shared.stun import Address
@@ -44,6 +47,7 @@ class LocalSide(Connection, ABC):
         """Set when every STUN server has answered or had its time."""
         self._callbacks: IceCallbacks | None = None
         self._bases_mapped: list[Candidate] = []
+        self._mapped_ports: list[MappedPort] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @abstractmethod
@@ -153,7 +157,30 @@ class LocalSide(Connection, ABC):
         if answer.mapped == (base.host, base.port) or base in self._bases_mapped:
             return  # no NAT, or already known: a mapping per destination says nothing about where a peer will arrive
         self._bases_mapped.append(base)
-        candidate = server_reflexive_candidate(base, answer.mapped)
+        self._add_reflexive(base, answer.mapped)
+
+    @property
+    def gateway_external(self) -> str | None:
+        """The external address that a gateway has told (PCP, NAT-PMP)."""
+        return next((each.external_ip for each in self._mapped_ports if each.external_ip is not None), None)
+
+    def map_ports(self, mapper: PortMapper) -> None:
+        """Ask the gateway for a port for each socket; candidates come by callback, and nothing waits for them."""
+        for sock in self.sockets:
+            base = sock.local_candidate
+            if ip_version(base.host) == 4 and not self.hides_addresses:
+                take = functools.partial(self._on_port_mapped, base)
+                mapped = mapper.map(base.host, base.port, take)
+                if mapped is not None:
+                    self._mapped_ports.append(mapped)
+
+    def _on_port_mapped(self, base: Candidate, mapping: PortMapping) -> None:
+        address = mapping.external_ip, mapping.external_port
+        if all((each.host, each.port) != address for each in self._local_candidates):
+            self._add_reflexive(base, address)
+
+    def _add_reflexive(self, base: Candidate, address: Address) -> None:
+        candidate = server_reflexive_candidate(base, address)
         self._local_candidates.append(candidate)
         if self._callbacks is not None and len(self._local_candidates) <= limits.CANDIDATE_COUNT:
             self._callbacks.candidate(candidate.to_sdp())
@@ -196,6 +223,8 @@ class LocalSide(Connection, ABC):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await asyncio.gather(*(each.close() for each in self._mapped_ports))
+        self._mapped_ports.clear()
         await super().close()
         for sock in self._unused:
             await sock.close()
