@@ -131,7 +131,7 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool)
         verb.add_argument(
             "--port-mapping",
             choices=("auto", "never"),
-            help="whether to ask the gateway for ports by PCP and NAT-PMP (auto, the default)",
+            help="whether to ask the gateway for ports by PCP, NAT-PMP or UPnP (auto, the default)",
         )
         verb.add_argument(
             "--no-report",

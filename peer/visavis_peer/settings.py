@@ -28,7 +28,7 @@ class AgentSettings(BaseModel):
     relay: Literal["auto", "never", "only"] = "auto"
     """Whether links may, must not, or must go by a relay."""
     port_mapping: Literal["auto", "never"] = "auto"
-    """Whether to ask the gateway for ports (PCP, NAT-PMP)."""
+    """Whether to ask the gateway for ports (PCP, NAT-PMP, UPnP-IGD)."""
     probing: Literal["auto", "never"] = "auto"
     """Whether to take part in prediction and birthday probing where connectivity checks find no path."""
     stun: Annotated[tuple[str, ...], Field(max_length=8)] = ()

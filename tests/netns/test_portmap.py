@@ -26,8 +26,8 @@ GATEWAY: Final = replace(
 CONFIGURATION: Final = """
 ext_ifname=wan
 listening_ip=lan
-enable_natpmp=yes
-enable_upnp=no
+{protocols}
+http_port=5000
 secure_mode=yes
 upnp_table_name=miniupnpd
 upnp_nat_table_name=miniupnpd
@@ -46,6 +46,10 @@ chain postrouting_miniupnpd { }
 }
 """
 PATIENCE: Final = 20.0
+PROTOCOLS: Final = {
+    "natpmp": "enable_natpmp=yes\nenable_upnp=no",
+    "upnp": "enable_natpmp=no\nenable_upnp=yes",
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +62,15 @@ def lab() -> Iterator[Lab]:
 
 
 @contextmanager
-def daemon(site: Site, directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run miniupnpd on the site's router."""
+def daemon(site: Site, directory: Path, protocol: str = "natpmp") -> Iterator[subprocess.Popen[str]]:
+    """Run miniupnpd on the site's router, with NAT-PMP and PCP, or with UPnP alone."""
     site.router.nft(CHAINS)
     configuration = directory / "miniupnpd.conf"
-    configuration.write_text(CONFIGURATION.format(directory=directory))
+    configuration.write_text(CONFIGURATION.format(directory=directory, protocols=PROTOCOLS[protocol]))
     command = ["miniupnpd", "-d", "-f", str(configuration), "-P", str(directory / "pid")]
     process = site.router.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: ":5351" in site.router.run("ss", "-Hlun"))
+        wait_until(lambda: (":5351" if protocol == "natpmp" else ":1900") in site.router.run("ss", "-Hlun"))
         yield process
     finally:
         process.kill()
@@ -82,9 +86,10 @@ def is_direct(record: Record) -> bool:
     return bool(record["path"] == "direct")
 
 
-def test_two_random_nats_link_directly_where_one_gateway_maps_ports(lab: Lab, tmp_path: Path) -> None:
-    site, other = lab.site("mapping", GATEWAY), lab.site("plain", "symmetric")
-    with daemon(site, tmp_path) as process:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_two_random_nats_link_directly_where_one_gateway_maps_ports(lab: Lab, tmp_path: Path, protocol: str) -> None:
+    site, other = lab.site(f"mapping-{protocol}", GATEWAY), lab.site(f"plain-{protocol}", "symmetric")
+    with daemon(site, tmp_path, protocol) as process:
         left = agent(site.clients[0], "mapped", "left")
         left.wait_for("joined", PATIENCE)
         wait_until(lambda: "dnat" in mapped(site))
@@ -102,9 +107,10 @@ def test_two_random_nats_link_directly_where_one_gateway_maps_ports(lab: Lab, tm
             right.kill()
 
 
-def test_mappings_are_given_back(lab: Lab, tmp_path: Path) -> None:
-    site = lab.site("polite", GATEWAY)
-    with daemon(site, tmp_path):
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_mappings_are_given_back(lab: Lab, tmp_path: Path, protocol: str) -> None:
+    site = lab.site(f"polite-{protocol}", GATEWAY)
+    with daemon(site, tmp_path, protocol):
         program = agent(site.clients[0], "polite", "left")
         program.wait_for("joined", PATIENCE)
         wait_until(lambda: "dnat" in mapped(site))

@@ -19,7 +19,7 @@ REQUEST_SCHEDULE: Final = (0.25, 0.5, 0.75)
 """Seconds between the transmissions: RFC 6886 section 3.1 begins with 250 ms; a gateway on the same LAN that has not
 answered after 1.5 s does not speak the protocol."""
 
-Protocol = Literal["pcp", "nat-pmp"]
+Protocol = Literal["pcp", "nat-pmp", "upnp"]
 
 _PCP_VERSION: Final = 2
 _PCP_MAP: Final = 1

@@ -1,4 +1,4 @@
-"""A port of the home gateway for a socket of ours, by PCP or NAT-PMP: whichever answers first."""
+"""A port of the home gateway for a socket of ours: by PCP or NAT-PMP, whichever answers first, or else by UPnP-IGD."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from visavis_peer.core.portmap import (
     pmp_map_request,
 )
 from visavis_peer.net.interfaces import default_gateway
+from visavis_peer.net.upnp import UpnpGateway
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class MappedPort:
         self._local_ip = local_ip
         self._port = port
         self._on_mapped = on_mapped
+        self._upnp: UpnpGateway | None = None
+        """The gateway where it speaks nothing else."""
         self._nonce = secrets.token_bytes(NONCE_SIZE)
         self._task = asyncio.create_task(self._run())
 
@@ -82,7 +85,9 @@ class MappedPort:
             self._task.cancel()
             await asyncio.wait([self._task])
         mapping, self.mapping = self.mapping, None
-        if mapping is not None:
+        if mapping is not None and self._upnp is not None:
+            await self._upnp.unmap(mapping.external_port)
+        elif mapping is not None:
             with contextlib.suppress(OSError):
                 async with _Gateway(self._local_ip, self._gateway) as exchange:
                     exchange.send(pcp_map_request(self._local_ip, self._nonce, self._port, 0, 0))
@@ -90,7 +95,8 @@ class MappedPort:
 
     async def _run(self) -> None:
         while True:
-            found = await self._request()
+            found = await self._request() if self._upnp is None else None
+            found = found or await self._request_by_upnp()
             if found is None and self.mapping is None:
                 return
             if found is None:
@@ -111,11 +117,24 @@ class MappedPort:
                     mapping = await self._answer(exchange, wait)
                     if mapping is not None or len(exchange.refused) == 2:
                         return mapping
-                if not exchange.heard:
-                    self._mapper.note_silence(self._gateway)
         except OSError as error:
             logger.info("no port mapping from %s: %s", self._gateway, error)
         return None
+
+    async def _request_by_upnp(self) -> PortMapping | None:
+        """Ask a gateway that has given no port otherwise; None when it gives none this way either."""
+        if self._upnp is None:
+            self._upnp = await UpnpGateway.find(self._local_ip, self._gateway)
+        if self._upnp is None:
+            self._mapper.note_silence(self._gateway)
+            return None
+        mapping = await self._upnp.map(
+            self._local_ip, self._port, self.mapping.external_port if self.mapping is not None else 0
+        )
+        if mapping is None:
+            return None
+        self.external_ip = mapping.external_ip
+        return mapping if is_useful(mapping, self._local_ip) else None
 
     def _send_requests(self, exchange: _Gateway) -> None:
         if "pcp" not in exchange.refused:
@@ -128,7 +147,6 @@ class MappedPort:
         """Return the first useful mapping that comes within `wait` seconds."""
         deadline = asyncio.get_running_loop().time() + wait
         while (data := await exchange.receive(deadline)) is not None:
-            exchange.heard = True
             address = parse_pmp_address(data)
             if isinstance(address, str):
                 exchange.external_ip = self.external_ip = address
@@ -155,8 +173,6 @@ class _Gateway(asyncio.DatagramProtocol):
     def __init__(self, local_ip: str, gateway: str) -> None:
         self.external_ip = ""
         """The gateway's external address, which NAT-PMP tells before it maps."""
-        self.heard = False
-        """Whether anything has come in."""
         self.refused: set[str] = set()
         self._local_ip = local_ip
         self._gateway = gateway
