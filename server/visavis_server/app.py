@@ -384,14 +384,15 @@ async def _open_metrics(settings: Settings, is_ready: Callable[[], bool]) -> Met
     """Raises CannotListen."""
     endpoint = MetricsEndpoint(is_ready)
     host, port = settings.metrics_host, settings.metrics_port or 0
+    shown = f"[{host}]" if ":" in host else host
     try:
         await endpoint.start(host, port)
     except OSError as error:
-        where = f"{host}:{port}"
+        where = f"{shown}:{port}"
         raise CannotListen(
             f"cannot serve metrics on {where}: {_reason(error)} (see --metrics-host, --metrics-port)"
         ) from error
-    logger.info("metrics on http://%s:%d/metrics", host, endpoint.port)
+    logger.info("metrics on http://%s:%d/metrics", shown, endpoint.port)
     return endpoint
 
 

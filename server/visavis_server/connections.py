@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
@@ -45,6 +46,8 @@ class Connections(ABC):
         """Those that have been sent a close frame and not gone yet; each for at most CLOSE_TIMEOUT."""
         self._dirty: list[Outbox] = []
         """Outboxes to flush at the end of this turn of the loop."""
+        self.closed: Counter[int] = Counter()
+        """Connections closed for reasons of the server's by code; a shutdown is none."""
         self.delays = Histogram()
         """Seconds from reading a forwarded message to writing it, at the most: of all that a turn of the loop forwards
         from its first read to its last write."""
@@ -100,7 +103,7 @@ class Connections(ABC):
         """Close a connection whose client broke the WebSocket protocol."""
         if outbox.open:
             logger.debug("%s broke the WebSocket protocol: %s", outbox.peer_id, ids.printable(reason))
-            self.retire(outbox, frames.close_frame(code, reason))
+            self.dismiss(outbox, code, reason)
             outbox.hang_up()
 
     def on_lost(self, outbox: Outbox) -> None:
@@ -128,6 +131,11 @@ class Connections(ABC):
         self._leaving.add(outbox)
         outbox.retire(close_frame)
         self.on_gone(outbox)
+
+    def dismiss(self, outbox: Outbox, code: int, reason: str) -> None:
+        """Close an open connection for a reason of the server's, and forget it."""
+        self.closed[code] += 1
+        self.retire(outbox, frames.close_frame(code, reason))
 
     async def close_all(self, open_ones: Sequence[Outbox]) -> None:
         """Send 1001 to `open_ones`, and wait until all connections are gone, at most CLOSE_TIMEOUT."""

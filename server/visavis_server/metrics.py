@@ -94,7 +94,11 @@ class ServerCollector(Collector):
             value=0 if resumption is None else resumption.space.used,
         )
         yield _counters("visavis_resumes", "RESUME by result.", "result", _all(ResumeResult, hub.counts.resumes))
-        yield _counters("visavis_closed", "Connections closed by the server, by code.", "code", hub.counts.closed)
+        closed = CounterMetricFamily("visavis_closed", "Connections closed by the server.", labels=("kind", "code"))
+        for kind, each in kinds.items():
+            for code, count in each.closed.items():
+                closed.add_metric((kind, str(code)), count)
+        yield closed
         queues = {kind: [outbox.unread for outbox in each.outboxes] for kind, each in kinds.items()}
         yield _gauges(
             "visavis_queue_bytes", "Bytes that clients have not read.", "kind", {k: sum(v) for k, v in queues.items()}

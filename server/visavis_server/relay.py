@@ -59,7 +59,7 @@ class RelayConnections(Connections):
         peer_id, kept = found
         former = self._open.pop(peer_id, None)
         if former is not None:
-            self.retire(former, frames.close_frame(REPLACED, "replaced by a later connection"))
+            self.dismiss(former, REPLACED, "replaced by a later connection")
         outbox = self._open[peer_id] = Outbox(peer_id, transport, self._loop)
         self.put(outbox, preamble)
         for source, body in kept:
@@ -71,6 +71,7 @@ class RelayConnections(Connections):
         if not outbox.open:
             return
         if text or len(data) <= PEER_ID_BYTES:
+            self.relay.drops["invalid"] += 1
             self._refuse(outbox, ErrorCode.INVALID_MESSAGE, "the relay takes a peer id and bytes", "message")
             return
         match self.relay.forward(outbox.peer_id, data, self._loop.time()):
@@ -116,6 +117,6 @@ class RelayConnections(Connections):
         for peer_id in self.relay.handle_timer(self._loop.time()):
             outbox = self._open.get(peer_id)
             if outbox is not None:
-                self.retire(outbox, frames.close_frame(NO_LONGER, "the peer is gone"))
+                self.dismiss(outbox, NO_LONGER, "the peer is gone")
         for outbox in list(self._open.values()):
             self.put(outbox, _PING)

@@ -160,7 +160,7 @@ class Switchboard(Connections):
 
     def _let_go(self, outbox: Outbox) -> None:
         if outbox.open:
-            self.retire(outbox, frames.close_frame(SERVICE_RESTART, "the server restarts"))
+            self.dismiss(outbox, SERVICE_RESTART, "the server restarts")
 
     async def close(self) -> None:
         """Send 1001 to everybody and wait until all are gone, at most CLOSE_TIMEOUT."""
@@ -193,13 +193,13 @@ class Switchboard(Connections):
                 # an earlier effect of the same list may have found its outbox full
                 outbox = self._open.get(peer_id)
                 if outbox is not None:
-                    self.retire(outbox, frames.close_frame(code, reason))
+                    self.dismiss(outbox, code, reason)
             case Audit(actor=actor, action=action, room_id=room_id, details=details):
                 room, details = ids.printable(room_id), ids.printable(details)
                 about = fields(event="audit", actor=actor, action=action, room=room, details=details)
                 audit.info("%s: %s %r %s", actor, action, room, details, extra=about)
             case Rebind(fresh_id=fresh_id, peer_id=peer_id, code=code, reason=reason):
-                self._rebind(fresh_id, peer_id, frames.close_frame(code, reason))
+                self._rebind(fresh_id, peer_id, code, reason)
             case Report(peer_id=peer_id, error=error):
                 unsaid = self._quiet.speak(ErrorCode.INTERNAL_ERROR, self._loop.time())
                 if unsaid is not None:
@@ -209,7 +209,7 @@ class Switchboard(Connections):
             case _:
                 assert_never(effect)
 
-    def _rebind(self, fresh_id: str, peer_id: str, close_frame: bytes) -> None:
+    def _rebind(self, fresh_id: str, peer_id: str, code: int, reason: str) -> None:
         before = self._open.pop(peer_id, None)
         outbox = self._open.pop(fresh_id, None)
         logger.info("%s is %s again", fresh_id, peer_id, extra=fields(event="resumed", peer_id=peer_id))
@@ -217,7 +217,7 @@ class Switchboard(Connections):
             outbox.peer_id = peer_id
             self._open[peer_id] = outbox
         if before is not None:
-            self.retire(before, close_frame)
+            self.dismiss(before, code, reason)
 
     def _write(self, to: tuple[str, ...], frame: bytes) -> None:
         for peer_id in to:
@@ -231,8 +231,7 @@ class Switchboard(Connections):
             about = fields(event="unread", peer_id=outbox.peer_id)
             logger.debug("%s does not read what it is sent", outbox.peer_id, extra=about)
             self.hub.buckets.refusals[Cause.UNREAD] += 1
-            self.hub.counts.closed[TRY_AGAIN_LATER] += 1
-            self.retire(outbox, frames.close_frame(TRY_AGAIN_LATER, "too slow: unread messages pile up"))
+            self.dismiss(outbox, TRY_AGAIN_LATER, "too slow: unread messages pile up")
 
     def _sweep(self) -> None:
         self._sweep_handle = self._loop.call_later(self._cleanup_interval, self._sweep)

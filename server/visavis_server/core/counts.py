@@ -91,8 +91,6 @@ class Counts:
         """Directed messages kept for a peer that did not come back."""
         self.errors: Counter[ErrorCode] = Counter()
         """ERROR messages sent by code."""
-        self.closed: Counter[int] = Counter()
-        """Connections that the server has closed by code."""
         self.resumes: Counter[ResumeResult] = Counter()
         self.outcomes: Counter[tuple[OutcomePath, OutcomeReason, NatKind, NatKind]] = Counter()
         """Links by path, reason, local and remote NAT, as agents report them: what they say cannot be checked."""

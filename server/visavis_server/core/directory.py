@@ -137,7 +137,6 @@ class Directory:
 
     def _drop(self, peer: Peer, code: int, reason: str, now: float, now_ms: int) -> None:
         """Forget a peer for good and have its connection closed."""
-        self.counts.closed[code] += 1
         self._effects.append(Close(peer.peer_id, code, reason))
         if self.relay is not None:
             self.relay.on_gone(peer.peer_id, now)

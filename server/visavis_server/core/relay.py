@@ -35,8 +35,9 @@ REFUSAL_INTERVAL: Final = 1.0
 
 Cause = Literal["not_introduced", "volume", "sessions"]
 """Why a message is dropped, where its sender is told."""
-DropCause = Cause | Literal["rate", "early", "unread"]
-"""Why a message is dropped: also a rate, too many for a peer whose connection is on its way, one that does not read."""
+DropCause = Cause | Literal["rate", "early", "unread", "invalid"]
+"""Why a message is dropped: also a rate, too many for a peer whose connection is on its way, one that does not read;
+or it is no message of the relay's."""
 
 
 @dataclass(frozen=True)

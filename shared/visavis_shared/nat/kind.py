@@ -57,5 +57,4 @@ def nat_kind(report: NatReport | None) -> NatKind:
             return NatKind.ADDRESS_DEPENDENT
         case Mapping.ADDRESS_AND_PORT_DEPENDENT:
             return NatKind.SYMMETRIC
-        case Mapping.ENDPOINT_INDEPENDENT:
-            return _BY_FILTERING[report.filtering]
+    return _BY_FILTERING[report.filtering]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
-from tests.support.commands import run
+from tests.support.commands import end, next_event, run, start
 from tests.support.conditions import until
-from tests.support.scrape import scrape
-from tests.support.server_running import running_server
+from tests.support.scrape import Scrape, scrape
+from tests.support.server_running import ServerProcess, http, running_server, server_process
 from tests.support.watched import linked_pair, watched
 from visavis_peer import reporting
 from visavis_peer.core.events import Failure, PeerJoined
@@ -82,3 +85,38 @@ async def test_a_setting_that_is_neither_on_nor_off_is_refused(value: str) -> No
     code, _, errors = await run("ping", "--server", "http://127.0.0.1:1", "--room", "r", VISAVIS_REPORT=value)
     assert code == 2
     assert "is not on or off" in errors
+
+
+@pytest.mark.parametrize("line", ["report = false", 'report = "off"', "report = true"])
+async def test_the_file_may_say_it_as_well(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "visavis.toml"
+    file.write_text(line + "\n")
+    arguments = ("ping", "--server", "http://127.0.0.1:1", "--room", "r", "--timeout", "0.2", "--config", str(file))
+    assert (await run(*arguments))[0] == 5, "it gets as far as connecting"
+
+
+async def test_the_flag_reaches_the_agent() -> None:
+    async with server_process("--metrics-port", "0") as server:
+        url = f"http://127.0.0.1:{server.port}"
+        common = ("agent", "--server", url, "--room", "r", "--interface", "lo", "--relay", "only", "--json")
+        quiet, loud = await start(*common, "--no-report"), await start(*common)
+        try:
+            await asyncio.gather(next_event(quiet, "link_up"), next_event(loud, "link_up"))
+            for process in (quiet, loud):
+                process.terminate()
+                await process.communicate()
+            text = await metrics_of(server)
+            assert text.count("visavis_link_outcomes_total{") == 1, "of one of the two"
+            assert Scrape(text)("visavis_messages_received_total", type="KEEP_ALIVE") == 1
+        finally:
+            for process in (quiet, loud):
+                await end(process)
+
+
+async def metrics_of(server: ServerProcess) -> str:
+    """Return what a process tells that says in its log where."""
+    assert server.process.stderr is not None
+    while "metrics on" not in (line := (await server.process.stderr.readline()).decode()):
+        assert line
+    port = int(line.rpartition(":")[2].removesuffix("/metrics\n"))
+    return (await http(port, "/metrics")).body.decode()

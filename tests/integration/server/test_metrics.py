@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.conditions import until
 from tests.support.scrape import scrape
 from tests.support.server_running import http, joined, running_server, server_process
-from tests.support.ws_raw import RawClient, upgrade_request
+from tests.support.ws_raw import CLOSE, TEXT, RawClient, upgrade_request
 from visavis_server import metrics_endpoint
 from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.settings import Settings
@@ -81,7 +81,25 @@ async def test_a_client_that_does_not_read_is_seen_in_the_queue_and_then_as_a_re
                     a.send(type="OFFER", target_id=slow.peer_id, payload={"x": "y" * 30_000})
                 await a.writer.drain()
         assert seen > 0
-        assert now("visavis_closed_total", code="1013") == 1
+        assert now("visavis_closed_total", kind="signaling", code="1013") == 1
+
+
+async def test_connections_that_the_server_closes_are_counted_by_its_code_and_others_are_not() -> None:
+    async with running_server(metrics_port=0) as server:
+        async with await joined(server, "r") as rude, await joined(server, "r") as polite:
+            rude.send_frame(TEXT, b"{}", masked=False)
+            assert (await rude.closed()).code == 1002
+            polite.send_frame(CLOSE, (4321).to_bytes(2))
+            assert (await polite.closed(answer=False)).code == 4321
+        found = await scrape(server)
+        assert found("visavis_closed_total", kind="signaling", code="1002") == 1
+        assert "4321" not in found.values, "a label that a client has chosen"
+
+
+async def test_without_a_relay_there_is_nothing_to_say_of_it() -> None:
+    async with running_server(metrics_port=0, relay="never") as server:
+        found = await scrape(server)
+        assert not any(name.startswith("visavis_relay") for name in found.names)
 
 
 async def test_http_answers_are_counted_by_route_and_status() -> None:

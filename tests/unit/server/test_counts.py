@@ -53,13 +53,6 @@ def test_messages_are_counted_by_type_and_anything_else_as_invalid() -> None:
     assert counts.errors == {"PEER_NOT_FOUND": 1, "INVALID_MESSAGE": 4}
 
 
-def test_closing_is_counted_by_code() -> None:
-    world = World(stale_timeout=60)
-    world.connect("a")
-    world.pass_time(61)
-    assert world.hub.counts.closed == {1011: 1}
-
-
 def test_what_is_kept_and_what_is_never_fetched_is_counted() -> None:
     world = World(signer=TicketSigner([bytes(32)]), resume_grace=30)
     a = world.joined("a", "r")
