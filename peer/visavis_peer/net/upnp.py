@@ -8,14 +8,14 @@ import logging
 import random
 from datetime import timedelta
 from ipaddress import IPv4Address
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from async_upnp_client.aiohttp import AiohttpRequester
 from async_upnp_client.client_factory import UpnpFactory
 from async_upnp_client.exceptions import UpnpActionError, UpnpError
 from async_upnp_client.profiles.igd import IgdDevice
-from async_upnp_client.search import async_search
+from async_upnp_client.search import SsdpSearchListener
 from async_upnp_client.utils import CaseInsensitiveDict
 
 from visavis_peer.core.portmap import LIFETIME, PortMapping
@@ -45,29 +45,15 @@ class UpnpGateway:
     @classmethod
     async def find(cls, local_ip: str, gateway: str) -> UpnpGateway | None:
         """Search on the network of `local_ip`; a device that says to be elsewhere than at `gateway` is none of ours."""
-        found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        async def on_answer(headers: CaseInsensitiveDict) -> None:
-            location = str(headers.get("location", ""))
-            if urlsplit(location).hostname == gateway and not found.done():
-                found.set_result(location)
-
-        search = asyncio.ensure_future(
-            async_search(on_answer, timeout=SEARCH_TIME, search_target=_DEVICE, source=(local_ip, 0))
-        )
+        location = await _search(local_ip, gateway)
+        if location is None:
+            return None
         try:
-            either: list[asyncio.Future[Any]] = [search, found]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not found.done():
-                return None
             factory = UpnpFactory(AiohttpRequester(timeout=REQUEST_TIMEOUT), non_strict=True)
-            return cls(IgdDevice(await factory.async_create_device(found.result()), None))
+            return cls(IgdDevice(await factory.async_create_device(location), None))
         except (UpnpError, OSError, TimeoutError) as error:
             logger.info("no UPnP gateway: %s", error)
             return None
-        finally:
-            search.cancel()
-            found.cancel()
 
     async def map(self, local_ip: str, port: int, wanted: int) -> PortMapping | None:
         """Map an external port to UDP `port` of `local_ip`: `wanted`, or with 0 the same one if it is free."""
@@ -104,3 +90,24 @@ class UpnpGateway:
         """Give a port back; a gateway that does not answer keeps it for its lease."""
         with contextlib.suppress(UpnpError, OSError, TimeoutError):
             await self._device.async_delete_port_mapping(_ANYBODY, external, "UDP")
+
+
+async def _search(local_ip: str, gateway: str) -> str | None:
+    """Return the address of the gateway's description, None when it does not answer within SEARCH_TIME."""
+    found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_answer(headers: CaseInsensitiveDict) -> None:
+        location = str(headers.get("location", ""))
+        if urlsplit(location).hostname == gateway and not found.done():
+            found.set_result(location)
+
+    listener = SsdpSearchListener(callback=on_answer, source=(local_ip, 0), timeout=SEARCH_TIME, search_target=_DEVICE)
+    try:
+        await listener.async_start()
+        listener.async_search()
+        async with asyncio.timeout(SEARCH_TIME):
+            return await found
+    except (OSError, TimeoutError, ValueError):
+        return None
+    finally:
+        listener.async_stop()
