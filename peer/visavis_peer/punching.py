@@ -131,7 +131,7 @@ class Puncher:
         except OSError as error:
             self._trouble = f"no sockets to probe from: {error.strerror or error}"
         finally:
-            await self._release()
+            self._release()
         if self.outcome is not None:
             logger.info("session %s: %s", self._owner.session_id, self.outcome)
 
@@ -284,7 +284,7 @@ class Puncher:
             if found is not None:
                 await self._take(plan, sockets, run, found)
                 return
-            await self._release()
+            self._release()
             attempt += 1
 
     async def _remote_attempt(self, attempt: int) -> int | None:
@@ -328,17 +328,17 @@ class Puncher:
         )  # fmt: skip
         self._found = True
         self._ice.adopt(sockets[found.socket], found.remote, plan.method)
-        await self._release()
+        self._release()
         await run.finished
 
-    async def _release(self) -> None:
+    def _release(self) -> None:
         """Close what was opened and not taken by the ICE session, and end a run that has found nothing."""
         if self._run is not None and not (self._run.found.done() and self._run.found.result() is not None):
             self._run.close()
         released, self._sockets = self._sockets, []
         for sock in released:
             if not self._ice.holds(sock):
-                await sock.close()
+                sock.transport.close()  # at once: a cancellation in between would leave the others open
 
 
 class _Run:

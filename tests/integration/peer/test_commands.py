@@ -180,3 +180,35 @@ async def test_version_is_told() -> None:
     code, output, _ = await run("--version")
     assert code == 0
     assert output.startswith("visavis 0.")
+
+
+async def test_doctor_reports_and_explains_an_attempt() -> None:
+    async with server_process() as server, agent(server, "--name", "ann") as ann:
+        await next_event(ann, "joined")
+        code, output, errors = await run("doctor", "--with", f"{url(server)}/r/r", "--interface", "lo")
+        assert (code, errors) == (0, "")
+        lines = dict(line.split("  ", 1) for line in output.splitlines() if "  " in line)
+        assert "answers in" in lines["signaling"]
+        assert lines["NAT"].strip() == "none: the address is public"
+        assert "ann" in lines["peer"]
+        assert "unauthenticated" in lines["peer"]
+        assert "direct" in lines["expected"]
+        assert "127.0.0.1" not in output
+        assert "replaced" in output
+
+
+async def test_doctor_without_a_server_reports_first_and_ends_with_exit_code_5() -> None:
+    code, output, errors = await run("doctor", "--server", "http://127.0.0.1:9", "--json", "--interface", "lo")
+    record = json.loads(output.splitlines()[0])
+    assert code == 5
+    assert record["event"] == "doctor"
+    assert record["nat"]["udp"] is False
+    assert "error" in record["signaling"]
+    assert "127.0.0.1" in errors
+
+
+@pytest.mark.parametrize("arguments", [(), ("--with", "nonsense")])
+async def test_doctor_says_what_it_needs(arguments: tuple[str, ...]) -> None:
+    code, output, errors = await run("doctor", *arguments)
+    assert (code, output) == (2, "")
+    assert "--with" in errors
