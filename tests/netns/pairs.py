@@ -140,8 +140,8 @@ class Matrix:
         """Make the NATs of a cell forget their mappings, as minutes without traffic would."""
         for side, kind in (("l", cell.left), ("r", cell.right)):
             site = self._sites.get((side, kind, cell.variant))
-            if site is not None and KINDS[kind].translates:
-                self._lab.flush_nat(site)
+            if site is not None:
+                site.flush()
 
     def run(self, cell: Cell) -> Outcome:
         """Play a cell.
