@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import Final
 
 import pytest
 
+from tests.support.conditions import until
 from tests.support.memory import MIB, memory_bound
+from tests.support.mutation import mutated
 from tests.support.server_running import http, joined, running_server
-from tests.support.ws_raw import TEXT, RawClient, client_frame
+from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, RawClient, client_frame
 from visavis_server.app import SignalingServer
 from visavis_shared.limits import MESSAGE_SIZE
 
 CONTINUATION: Final = 0
 FLOOD: Final = 20_000
 """Frames of a flood: far more than one read brings, and a second's work at most."""
+
+SEED: Final = 20261123
+ROUNDS: Final = 100
+"""Connections with twenty mutated messages each."""
 
 
 @pytest.fixture
@@ -97,3 +104,34 @@ async def test_a_request_that_trickles_in_holds_up_nobody(
         await check_others(*others)
         assert len(server.door) == 1
     assert json.loads((await http(server.port, "/health")).body)["status"]
+
+
+async def test_mutated_messages_are_answered_or_end_their_own_connection() -> None:
+    """Never by an exception of ours, and never noticed by anybody else."""
+    async with (
+        running_server(message_rate=0, address_rate=0, pair_rate=0) as server,
+        await joined(server, "quiet") as first,
+        await joined(server, "quiet") as second,
+    ):
+        await first.receive()
+        messages = mutated(SEED)
+        for _ in range(ROUNDS):
+            async with await RawClient.connect(server.port) as rogue:
+                for data in islice(messages, 20):
+                    rogue.send_frame(TEXT if is_text(data) else BINARY, data)
+                rogue.send_frame(PING)
+                await check_others(first, second)
+                while (frame := await rogue.read_frame()).opcode not in (PONG, CLOSE):
+                    assert b"INTERNAL_ERROR" not in frame.payload
+        await first.nothing_more()
+        await second.nothing_more()
+        await until(lambda: set(server.hub.peers) == {first.peer_id, second.peer_id})
+
+
+def is_text(data: bytes) -> bool:
+    """Whether a text frame may carry it; anything else would end the connection before the rest is looked at."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
