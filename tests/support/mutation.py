@@ -28,7 +28,7 @@ MESSAGES: Final[tuple[dict[str, Any], ...]] = (
     {"type": "CANDIDATE", "target_id": "0" * 16, "payload": {"candidate": "c"}},
 )
 """One of every type that a client may send."""
-_VALUES: Final = (
+_VALUES: Final[tuple[Any, ...]] = (
     None,
     True,
     -1,
