@@ -23,6 +23,7 @@ from visavis_server.connections import Connections
 from visavis_server.core.admin import Admin
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Cause, counted_source
+from visavis_server.core.directory import TooManyFailures
 from visavis_server.core.door import HANDSHAKE_TIMEOUT, Door
 from visavis_server.core.forwarding import (
     IpNetwork,
@@ -208,7 +209,7 @@ class SignalingServer:
             self._relay_endpoint = WebSocketEndpoint(
                 self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
             )
-        admin = Admin(self.hub, self._credentials.admin_tokens, self._stop)
+        admin = Admin(self.hub, lambda: self._credentials.admin_tokens, self._stop)
         self._rest = RestApi(self.hub, admin, self._switchboard.perform)
         self._http = GuardedServer(
             self.door, self._proxies, self._handle, access_log=None, keepalive_timeout=IDLE_TIMEOUT
@@ -306,6 +307,8 @@ class SignalingServer:
         try:
             self.hub.authorizer.check(token, now_ms())
         except TokenRefused as refused:
+            if token and not self.hub.allow_failure(counted_source(address), asyncio.get_running_loop().time()):
+                raise TooManyFailures("too many wrong tokens") from None
             raise Unauthorized(str(refused)) from None
         observed = observed_endpoint(transport)
         return self._switchboard.connect(transport, preamble, observed, address=address, token=token)

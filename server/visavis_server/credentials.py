@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -33,8 +33,7 @@ class Credentials:
         self._audience = settings.jwt_audience
         self._room_secrets = _watch(settings.room_secret_file, read_keys)
         self._key_set = _watch(settings.jwks_file, _read_key_set)
-        self.admin_tokens = () if settings.admin_token_file is None else tuple(read_tokens(settings.admin_token_file))
-        """As of the start."""
+        self._admin_tokens = _watch(settings.admin_token_file, read_tokens)
         self.tls: ssl.SSLContext | None = None
         """None where the server speaks plain HTTP."""
         self._certificate: WatchedFile[ssl.SSLContext] | None = None
@@ -44,6 +43,11 @@ class Credentials:
             self.tls.sni_callback = self._show_newest
         self.authorizer = self._new_authorizer()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def admin_tokens(self) -> Sequence[str]:
+        """The tokens that open the admin API, as of the last reading."""
+        return () if self._admin_tokens is None else self._admin_tokens.content
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
@@ -73,8 +77,9 @@ class Credentials:
                 on_change(self.authorizer)
 
     def _reload(self) -> bool:
-        if self._certificate is not None:
-            self._certificate.reload_if_changed()
+        for unannounced in (self._certificate, self._admin_tokens):
+            if unannounced is not None:
+                unannounced.reload_if_changed()
         # no short cut: each file is to be looked at
         changed = [file.reload_if_changed() for file in (self._room_secrets, self._key_set) if file is not None]
         return any(changed)

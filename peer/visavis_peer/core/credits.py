@@ -14,9 +14,9 @@ WINDOW_BASE: Final = 8 << 10
 WINDOW_START: Final = 256 << 10
 """Bytes that a stream gets as soon as it is seen to carry more: a round trip of 20 ms at 100 Mbit/s."""
 POOL: Final = 3 << 19
-"""Bytes above WINDOW_BASE that all streams of a link share: with STREAM_COUNT streams of either side 2.5 MiB in all, and
-as much on the way out, which leaves the engine's bookkeeping more than a third of the 8 MiB that a link may take. One
-stream alone fills 15 MB/s at a round trip of 100 ms."""
+"""Bytes above WINDOW_BASE that all streams of a link share: with STREAM_COUNT streams of either side 2.5 MiB in all,
+and as much on the way out, which leaves the engine's bookkeeping more than a third of the 8 MiB that a link may take.
+One stream alone fills 15 MB/s at a round trip of 100 ms."""
 STREAM_COUNT: Final = 64
 """Streams that one side has open at a time; the engine lets the peer open 100."""
 

@@ -43,10 +43,10 @@ class AdminRefused(Exception):
 class Admin:
     """Answers the operator's requests; every command is audited."""
 
-    def __init__(self, hub: Hub, tokens: Sequence[str], stop: Callable[[], None]) -> None:
-        """`tokens` are accepted besides JSON Web Tokens with the grant `admin`; `stop` begins the drain."""
+    def __init__(self, hub: Hub, tokens: Callable[[], Sequence[str]], stop: Callable[[], None]) -> None:
+        """`tokens` returns those accepted besides JSON Web Tokens with the grant `admin`; `stop` begins the drain."""
         self._hub = hub
-        self._tokens = [token.encode() for token in tokens]
+        self._tokens = tokens
         self._stop = stop
 
     def authorize(self, token: str, source: str, now: float, now_ms: int) -> None:
@@ -55,7 +55,7 @@ class Admin:
         Raises AdminRefused: 401, or 429 after too many failures.
         """
         shown = token.encode(errors="replace")
-        if any(hmac.compare_digest(shown, each) for each in self._tokens):
+        if any(hmac.compare_digest(shown, each.encode()) for each in self._tokens()):
             return
         reason = "the admin API asks for a token"
         try:

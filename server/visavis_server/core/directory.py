@@ -36,6 +36,14 @@ class TooManyConnections(ServerFull):
     status = HTTPStatus.TOO_MANY_REQUESTS
 
 
+class TooManyFailures(ServerFull):
+    """Too many wrong tokens have come from one address."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    retry_after: int = 6
+    """Seconds until one more may be tried: ten a minute."""
+
+
 class Directory:
     """Peers and rooms.
 

@@ -166,6 +166,16 @@ async def test_a_key_set_that_breaks_leaves_the_old_one_in_place(
         assert (await client.request(type="JOIN", room_id="team-1", payload=payload))["type"] == "ACK"
 
 
+async def test_wrong_tokens_in_the_header_are_throttled(jwks_file: Path) -> None:
+    """A new connection for each guess does not help; the right token still opens."""
+    async with running_server(jwks_file=jwks_file) as server:
+        wrong = {"Authorization": f"Bearer {web_token(bytes(32))}"}
+        assert [status(await attempt(server, **wrong)) for _ in range(12)] == [401] * 10 + [429] * 2
+        assert server.hub.buckets.refusals[Cause.WRONG_TOKEN] == 12
+        client = await connect(server, Authorization=f"Bearer {web_token(create=True)}")
+        assert (await client.request(type="JOIN", room_id="team-1"))["type"] == "ACK"
+
+
 async def test_wrong_tokens_end_the_connection(secret_file: Path) -> None:
     async with running_server(room_secret_file=secret_file) as server:
         client = await connect(server)

@@ -73,6 +73,18 @@ async def test_wrong_tokens_are_throttled(server: SignalingServer) -> None:
     assert (await ask(server.port, "rooms")).status == 200, "the right one still opens"
 
 
+async def test_tokens_change_while_the_server_runs(server: SignalingServer, token_file: Path) -> None:
+    new = TOKEN[::-1]
+    replacement = token_file.with_name("new")
+    replacement.write_text(f"{new}\n")
+    replacement.replace(token_file)
+    async with asyncio.timeout(TIMEOUT):
+        # the bucket of failures holds ten: the right one, while it is right, is what may be asked without end
+        while (await ask(server.port, "rooms")).status == 200:
+            pass
+    assert (await ask(server.port, "rooms", token=new)).status == 200
+
+
 async def test_a_web_token_needs_the_grant(tmp_path: Path) -> None:
     key = bytes(range(32))
     path = tmp_path / "jwks.json"
