@@ -260,7 +260,8 @@ class Agent:
                 self._local_address = ""
                 self._cut_off.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._cut_off.wait(), delay)
+                    async with asyncio.timeout(delay):
+                        await self._cut_off.wait()
 
     async def _serve(self, client: SignalingClient) -> None:
         """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""

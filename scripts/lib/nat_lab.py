@@ -154,6 +154,9 @@ def _repeat(arguments: argparse.Namespace) -> None:
         within = sum(ms <= 3000 for ms in times) / arguments.runs
         print(f", {within:.0%} within 3 s; median {median(times):.0f} ms, 95 % ", end="")
         print(f"{times[len(times) * 95 // 100 - 1]:.0f} ms, maximum {times[-1]:.0f} ms from the OFFER", end="")
+    probes = [each.probes for each in outcomes if each is not None and each.probes is not None]
+    if probes:
+        print(f"; packets: median {median(probes):.0f}, maximum {max(probes)}", end="")
     print()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ SKEWS: Final = (0.0, 0.5, 2.0)
 """Seconds between the two starts: a synchronous start hides races."""
 PATIENCE: Final = 20.0
 """Seconds for anything that should take a fraction of one: two cores run many cells at a time."""
+_FOUND: Final = re.compile(r"found a pair after \d+ ms and (\d+) probes")
 Variant = Literal["", "one-router", "ipv6", "same-lan"]
 """Two separate sites; both agents behind one router; with IPv6 beside; with the same private address on both sides."""
 VARIANTS: Final[dict[Variant, tuple[str, ...]]] = {
@@ -68,6 +70,8 @@ class Outcome:
     """Candidate types of the direct path as each side sees them; None where there was none."""
     method: str | None
     """What has found the direct path beyond the connectivity checks, if they did not."""
+    probes: int | None
+    """Packets that the probing of both sides has sent until then; None where there was none."""
     linked_ms: float
     """Until the link was up, by whatever path."""
     direct_ms: float | None
@@ -149,9 +153,9 @@ class Matrix:
         Raises AssertionError with both transcripts when what must happen does not.
         """
         left, right = self.clients(cell)
-        first = agent(left, str(cell), "left")
+        first = agent(left, str(cell), "left", "-v")
         time.sleep(cell.skew)  # the skew is what the cell is about
-        second = agent(right, str(cell), "right")
+        second = agent(right, str(cell), "right", "-v")
         try:
             return _outcome(first, second, direct=cell.links)
         except AssertionError as error:
@@ -180,11 +184,18 @@ def _outcome(left: Program, right: Program, *, direct: bool) -> Outcome:
     return Outcome(
         kinds=(paths[0]["kind"], paths[1]["kind"]) if direct else None,
         method=paths[0].get("method") if direct else None,
+        probes=_probes(programs) if direct else None,
         linked_ms=since(ups),
         direct_ms=since(paths) if direct else None,
         first_message_ms=since(data),
         reason=None if direct else str(paths[0]["reason"]),
     )
+
+
+def _probes(programs: tuple[Program, Program]) -> int | None:
+    """Return what both sides say in their logs of the pair that probing has found."""
+    counts = [int(count) for program in programs for count in _FOUND.findall(program.errors)]
+    return sum(counts) if counts else None
 
 
 def _is_direct(record: Record) -> bool:
