@@ -57,7 +57,8 @@ class NatStudy:
         self._probed = True
         self._tell(session)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(session.gathered.wait(), SURVEY_WAIT)
+            async with asyncio.timeout(SURVEY_WAIT):
+                await session.gathered.wait()
         return self._tell(session)
 
     def report(self, session: IceSession) -> NatReport:

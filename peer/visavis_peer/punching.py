@@ -167,6 +167,8 @@ class Puncher:
     def _families(self) -> frozenset[int]:
         """Return the IP versions in which both sides have an address that may lead beyond their own network."""
         remote = {ip_version(each.host) for each in self._ice.remote_candidates if _may_be_routed(each.host)}
+        if not remote:
+            return frozenset({4})  # none yet
         local = {
             ip_version(each.local_candidate.host)
             for each in self._ice.sockets

@@ -151,11 +151,11 @@ def plan(local: NatReport, remote: NatReport, controlling: bool, situation: Situ
 
 def _settled(local: NatReport, remote: NatReport, situation: Situation) -> Plan | None:
     """Return the plan where no probing has a part in it."""
-    if not situation.families:
-        return _idle(Method.RELAY, "one side has only IPv4 addresses and the other only IPv6")
     if local.udp is False or remote.udp is False:
         whose = "this side" if local.udp is False else "the peer's side"
-        return _idle(Method.RELAY, f"UDP is blocked on {whose}")
+        return _idle(Method.RELAY, f"UDP seems blocked on {whose}: no STUN server answered")
+    if not situation.families:
+        return _idle(Method.RELAY, "one side has only IPv4 addresses and the other only IPv6")
     if 6 in situation.families and (situation.round == 0 or 4 not in situation.families):
         return _idle(Method.PLAIN_ICE, "both sides have IPv6, where firewalls open by checks alone")
     mine, theirs = local.behaviour(), remote.behaviour()

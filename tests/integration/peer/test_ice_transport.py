@@ -109,4 +109,4 @@ async def test_datagrams_are_not_to_be_fragmented() -> None:
     async with sides() as (left, _):
         (sock,) = left.ice.sockets
         assert sock.sock is not None
-        assert sock.sock.getsockopt(socket.IPPROTO_IP, 10) == 3
+        assert sock.sock.getsockopt(socket.IPPROTO_IP, 10) == 2
