@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -108,7 +109,8 @@ async def main(wstest: str, cases: list[str]) -> int:
         path = Path(directory) / "spec.json"
         path.write_text(json.dumps(specification))
         command = [wstest, "--mode", "fuzzingclient", "--spec", str(path)]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+        environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, env=environment)
         if await process.wait():
             return 1
         results = json.loads((Path(directory) / "index.json").read_text())
