@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel
@@ -15,6 +16,8 @@ from visavis_shared import limits
 
 REFERENCE: Final = "#/components/schemas/{model}"
 Mode = Literal["validation", "serialization"]
+_PHRASES: Final = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large"}
+"""Where Python's word depends on its version (RFC 9110 section 15.5.14)."""
 
 
 def openapi() -> dict[str, Any]:
@@ -69,7 +72,7 @@ def _operation(route: Route, names: Mapping[Any, dict[str, Any]]) -> dict[str, A
         "operationId": route.name,
         "summary": route.summary,
         "responses": {
-            str(status.value): {"description": status.phrase, "content": content(answer)}
+            str(status.value): {"description": _PHRASES.get(status, status.phrase), "content": content(answer)}
             for status, answer in sorted(route.answers.items())
         },
     }
