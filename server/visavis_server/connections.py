@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from visavis_server.core import frames
 from visavis_server.core.counts import Histogram
+from visavis_server.core.hub import TOO_MANY
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
 
@@ -136,6 +137,8 @@ class Connections(ABC):
         """Close an open connection for a reason of the server's, and forget it."""
         self.closed[code] += 1
         self.retire(outbox, frames.close_frame(code, reason))
+        if code == TOO_MANY:
+            outbox.ignore()
 
     async def close_all(self, open_ones: Sequence[Outbox]) -> None:
         """Send 1001 to `open_ones`, and wait until all connections are gone, at most CLOSE_TIMEOUT."""

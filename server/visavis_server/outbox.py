@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 OUTBOX_SIZE: Final = 1 << 20
@@ -95,6 +96,11 @@ class Outbox:
         """End the sending side behind the close frame: for a client that broke the protocol and is not listened to."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def ignore(self) -> None:
+        """Read nothing more of a client that floods, not even its close frame: the deadline ends it."""
+        with contextlib.suppress(RuntimeError):  # it is closing already
+            self.transport.pause_reading()
 
     def finish(self) -> None:
         """Close the connection once everything is written, or at the deadline that `retire` has set."""
