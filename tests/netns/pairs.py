@@ -157,12 +157,13 @@ class Matrix:
         time.sleep(cell.skew)  # the skew is what the cell is about
         second = agent(right, str(cell), "right", "-v")
         try:
-            return _outcome(first, second, direct=cell.links)
+            outcome = _outcome(first, second, direct=cell.links)
         except AssertionError as error:
             raise AssertionError(f"{error}\n--- left\n{first.transcript()}\n--- right\n{second.transcript()}") from None
         finally:
             for program in (first, second):
                 program.kill()
+        return replace(outcome, probes=_probes((first, second))) if cell.links else outcome
 
 
 def _outcome(left: Program, right: Program, *, direct: bool) -> Outcome:
@@ -184,7 +185,7 @@ def _outcome(left: Program, right: Program, *, direct: bool) -> Outcome:
     return Outcome(
         kinds=(paths[0]["kind"], paths[1]["kind"]) if direct else None,
         method=paths[0].get("method") if direct else None,
-        probes=_probes(programs) if direct else None,
+        probes=None,
         linked_ms=since(ups),
         direct_ms=since(paths) if direct else None,
         first_message_ms=since(data),
@@ -193,7 +194,7 @@ def _outcome(left: Program, right: Program, *, direct: bool) -> Outcome:
 
 
 def _probes(programs: tuple[Program, Program]) -> int | None:
-    """Return what both sides say in their logs of the pair that probing has found."""
+    """Return what both sides, which have ended, say in their logs of the pair that probing has found."""
     counts = [int(count) for program in programs for count in _FOUND.findall(program.errors)]
     return sum(counts) if counts else None
 
