@@ -119,8 +119,9 @@ class Peering:
         if isinstance(message, Offer | Answer) and message.payload.instance == self.instance:
             return  # our own, sent back to us
         self._apply(self.mesh.receive(message, self._loop.time()))
-        if isinstance(message, Offer | Answer) and message.payload.session_id in self._sessions:
-            self._sessions[message.payload.session_id].on_described(message.seen)
+        session = self._sessions.get(message.payload.session_id)
+        if isinstance(message, Offer | Answer) and session is not None and session.peer_id == message.peer_id:
+            session.on_described(message.seen)
 
     def signaling_lost(self) -> None:
         """Forget the room; links stay."""

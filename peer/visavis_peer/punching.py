@@ -143,7 +143,7 @@ class Puncher:
             self.plan = plan = self._planned()
             patient = self._loop.time() < patient_until
             settled = not patient or all(map(_is_settled, (self._owner.told, self._remote)))
-            if settled and _workable(plan):
+            if settled and _workable(plan) and (not patient or self._is_seen()):
                 return plan
             if settled and plan.method is Method.RELAY:
                 self._owner.on_no_way(plan.reason)
@@ -190,13 +190,18 @@ class Puncher:
         seen = [each for each in known if each.host == self._seen]
         return next(((each.host, each.port) for each in (*seen, *known)), None)
 
+    def _is_seen(self) -> bool:
+        """Whether the peer has named an address by which the server sees it; candidates may be on their way."""
+        address = self._remote_address()
+        return address is not None and address[0] == self._seen
+
     def _target(self) -> Address:
         """Return the address to probe.
 
         Raises AddressNotSeen.
         """
         address = self._remote_address()
-        if address is None or address[0] != self._seen:
+        if address is None or not self._is_seen():
             raise AddressNotSeen(address or (printable(self._seen or "?"), 0))
         return address
 

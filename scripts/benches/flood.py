@@ -38,13 +38,11 @@ BURST = 512
 def flood(port: int) -> None:
     """Connect and send until the server has enough, for ever."""
     burst = text_frame({"type": "KEEP_ALIVE"}) * BURST
-    number = 0
     while True:
         with contextlib.suppress(OSError):
             client = Client(port)
             client.welcome()
             client.send(type="JOIN", room_id="flood")
-            number += 1
             client.socket.setblocking(False)
             while True:
                 readable, writable, _ = select.select([client.socket], [client.socket], [])

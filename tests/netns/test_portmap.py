@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from tests.netns.lab import KINDS, Lab, Site
+from tests.netns.lab.conditions import until
 from tests.netns.programs import Record, agent, start_server
-from tests.support.conditions import wait_until
 from tests.support.requirements import require
 from visavis_peer.links import RELAY_FIRST
 
@@ -70,7 +70,7 @@ def daemon(site: Site, directory: Path, protocol: str = "natpmp") -> Iterator[su
     command = ["miniupnpd", "-d", "-f", str(configuration), "-P", str(directory / "pid")]
     process = site.router.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: (":5351" if protocol == "natpmp" else ":1900") in site.router.run("ss", "-Hlun"))
+        until(lambda: (":5351" if protocol == "natpmp" else ":1900") in site.router.run("ss", "-Hlun"))
         yield process
     finally:
         process.kill()
@@ -92,7 +92,7 @@ def test_two_random_nats_link_directly_where_one_gateway_maps_ports(lab: Lab, tm
     with daemon(site, tmp_path, protocol) as process:
         left = agent(site.clients[0], "mapped", "left")
         left.wait_for("joined", PATIENCE)
-        wait_until(lambda: "dnat" in mapped(site))
+        until(lambda: "dnat" in mapped(site))
         right = agent(other.clients[0], "mapped", "right")
         try:
             paths = [program.wait_for("path", PATIENCE, is_direct, otherwise="link_up") for program in (left, right)]
@@ -113,9 +113,9 @@ def test_mappings_are_given_back(lab: Lab, tmp_path: Path, protocol: str) -> Non
     with daemon(site, tmp_path, protocol):
         program = agent(site.clients[0], "polite", "left")
         program.wait_for("joined", PATIENCE)
-        wait_until(lambda: "dnat" in mapped(site))
+        until(lambda: "dnat" in mapped(site))
         assert program.stop() == 0
-        wait_until(lambda: "dnat" not in mapped(site))
+        until(lambda: "dnat" not in mapped(site))
 
 
 def test_no_port_is_asked_for_where_that_is_not_wanted(lab: Lab, tmp_path: Path) -> None:

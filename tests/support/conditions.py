@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 PATIENCE = 10.0
 """Seconds after which a condition that should hold within milliseconds is a failure."""
-
-
-def wait_until(condition: Callable[[], object], timeout: float = PATIENCE) -> None:
-    """Wait, where there is no loop, until `condition()` is true.
-
-    Raises AssertionError when it is still false after `timeout` seconds.
-    """
-    give_up_at = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < give_up_at, "the condition did not come true"
-        time.sleep(0.02)
 
 
 async def until(condition: Callable[[], object], timeout: float = PATIENCE) -> None:

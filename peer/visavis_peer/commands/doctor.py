@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INVITE",
         help="also meet the peer of this invite, forecast what to expect, and explain what comes of it",
     )
+    parser.set_defaults(name=None)
     parser.add_argument("--show-addresses", action="store_true", help="leave addresses and host names in the report")
 
 
@@ -96,7 +97,6 @@ async def run(arguments: argparse.Namespace) -> int:
 
 
 def _invite(arguments: argparse.Namespace) -> Invite | None:
-    arguments.name = None
     if arguments.partner is None:
         return None
     try:

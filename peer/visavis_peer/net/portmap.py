@@ -33,13 +33,13 @@ NONCE_SIZE: Final = 12
 RETRY: Final = 30.0
 """Seconds until a renewal that was not answered is tried again: four times before a mapping ends."""
 SILENCE: Final = 600.0
-"""Seconds for which a gateway that has not answered is not asked again."""
+"""Seconds for which a gateway that has given no port is not asked again."""
 QUEUE_SIZE: Final = 16
 """Datagrams of the gateway that wait: it answers each of our few requests once."""
 
 
 class PortMapper:
-    """Asks the gateways of one agent for ports, and remembers which of them do not answer."""
+    """Asks the gateways of one agent for ports, and remembers which of them give none."""
 
     def __init__(self) -> None:
         self._silent_until: dict[str, float] = {}
@@ -55,7 +55,7 @@ class PortMapper:
             return None
         return MappedPort(self, gateway, local_ip, port, on_mapped)
 
-    def note_silence(self, gateway: str) -> None:
+    def leave_alone(self, gateway: str) -> None:
         """Do not ask a gateway for a while."""
         self._silent_until[gateway] = asyncio.get_running_loop().time() + SILENCE
 
@@ -74,6 +74,8 @@ class MappedPort:
         self._local_ip = local_ip
         self._port = port
         self._on_mapped = on_mapped
+        self._held: PortMapping | None = None
+        """What the gateway has given last, be it of use or not: it is to be given back."""
         self._upnp: UpnpGateway | None = None
         """The gateway where it speaks nothing else."""
         self._nonce = secrets.token_bytes(NONCE_SIZE)
@@ -84,10 +86,14 @@ class MappedPort:
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
-        mapping, self.mapping = self.mapping, None
-        if mapping is not None and self._upnp is not None:
-            await self._upnp.unmap(mapping.external_port)
-        elif mapping is not None:
+        self.mapping = None
+        await self._give_back()
+
+    async def _give_back(self) -> None:
+        held, self._held = self._held, None
+        if held is not None and self._upnp is not None:
+            await self._upnp.unmap(held.external_port)
+        elif held is not None:
             with contextlib.suppress(OSError):
                 async with _Gateway(self._local_ip, self._gateway) as exchange:
                     exchange.send(pcp_map_request(self._local_ip, self._nonce, self._port, 0, 0))
@@ -96,8 +102,11 @@ class MappedPort:
     async def _run(self) -> None:
         while True:
             found = await self._request() if self._upnp is None else None
-            found = found or await self._request_by_upnp()
+            if found is None and (self._held is None or self._upnp is not None):
+                found = await self._request_by_upnp()
             if found is None and self.mapping is None:
+                self._mapper.leave_alone(self._gateway)
+                await self._give_back()
                 return
             if found is None:
                 await asyncio.sleep(RETRY)
@@ -126,14 +135,13 @@ class MappedPort:
         if self._upnp is None:
             self._upnp = await UpnpGateway.find(self._local_ip, self._gateway)
         if self._upnp is None:
-            self._mapper.note_silence(self._gateway)
             return None
         mapping = await self._upnp.map(
             self._local_ip, self._port, self.mapping.external_port if self.mapping is not None else 0
         )
         if mapping is None:
             return None
-        self.external_ip = mapping.external_ip
+        self._held, self.external_ip = mapping, mapping.external_ip
         return mapping if is_useful(mapping, self._local_ip) else None
 
     def _send_requests(self, exchange: _Gateway) -> None:
@@ -158,7 +166,7 @@ class MappedPort:
                 or parse_pmp_mapping(data, self._port, exchange.external_ip)
             )
             if isinstance(answer, PortMapping):
-                self.external_ip = answer.external_ip
+                self._held, self.external_ip = answer, answer.external_ip
                 if is_useful(answer, self._local_ip):
                     return answer
             if isinstance(answer, Refusal):

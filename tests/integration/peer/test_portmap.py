@@ -128,10 +128,12 @@ async def test_what_leads_nowhere_is_no_candidate(monkeypatch: pytest.MonkeyPatc
     def answer(data: bytes) -> list[bytes]:
         return [pcp(data)[:-4] + ipaddress.IPv4Address("192.168.9.9").packed] if is_pcp(data) else []
 
-    async with mapped(monkeypatch, answer) as (_, port, heard, _):
+    async with mapped(monkeypatch, answer) as (gateway, port, heard, _):
         await until(port._task.done)
         assert heard == []
         assert port.external_ip == "192.168.9.9"
+        await until(lambda: gateway.requests[-1] == struct.pack("!BBHHHI", 0, 1, 0, 5000, 0, 0))
+        assert gateway.requests[-2][4:8] == bytes(4), "what is of no use is given back"
 
 
 async def test_nobody_is_asked_where_there_is_no_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
