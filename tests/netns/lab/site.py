@@ -188,7 +188,10 @@ class Router:
         self._host = _renumber(
             self.namespace, "wan", self._outside, self._host, next(self._next_hosts), families=("ipv4",)
         )
-        if self._worker is not None:
+        if self._worker is None:
+            # masquerading forgets what went by an address that is gone, but only in a work item of the kernel's, later
+            forget_udp(self.namespace, families=("ipv4",))
+        else:
             self._worker.command("move", external=self.addresses)
 
 
@@ -337,9 +340,9 @@ def furnish(router: Namespace, outside: Network, inside: Network, host: int = 1)
     )
 
 
-def forget_udp(namespace: Namespace) -> None:
-    """Have the kernel forget what it tracks of UDP, of both families."""
-    for family in ("ipv4", "ipv6"):
+def forget_udp(namespace: Namespace, *, families: Sequence[str] = ("ipv4", "ipv6")) -> None:
+    """Have the kernel forget what it tracks of UDP."""
+    for family in families:
         try:
             namespace.run("conntrack", "-D", "-f", family, "-p", "udp")
         except RuntimeError as error:
