@@ -20,6 +20,7 @@ from visavis_peer.commands import agent, discover, doctor, ping, pipe
 from visavis_peer.errors import INTERRUPTED, AgentError, UsageError
 from visavis_peer.output import Printer
 from visavis_shared.ids import printable
+from visavis_shared.loops import fastest_loop
 
 _PREFIX: Final = "VISAVIS_"
 _SETTINGS: Final = (
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         _fill_in(arguments, os.environ)
-        return asyncio.run(_interruptible(arguments.command(arguments)))
+        with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+            return runner.run(_interruptible(arguments.command(arguments)))
     except AgentError as error:
         _report(error, as_json=arguments.json)
         return error.exit_code

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from visavis_server import logs
@@ -16,6 +15,7 @@ from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.configuration import UsageError, read_settings
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
+from visavis_shared.loops import fastest_loop
 
 OK: Final = 0
 FAILED: Final = 1
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     logs.configure(settings.log_level, settings.log_format)
     try:
-        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+        with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             runner.run(serve(settings))
     except (CannotListen, KeyFileError) as error:
         sys.stderr.write(f"visavis-server: {error}\n")
@@ -58,12 +58,3 @@ async def serve(settings: Settings) -> None:
         sys.stdout.write(f"{server.announcement}\n")
         sys.stdout.flush()
         await stop.wait()
-
-
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory where it is installed, None for asyncio's own."""
-    try:
-        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
-    except ImportError:
-        return None
-    return factory

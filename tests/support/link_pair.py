@@ -34,7 +34,7 @@ class Wire:
         self.carried = 0
         self.suspected = 0
         self.to: Link | None = None
-        self.path_datagram_size = 1200
+        self.path_datagram_size = 1200 if route == "direct" else 65_535
         """Bytes of a datagram at most; larger ones are lost."""
         self._random = random.Random(seed)
 

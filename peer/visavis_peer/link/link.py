@@ -238,6 +238,7 @@ class Link:
 
     def use_direct(self, path: DirectPath, info: PathInfo) -> None:
         """Carry the link on `path` from now on."""
+        self._connection.shrink()
         self._direct, self._direct_info = path, info
         self._choice.set_direct(usable=True, now=time.monotonic())
         self._path_moved()
@@ -253,6 +254,8 @@ class Link:
         """Say whether the server's relay carries datagrams to this peer, and how users are told."""
         self._relay_info = info
         usable = info is not None
+        # of no consequence once the handshake has begun
+        self._connection.roomy = usable and self._direct is None
         if usable != self._choice.relay or self._choice.main == "relay":
             self._choice.relay = usable
             self._path_moved()

@@ -15,9 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Concatenate, Final, ParamSpec
 
+from qh3._hazmat import Buffer  # exported nowhere else
 from qh3.quic import events as quic_events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection, QuicConnectionError
+from qh3.quic.packet import pull_quic_transport_parameters, push_quic_transport_parameters
+from qh3.quic.tls_bridge import QuicTlsBridge
 
 from visavis_peer.link import control
 from visavis_peer.link.identity import Identity, Introduction, proves
@@ -30,6 +33,12 @@ P = ParamSpec("P")
 ALPN: Final = "visavis/1"
 DATAGRAM_SIZE: Final = 1200
 """Bytes of a UDP payload that every path carries (RFC 9000 section 14)."""
+RELAYED_SIZE: Final = 16_000
+"""Bytes of a UDP payload as long as the relay is all there is: TCP carries any size, and an eighth of the packets cost
+half the time (scripts/bench relay_link). Four of them fill a message of the relay's, and a line of 1 Mbit/s takes one
+in 0.13 s."""
+PAYLOAD_MAX: Final = 65_527
+"""Bytes of a UDP payload at most, which is what an end says it takes (RFC 9000 section 18.2)."""
 DATAGRAM_OVERHEAD: Final = 48
 """Bytes of a UDP payload that are not the application's: packet header 11 and tag 16, frame header 3, our kind 1, and
 17 to spare for the acknowledgements that share the packet."""
@@ -56,6 +65,8 @@ _ADDRESS: Final = ("192.0.2.1", 9)
 _INITIAL_MASK: Final = 0xF0
 _INITIAL: Final = 0xC0
 """First byte of a QUIC version 1 Initial packet (RFC 9000 section 17.2.2)."""
+_UNLIMITED: Final = (1 << 62) - 1
+"""The largest limit (RFC 9000 section 16)."""
 _BAD_CERTIFICATE: Final = 0x100 + 42
 """CRYPTO_ERROR with TLS's alert bad_certificate (RFC 9001 section 4.8): qh3 raises it when the fingerprint differs."""
 
@@ -125,7 +136,51 @@ ConnectionEvent = Established | StreamData | StreamReset | StreamStopped | Datag
 
 
 class _Engine(QuicConnection):
-    """qh3's connection without what it does a datagram for a log that nobody keeps: a third of a sender's time."""
+    """qh3's connection without what it does a datagram for a log that nobody keeps: a third of a sender's time.
+
+    And one whose datagrams can be made smaller while it lives, once; larger ones the engine refuses to make.
+    """
+
+    small = False
+    """Whether it is to send no more than DATAGRAM_SIZE bytes, once the peer's transport parameters are here."""
+
+    def shrink(self) -> None:
+        """Send datagrams of DATAGRAM_SIZE bytes at most from now on."""
+        self.small = True
+        theirs = self._applied_transport_parameters
+        if self._core is None or theirs is None:
+            return
+        bidirectional, unidirectional, *_ = self._core.stream_limits
+        # applied as if the peer took no more. The limits of the first time would be taken for today's, so: of streams
+        # today's, of bytes none, for our own credits allow less (core/credits.py)
+        self._core.apply_peer_transport_parameters(
+            _UNLIMITED,
+            _UNLIMITED,
+            _UNLIMITED,
+            _UNLIMITED,
+            bidirectional,
+            unidirectional,
+            3 if theirs.ack_delay_exponent is None else theirs.ack_delay_exponent,
+            0.025 if theirs.max_ack_delay is None else theirs.max_ack_delay / 1000,
+            theirs.max_idle_timeout / 1000 if theirs.max_idle_timeout else None,
+            theirs.max_datagram_frame_size,
+            theirs.stateless_reset_token,
+            theirs.active_connection_id_limit or 2,
+            bool(theirs.disable_active_migration),
+            DATAGRAM_SIZE,
+        )
+
+    def _create_tls(self, remote_source_cid: bytes | None) -> QuicTlsBridge:
+        """Say that any datagram is welcome: the engine's client says 1,472 whatever it is told."""
+        bridge = super()._create_tls(remote_source_cid)
+        bridge.tls.handshake_extensions = [(kind, _welcoming(value)) for kind, value in bridge.tls.handshake_extensions]
+        return bridge
+
+    def _drain_tls(self) -> None:
+        parameters = None if self._tls is None else self._tls.remote_transport_parameters
+        if self.small and parameters is not None:
+            parameters.max_udp_payload_size = DATAGRAM_SIZE
+        super()._drain_tls()
 
     def take_datagrams(self, now: float) -> list[bytes]:
         """Return the UDP payloads to send now.
@@ -180,6 +235,8 @@ class SecureConnection:
         self.is_offerer = is_offerer
         self.established = False
         self.terminated: Terminated | None = None
+        self.roomy = False
+        """Whether the path takes RELAYED_SIZE bytes; to be set before the first datagram goes or comes."""
         self._identity = identity
         self._quic: _Engine | None = None
         self._events: deque[ConnectionEvent] = deque()
@@ -234,6 +291,12 @@ class SecureConnection:
     def next_event(self) -> ConnectionEvent | None:
         """Return the next event, if there is one."""
         return self._events.popleft() if self._events else None
+
+    def shrink(self) -> None:
+        """Send datagrams of DATAGRAM_SIZE bytes at most from now on; before the handshake is done, from then on."""
+        self.roomy = False
+        if self._quic is not None:
+            self._quic.shrink()
 
     # --- what to send -------------------------------------------------------------------------------------------------
 
@@ -328,7 +391,7 @@ class SecureConnection:
             initial_rtt=INITIAL_RTT,
             max_data=RECEIVE_WINDOW,
             max_stream_data=RECEIVE_WINDOW,
-            max_datagram_size=DATAGRAM_SIZE,
+            max_datagram_size=RELAYED_SIZE if self.roomy else DATAGRAM_SIZE,
             max_datagram_frame_size=DATAGRAM_SIZE,
             probe_datagram_size=False,
         )
@@ -433,6 +496,15 @@ def warm_up() -> None:
     """Do once what the first handshake of a process would do: its cryptography gathers entropy for 40 ms (measured)."""
     configuration = QuicConfiguration(is_client=True, alpn_protocols=[ALPN], server_name="visavis")
     QuicConnection(configuration=configuration).connect(_ADDRESS, 0.0)
+
+
+def _welcoming(extension: bytes) -> bytes:
+    """Return a QUIC transport parameters extension that allows datagrams of PAYLOAD_MAX bytes."""
+    parameters = pull_quic_transport_parameters(Buffer(data=extension))
+    parameters.max_udp_payload_size = PAYLOAD_MAX
+    buffer = Buffer(capacity=len(extension) + 16)
+    push_quic_transport_parameters(buffer, parameters)
+    return buffer.data
 
 
 def _initial_destination(datagram: bytes) -> bytes | None:

@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 
 QUEUE_SIZE: Final = 512 << 10
 """Bytes that wait for the connection; newer ones are dropped, and QUIC slows down: 0.4 s at 10 Mbit/s."""
-BATCH_SIZE: Final = 60 << 10
-"""Bytes of one message, which the server takes up to 64 KiB of: a batch pays the cost of a message once."""
+BATCH_SIZE: Final = (64 << 10) - PEER_ID_BYTES
+"""Bytes of one message's payloads with their lengths: a batch pays the cost of a message, of which the server takes 64
+KiB, once."""
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP, TLS and the upgrade."""
 HEARTBEAT: Final = 10.0
@@ -153,11 +154,14 @@ class RelayClient:
         peer_id = self._queue[0][0]
         parts = [bytes.fromhex(peer_id)]
         size = 0
-        while self._queue and self._queue[0][0] == peer_id and size < BATCH_SIZE:
-            _, datagram = self._queue.popleft()
+        while self._queue and self._queue[0][0] == peer_id:
+            datagram = self._queue[0][1]
+            size += _LENGTH.size + len(datagram)
+            if size > BATCH_SIZE:
+                break
+            self._queue.popleft()
+            self._queue_size -= len(datagram)
             parts += (_LENGTH.pack(len(datagram)), datagram)
-            size += len(datagram)
-        self._queue_size -= size
         try:
             await socket.send_bytes(b"".join(parts))
         except (ConnectionError, aiohttp.ClientError) as error:

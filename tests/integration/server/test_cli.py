@@ -164,13 +164,3 @@ def test_main_returns_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         monkeypatch.setenv("VISAVIS_PORT", str(taken.getsockname()[1]))
         assert cli.main() == 1
     assert "cannot listen" in capsys.readouterr().err
-
-
-def test_uvloop_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Installed:
-        new_event_loop = asyncio.new_event_loop
-
-    monkeypatch.setitem(sys.modules, "uvloop", Installed)
-    assert cli._fastest_loop() is asyncio.new_event_loop
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert cli._fastest_loop() is None

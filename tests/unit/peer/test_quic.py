@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from dataclasses import replace
 
 import pytest
@@ -356,3 +357,60 @@ def test_the_largest_datagram_fits_the_smallest_path() -> None:
         exchange.b.receive(datagrams, exchange.now)
         exchange.a.receive(exchange.b.take_datagrams(exchange.now), exchange.now)
     assert sum(event == quic.Datagram(largest) for event in events(exchange.b)) == 200
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("opener", ["offerer", "answerer"])
+def test_datagrams_get_smaller_when_they_have_to_and_nothing_is_lost(opener: str, seed: int) -> None:
+    """Some of the large ones are lost, and all those on their way at the change: their bytes go by small ones."""
+    rng = random.Random(seed)
+    exchange = Exchange()
+    exchange.a.roomy = exchange.b.roomy = True
+    exchange.start()
+    sender, reader = (exchange.a, exchange.b) if opener == "offerer" else (exchange.b, exchange.a)
+    sizes: list[int] = []
+    lost = 0.05
+
+    def lossy(datagrams: list[bytes]) -> list[bytes]:
+        sizes.extend(map(len, datagrams))
+        return [each for each in datagrams if rng.random() >= lost]
+
+    data = rng.randbytes(1 << 20)
+    stream_id = sender.next_stream_id()
+    sender.send_stream(stream_id, data[: 1 << 19])
+    exchange.go_on(0.02, lossy, lossy)
+    assert quic.RELAYED_SIZE - 100 < max(sizes) <= quic.RELAYED_SIZE
+    sender.send_stream(stream_id, data[1 << 19 :], end=True)
+    lost = 1.0
+    exchange.go_on(0.01, lossy, lossy)
+    for side in (sender, reader):
+        side.shrink()
+    sizes.clear()
+    lost = 0.05
+    exchange.go_on(20.0, lossy, lossy)
+    assert max(sizes) <= quic.DATAGRAM_SIZE
+    received = [
+        event for event in events(reader) if isinstance(event, quic.StreamData) and event.stream_id == stream_id
+    ]
+    assert b"".join(event.data for event in received) == data
+    assert received[-1].end
+
+
+def test_datagrams_are_small_once_the_handshake_is_done_when_they_have_to_be_from_its_middle_on() -> None:
+    exchange = Exchange()
+    exchange.a.roomy = exchange.b.roomy = True
+    exchange.a.start(exchange.now)
+    for side in (exchange.a, exchange.b):
+        side.shrink()
+    exchange.settle()
+    sizes: list[int] = []
+
+    def measured(datagrams: list[bytes]) -> list[bytes]:
+        sizes.extend(map(len, datagrams))
+        return datagrams
+
+    for side in (exchange.a, exchange.b):
+        side.send_stream(side.next_stream_id(), bytes(100_000))
+    exchange.go_on(2.0, measured, measured)
+    assert max(sizes) <= quic.DATAGRAM_SIZE
+    assert sum(sizes) > 200_000

@@ -1,0 +1,75 @@
+"""net.relay: what it sends, as a server on a real socket gets it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import WSMsgType, web
+
+from tests.support.conditions import until
+from visavis_peer.net.relay import RelayClient
+
+LIMIT = 65_536
+"""Bytes of a message that the server takes (docs/protocol.md, "Relay")."""
+ANN, BOB = "0a" * 8, "0b" * 8
+
+
+@asynccontextmanager
+async def relay() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Run a server that takes any WebSocket; yield its URL and the messages that it gets."""
+    messages: list[bytes] = []
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(max_msg_size=1 << 20)
+        await socket.prepare(request)
+        while (message := await socket.receive()).type is WSMsgType.BINARY:
+            messages.append(message.data)
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/relay", serve)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/relay", messages
+    finally:
+        await runner.cleanup()
+
+
+def payloads(message: bytes) -> list[bytes]:
+    """Return the UDP payloads in a message."""
+    found, offset = [], 8
+    while offset < len(message):
+        size = int.from_bytes(message[offset : offset + 2])
+        found.append(message[offset + 2 : offset + 2 + size])
+        offset += 2 + size
+    return found
+
+
+async def test_a_message_is_never_larger_than_the_server_takes_and_holds_what_stands_together() -> None:
+    rng = random.Random(11)
+    async with relay() as (url, messages):
+        client = RelayClient(url, "token", lambda *_: None, lambda: None)
+        try:
+            await until(lambda: client.connected)
+            sent: dict[str, list[bytes]] = {ANN: [], BOB: []}
+            for _ in range(60):
+                peer = rng.choice([ANN, BOB])
+                batch = [rng.randbytes(rng.choice([1, 1200, 15_980, 16_000])) for _ in range(rng.randrange(1, 12))]
+                sent[peer] += batch
+                client.send(peer, batch)
+                await until(lambda: sum(len(payloads(each)) for each in messages) == sum(map(len, sent.values())))
+        finally:
+            await asyncio.wait_for(client.close(), 5.0)
+    got: dict[str, list[bytes]] = {ANN: [], BOB: []}
+    for message in messages:
+        assert len(message) <= LIMIT
+        got[message[:8].hex()] += payloads(message)
+    assert got == sent
+    assert max(map(len, messages)) > LIMIT - 2 * 16_000
+    assert len(messages) < 60 * 4
