@@ -11,6 +11,7 @@ from typing import Final
 from visavis_peer.core.discovery import FilteringProbe, Survey, nat_report
 from visavis_peer.core.events import EndpointDiscovered
 from visavis_peer.net.ice import IceSession
+from visavis_peer.net.lifetime import measure_silences
 from visavis_peer.net.stun_probe import probe_filtering
 from visavis_peer.net.survey import survey_nat
 from visavis_shared.endpoints import format_address
@@ -60,6 +61,13 @@ class NatStudy:
             async with asyncio.timeout(SURVEY_WAIT):
                 await session.gathered.wait()
         return self._tell(session)
+
+    async def measure_lifetime(self, session: IceSession) -> None:
+        """Find out how long a silent mapping lasts, in SILENCES's longest; nothing where no server has answered."""
+        if session.answered_from is not None:
+            local = session.answered_from.local_candidate.host
+            silences = await measure_silences(local, session.answers[0].server)
+            self._survey = replace(self._survey, silences=silences)
 
     def report(self, session: IceSession) -> NatReport:
         """Return what is known of the NAT from `session` and the filtering probe."""

@@ -80,7 +80,7 @@ class StunResponder:
                 self.ignored += 1
             else:
                 self.answered += 1
-                self._send(answer, source)
+                self._send(answer, source if answer.port is None else (source[0], answer.port, *source[2:]))
 
     def _send(self, answer: Answer, destination: tuple[Any, ...]) -> None:
         """Send from the address and port that the answer wants; drop it where the network does not take it."""

@@ -43,6 +43,8 @@ class BindingRequest:
     """CHANGE-REQUEST flags, 0 when absent."""
     unknown: tuple[int, ...]
     """Comprehension-required attributes that this server does not know (RFC 8489 section 6.3.1)."""
+    response_port: int | None = None
+    """RESPONSE-PORT: to which port of the client's address the response is to go; None when absent."""
 
     @property
     def classic(self) -> bool:
@@ -62,6 +64,8 @@ class BindingResponse:
     """OTHER-ADDRESS: the server's second address and port, where it has them (RFC 5780 section 7.4)."""
 
 
+_RESPONSE_PORT: Final = 0x0027
+"""Attribute type (RFC 5780 section 7.5)."""
 # MAPPED-ADDRESS, CHANGE-REQUEST, USERNAME, MESSAGE-INTEGRITY, REALM, NONCE, XOR-MAPPED-ADDRESS, PRIORITY, USE-CANDIDATE
 _KNOWN_REQUIRED: Final = frozenset({0x0001, 0x0003, 0x0006, 0x0008, 0x0014, 0x0015, 0x0020, 0x0024, 0x0025})
 
@@ -99,6 +103,7 @@ def parse_binding_request(data: bytes) -> BindingRequest:
     if int.from_bytes(data[2:4]) != len(data) - HEADER_SIZE:
         raise NotStun("wrong length")
     change = 0
+    response_port = None
     unknown: list[int] = []
     position = HEADER_SIZE
     while position < len(data):
@@ -113,18 +118,28 @@ def parse_binding_request(data: bytes) -> BindingRequest:
             if size != 4:
                 raise NotStun("CHANGE-REQUEST must have 4 bytes")
             change = int.from_bytes(value) & (CHANGE_IP | CHANGE_PORT)
+        elif kind == _RESPONSE_PORT:
+            response_port = int.from_bytes(value[:2])
+            if size not in {2, 4} or not response_port:
+                raise NotStun("RESPONSE-PORT must be a port and padding")
         elif kind < 0x8000 and kind not in _KNOWN_REQUIRED:
             unknown.append(kind)
         position += 4 + size + (-size % 4)
-    return BindingRequest(data[4:20], change, tuple(unknown))
+    return BindingRequest(data[4:20], change, tuple(unknown), response_port)
 
 
-def binding_request(transaction_id: bytes, change: int = 0) -> bytes:
-    """Return a Binding request; `transaction_id` has 12 bytes, `change` the CHANGE-REQUEST flags."""
+def binding_request(transaction_id: bytes, change: int = 0, response_port: int | None = None) -> bytes:
+    """Return a Binding request; `transaction_id` has 12 bytes, `change` the CHANGE-REQUEST flags.
+
+    `response_port` asks for the response at another port of the sender's address (RFC 5780 section 7.5).
+    """
     request = codec.Message(codec.Method.BINDING, codec.Class.REQUEST, transaction_id)
     if change:
         request.attributes["CHANGE-REQUEST"] = change
-    return bytes(request)
+    data = bytes(request)
+    if response_port is not None:
+        data = _with_attribute(data, _RESPONSE_PORT, response_port.to_bytes(2) + bytes(2))
+    return data
 
 
 def binding_response(
@@ -151,9 +166,7 @@ def binding_error(request: BindingRequest, code: int, reason: str) -> bytes:
     data = _with_transaction(bytes(response), request)
     if code == 420:
         listed = request.unknown[:8] or (0x0003,)
-        value = b"".join(kind.to_bytes(2) for kind in listed)
-        data += struct.pack("!HH", 0x000A, len(value)) + value + bytes(-len(value) % 4)
-        data = data[:2] + (len(data) - HEADER_SIZE).to_bytes(2) + data[4:]
+        data = _with_attribute(data, 0x000A, b"".join(kind.to_bytes(2) for kind in listed))
     return data
 
 
@@ -174,6 +187,12 @@ def parse_binding_response(data: bytes) -> BindingResponse:
         message.attributes.get("RESPONSE-ORIGIN"),
         message.attributes.get("OTHER-ADDRESS"),
     )
+
+
+def _with_attribute(data: bytes, kind: int, value: bytes) -> bytes:
+    """Append an attribute that the codec does not know."""
+    data += struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
+    return data[:2] + (len(data) - HEADER_SIZE).to_bytes(2) + data[4:]
 
 
 def _with_transaction(data: bytes, request: BindingRequest) -> bytes:

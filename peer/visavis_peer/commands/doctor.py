@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import platform
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from visavis_peer.core.redaction import Redactor
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import AgentError, PeerAbsent, UsageError
 from visavis_peer.links import RELAY_FIRST
+from visavis_peer.net.lifetime import SILENCES
 from visavis_peer.net.names import resolve
 from visavis_peer.net.signaling import SignalingClient, offered_stun, websocket_url
 from visavis_peer.output import Printer, describe_path, peer_label
@@ -60,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also meet the peer of this invite, forecast what to expect, and explain what comes of it",
     )
     parser.set_defaults(name=None)
+    parser.add_argument(
+        "--lifetime",
+        action="store_true",
+        help=f"also measure how long the NAT keeps a silent mapping, which takes {max(SILENCES) / 60:.0f} minutes",
+    )
     parser.add_argument("--show-addresses", action="store_true", help="leave addresses and host names in the report")
 
 
@@ -86,7 +93,7 @@ async def run(arguments: argparse.Namespace) -> int:
         hosts = hosts or offered
     for host, _ in hosts:
         redactor.hide_host(host)
-    nat = await _examine_nat(settings, hosts, report)
+    nat = await _examine_nat(settings, hosts, report, lifetime=arguments.lifetime)
     _forecast(nat, report)
     if invite is not None and report.error is None:
         await _attempt(settings, timeout_of(arguments), nat, report)
@@ -139,7 +146,9 @@ async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[t
     return hosts
 
 
-async def _examine_nat(settings: AgentSettings, hosts: list[tuple[str, int]], report: _Report) -> NatReport:
+async def _examine_nat(
+    settings: AgentSettings, hosts: list[tuple[str, int]], report: _Report, *, lifetime: bool
+) -> NatReport:
     """Survey the NAT as an agent does, from the sockets that would punch."""
     loop = asyncio.get_running_loop()
     pool = SessionPool(settings)
@@ -151,10 +160,14 @@ async def _examine_nat(settings: AgentSettings, hosts: list[tuple[str, int]], re
         await study.first_endpoint(session)
         found = await study.complete(session)
         elapsed = (loop.time() - began) * 1000
+        nat = found.nat
+        if lifetime and nat.nat:
+            Printer(as_json=False, stream=sys.stderr).line(f"measuring lifetimes, {max(SILENCES) + 1:.0f} s …")
+            await study.measure_lifetime(session)
+            nat = study.report(session)
         answered = {answer.server for answer in session.answers}
     finally:
         await pool.close()
-    nat = found.nat
     report.members["nat"] = nat.model_dump(mode="json")
     report.members["endpoint"] = {"ip": found.ip, "port": found.port, "local": found.local}
     report.members["survey_ms"] = round(elapsed, 1)

@@ -31,6 +31,10 @@ class FilteringProbe:
     """From another address and another port."""
     other_port: bool | None
     """From the same address and another port."""
+    mapped: Address | None = None
+    """The socket's mapped address towards the server's first address."""
+    mapped_after: Address | None = None
+    """The same towards an address whose answer had been kept out before, so that it was the first to send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,6 @@ class Survey:
     """Seconds without a packet on a mapping, and whether it still let an answer in (RFC 5780 section 4.6)."""
     gateway_external: str | None = None
     """The external address that the gateway tells (PCP, NAT-PMP, UPnP-IGD)."""
-    unsolicited: Address | None = None
-    """A STUN server address that had sent to the socket, and been kept out, before the socket sent to it."""
     probing: bool | None = None
     """Whether this agent takes part in prediction and birthday probing."""
 
@@ -101,7 +103,7 @@ def hairpinning_of(survey: Survey) -> tuple[bool | None, str]:
 def lifetime_of(survey: Survey) -> tuple[float | None, str]:
     """Return the longest silence in seconds that a mapping survived and no shorter one killed, and the reason."""
     if not survey.silences:
-        return None, "lifetime: not measured"
+        return None, "lifetime: not measured, it takes minutes (visavis doctor --lifetime)"
     shortest_death = min((silence for silence, alive in survey.silences if not alive), default=float("inf"))
     survived = [silence for silence, alive in survey.silences if alive and silence < shortest_death]
     if not survived:
@@ -120,15 +122,19 @@ def nat_count_of(local: Address | None, mapped: Address, gateway_external: str |
     return 2, "the gateway's external address is not the mapped one: another NAT is beyond it"
 
 
-def poisonable_of(answers: Sequence[StunAnswer], unsolicited: Address | None) -> tuple[bool | None, str]:
-    """Return whether a packet that came first changed the mapping towards its sender, and the reason."""
-    after = {answer.mapped for answer in answers if answer.server == unsolicited}
-    others = {answer.mapped for answer in answers if answer.server != unsolicited}
-    if unsolicited is None or not after or not others:
-        return None, "poisonable: not measured"
-    if len(others) > 1:
+def poisonable_of(answers: Sequence[StunAnswer], probe: FilteringProbe | None) -> tuple[bool | None, str]:
+    """Return whether a packet that comes first changes the mapping towards its sender, and the reason."""
+    if probe is None:
+        return None, "poisonable: no STUN server that can send first"
+    if len({answer.server for answer in answers}) < 2:
+        return None, "poisonable: fewer than two STUN server addresses or ports to compare"
+    if len({answer.mapped for answer in answers}) > 1:
         return None, "poisonable: the mapping differs from server to server anyway"
-    return after != others, "compared with the mapping towards servers that had not sent before"
+    if probe.other_address or (probe.other_address is None and probe.other_port):
+        return False, "what comes first is let in"
+    if probe.mapped is None or probe.mapped_after is None:
+        return None, "poisonable: the STUN server that sent first does not answer"
+    return probe.mapped_after != probe.mapped, "compared with the mapping towards a server that had not sent before"
 
 
 def nat_report(
@@ -150,9 +156,6 @@ def nat_report(
         return NatReport(
             udp=False if complete else None, probing=None if survey is None else survey.probing, notes=(note,)
         )
-    poisonable, poisonable_note = poisonable_of(answers, None if survey is None else survey.unsolicited)
-    if poisonable and survey is not None:
-        answers = [answer for answer in answers if answer.server != survey.unsolicited]
     mapping, mapping_note = mapping_of(answers)
     filtering, filtering_note = filtering_of(probe)
     if not complete:
@@ -173,6 +176,7 @@ def nat_report(
     allocation, allocation_note = allocation_of(survey.samples)
     hairpinning, hairpinning_note = hairpinning_of(survey)
     lifetime, lifetime_note = lifetime_of(survey)
+    poisonable, poisonable_note = poisonable_of(answers, probe)
     nat_count, nat_count_note = nat_count_of(local, mapped, survey.gateway_external)
     further = _unknown(
         (allocation, allocation_note),

@@ -1,9 +1,15 @@
-"""Filtering behaviour by RFC 5780 section 4.4, on a socket of its own: a punching socket's filters stay as they are."""
+"""Filtering behaviour by RFC 5780 section 4.4, on a socket of its own: a punching socket's filters stay as they are.
+
+And what an answer that was kept out has done to the mapping towards its sender.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from visavis_peer.core.discovery import FilteringProbe
@@ -20,17 +26,19 @@ SCHEDULE: Final = (0.25, 0.25)
 """Seconds after each of two transmissions: one lost datagram does not make a NAT look stricter, at 0.5 s in all."""
 
 
-class _Client(asyncio.DatagramProtocol):
-    """Binding requests with CHANGE-REQUEST; responses match by transaction id, from whatever address they come."""
+class StunClient(asyncio.DatagramProtocol):
+    """Binding requests on one socket; responses match by transaction id, from whatever address they come."""
 
     def __init__(self) -> None:
         self.transport = cast("asyncio.DatagramTransport", None)
         self.waiting: dict[bytes, asyncio.Future[tuple[bytes, Address]]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.BaseProtocol."""
         self.transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        """Hand a response to who expects it."""
         waiting = self.waiting.get(data[8:20])
         if waiting is not None and not waiting.done():
             waiting.set_result((data, (str(addr[0]), int(addr[1]))))
@@ -38,15 +46,25 @@ class _Client(asyncio.DatagramProtocol):
     async def ask(self, server: Address, change: int = 0) -> tuple[bytes, Address] | None:
         """Return the response and its source, or None when nothing came in."""
         transaction_id = secrets.token_bytes(12)
-        response: asyncio.Future[tuple[bytes, Address]] = asyncio.get_running_loop().create_future()
-        self.waiting[transaction_id] = response
-        try:
+        with self.expecting(transaction_id) as response:
             for delay in SCHEDULE:
                 self.transport.sendto(binding_request(transaction_id, change), server)
                 done, _ = await asyncio.wait([response], timeout=delay)
                 if done:
                     return response.result()
             return None
+
+    async def mapped(self, server: Address) -> Address | None:
+        """Return this socket's address as `server` sees it, or None when it does not tell."""
+        return _mapped(await self.ask(server))
+
+    @contextlib.contextmanager
+    def expecting(self, transaction_id: bytes) -> Iterator[asyncio.Future[tuple[bytes, Address]]]:
+        """Take a response, and the address that it comes from, within the block."""
+        response: asyncio.Future[tuple[bytes, Address]] = asyncio.get_running_loop().create_future()
+        self.waiting[transaction_id] = response
+        try:
+            yield response
         finally:
             del self.waiting[transaction_id]
 
@@ -54,11 +72,11 @@ class _Client(asyncio.DatagramProtocol):
 async def probe_filtering(local_ip: str, server: Address) -> FilteringProbe | None:
     """Ask `server` to answer a socket on `local_ip` from elsewhere, and see what comes in.
 
-    Returns None when the server does not answer or has nowhere else to answer from. Takes at most 1 s.
+    Returns None when the server does not answer or has nowhere else to answer from. Takes at most 1.5 s.
     """
     loop = asyncio.get_running_loop()
     try:
-        transport, client = await loop.create_datagram_endpoint(_Client, local_addr=(local_ip, 0))
+        transport, client = await loop.create_datagram_endpoint(StunClient, local_addr=(local_ip, 0))
     except OSError:
         return None
     try:
@@ -71,16 +89,30 @@ async def probe_filtering(local_ip: str, server: Address) -> FilteringProbe | No
             client.ask(server, CHANGE_IP | CHANGE_PORT) if has_other_ip else _nothing(),
             client.ask(server, CHANGE_PORT) if other[1] != server[1] else _nothing(),
         )
-        return FilteringProbe(
+        probe = FilteringProbe(
             other_address=_came_from_elsewhere(both, server) if has_other_ip else None,
             other_port=_came_from_elsewhere(port, server) if other[1] != server[1] else None,
+            mapped=_mapped(plain),
         )
+        kept_out = other if probe.other_address is False else None
+        if probe.other_address is None and probe.other_port is False:
+            kept_out = server[0], other[1]
+        return probe if kept_out is None else replace(probe, mapped_after=await client.mapped(kept_out))
     finally:
         transport.close()
 
 
 async def _nothing() -> None:
     return None
+
+
+def _mapped(answer: tuple[bytes, Address] | None) -> Address | None:
+    if answer is None:
+        return None
+    try:
+        return parse_binding_response(answer[0]).mapped
+    except NotStun:
+        return None
 
 
 def _other_address(answer: tuple[bytes, Address] | None) -> Address | None:

@@ -3,10 +3,11 @@
     Binding request                          ->  Binding response with the client's address, from where it was asked
     … with CHANGE-REQUEST port               ->  … from the other port
     … with CHANGE-REQUEST address            ->  … from the other address; error 420 where there is none
+    … with RESPONSE-PORT                     ->  … to that port of the client's address
     … with an unknown required attribute     ->  error 420 that names it
     anything else, or beyond the rate        ->  nothing
 
-An answer never goes anywhere but to the address that asked.
+An answer never goes to another address than asked.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Answer:
     data: bytes
     origin: Address
     """Local address and port to send it from."""
+    port: int | None = None
+    """Of the client's address where the answer goes; None: the one that asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,9 @@ class StunService:
             other_port if request.change & CHANGE_PORT else port,
         )
         if not ip:
-            return Answer(binding_response(request, source), origin)
-        return Answer(binding_response(request, source, origin, (other_ip or ip, other_port)), origin)
+            return Answer(binding_response(request, source), origin, request.response_port)
+        response = binding_response(request, source, origin, (other_ip or ip, other_port))
+        return Answer(response, origin, request.response_port)
 
     def other_address(self, ip: str) -> str | None:
         """Return the second configured address of the same family."""

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import pytest
@@ -17,6 +18,7 @@ from visavis_peer.core.discovery import FilteringProbe
 from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, UsageError, from_server
 from visavis_peer.net import nat_type, signaling
 from visavis_peer.net.interfaces import list_interfaces
+from visavis_peer.net.lifetime import measure_silences
 from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import QUEUE_SIZE, RelayClient
 from visavis_peer.net.signaling import SignalingClient, websocket_url
@@ -196,9 +198,11 @@ class BehaviourServer(asyncio.DatagramProtocol):
         request = parse_binding_request(data)
         source = (str(addr[0]), int(addr[1]))
         response = binding_response(request, source, None, self.other)
-        match self.answer(request) if request.change else "here":
+        match self.answer(request) if request.change or request.response_port else "here":
             case "here":
                 self.transport.sendto(response, addr)
+            case "there":
+                self.transport.sendto(response, (source[0], request.response_port))
             case "elsewhere":
                 self.elsewhere.sendto(response, source)
             case "refuse":
@@ -239,7 +243,41 @@ async def test_filtering_is_probed_by_what_the_server_really_does(
     other: Address | None, answer: str, expected: FilteringProbe | None
 ) -> None:
     async with behaviour_server(other, lambda _: answer) as server:
-        assert await probe_filtering("127.0.0.1", server) == expected
+        probe = await probe_filtering("127.0.0.1", server)
+        assert (probe and replace(probe, mapped=None)) == expected
+        assert probe is None or (probe.mapped and probe.mapped[0] == "127.0.0.1")
+
+
+async def test_who_has_sent_in_vain_is_asked_for_the_mapping_towards_it() -> None:
+    """Of its answers from elsewhere none comes in, so that its other port was the first to send."""
+    async with (
+        behaviour_server(None, lambda _: "here") as other,
+        behaviour_server(other, lambda _: "nothing") as server,
+    ):
+        probe = await probe_filtering("127.0.0.1", server)
+    assert probe is not None
+    assert (probe.other_address, probe.other_port) == (None, False)
+    assert probe.mapped_after == probe.mapped is not None
+
+
+@pytest.mark.parametrize("verdict", ["alive", "dead", "refused"])
+async def test_a_silence_is_tried_by_an_answer_to_the_silent_socket(verdict: str) -> None:
+    """A server that sends to RESPONSE-PORT, that sends and it is lost, that does not know the attribute."""
+    asked: list[BindingRequest] = []
+
+    def answer(request: BindingRequest) -> str:
+        asked.append(request)
+        return {"alive": "there", "dead": "nothing", "refused": "refuse"}[verdict]
+
+    async with behaviour_server(None, answer) as server:
+        silences = await measure_silences("127.0.0.1", server, (0.05, 0.1))
+    assert silences == {"alive": [(0.05, True), (0.1, True)], "dead": [(0.05, False), (0.1, False)]}.get(verdict, [])
+    assert len({request.response_port for request in asked}) == 2
+
+
+async def test_of_a_server_that_does_not_answer_no_silence_is_known() -> None:
+    assert await measure_silences("127.0.0.1", ("127.0.0.1", 9), (0.05,)) == []
+    assert await measure_silences("11.0.0.99", ("127.0.0.1", 9), (0.05,)) == []
 
 
 async def test_a_server_that_answers_nothing_and_an_address_that_is_not_ours_give_no_probe() -> None:

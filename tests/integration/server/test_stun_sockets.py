@@ -100,6 +100,20 @@ async def test_a_wildcard_socket_answers_from_the_address_that_was_asked(ip: str
             assert source == (ip, ports(server)[1])
 
 
+@pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])
+async def test_an_answer_goes_to_another_port_of_the_sender_when_asked_for(ip: str) -> None:
+    async with running_server(stun=True, host=ip) as server:
+        with udp(ip) as sock, udp(ip) as silent:
+            address = (ip, ports(server)[0])
+            sock.sendto(binding_request(ID, CHANGE_PORT, silent.getsockname()[1]), address)
+            data, source = await receive(silent)
+            assert source == (ip, ports(server)[1])
+            mapped = parse_binding_response(data).mapped
+            assert mapped == sock.getsockname()[:2]
+            # and nothing to the port that asked: what comes next is the answer to what is asked next
+            assert (await ask(sock, address))[1] == address
+
+
 async def test_with_two_addresses_all_four_sockets_can_answer_each_request() -> None:
     async with running_server(stun=True, stun_address=["127.0.0.2", "127.0.0.3"]) as server:
         first, second = ports(server)

@@ -94,7 +94,7 @@ def test_a_full_survey_leaves_no_notes() -> None:
 
 
 SURVEYED = answers((FIRST, P1), (SECOND_PORT, P1), (SECOND_ADDRESS, P1))
-STRICT = FilteringProbe(other_address=False, other_port=False)
+STRICT = FilteringProbe(other_address=False, other_port=False, mapped=P1, mapped_after=P1)
 
 
 def surveyed(seen: list[StunAnswer], survey: Survey, local: tuple[str, int] = ("10.0.0.1", 60001)) -> NatReport:
@@ -118,7 +118,6 @@ def test_a_survey_that_found_nothing_gives_a_reason_for_each_unknown() -> None:
         "hairpinning",
         "lifetime",
         "number of NATs",
-        "poisonable",
     ]
 
 
@@ -128,7 +127,6 @@ def test_a_full_report_travels() -> None:
         hairpin=False,
         silences=[(10.0, True), (30.0, False)],
         gateway_external="12.0.0.1",
-        unsolicited=SECOND_ADDRESS,
         probing=True,
     )
     report = surveyed(SURVEYED, survey)
@@ -190,32 +188,40 @@ def test_nats_are_counted_where_they_show(
     assert reason
 
 
+SAME = [(FIRST, P1), (SECOND_PORT, P1)]
+
+
 @pytest.mark.parametrize(
-    ("seen", "unsolicited", "poisonable"),
+    ("seen", "probe", "poisonable"),
     [
-        ([(FIRST, P1), (SECOND_ADDRESS, P2)], SECOND_ADDRESS, True),
-        ([(FIRST, P1), (SECOND_ADDRESS, P1)], SECOND_ADDRESS, False),
-        ([(FIRST, P1), (SECOND_PORT, P2), (SECOND_ADDRESS, P3)], SECOND_ADDRESS, None),
-        ([(FIRST, P1)], SECOND_ADDRESS, None),
-        ([(SECOND_ADDRESS, P1)], SECOND_ADDRESS, None),
-        ([(FIRST, P1), (SECOND_ADDRESS, P2)], None, None),
+        (SAME, FilteringProbe(False, False, P1, P2), True),
+        (SAME, FilteringProbe(False, False, P1, P1), False),
+        (SAME, FilteringProbe(None, False, P1, P2), True),
+        (SAME, FilteringProbe(True, True), False),
+        (SAME, FilteringProbe(None, True), False),
+        (SAME, FilteringProbe(False, False, P1, None), None),
+        (SAME, None, None),
+        ([(FIRST, P1), (SECOND_PORT, P2)], FilteringProbe(False, False, P1, P2), None),
+        ([(FIRST, P1)], FilteringProbe(False, False, P1, P2), None),
     ],
-    ids=["poisoned", "not poisoned", "dependent anyway", "no answer after", "nothing to compare", "not measured"],
+    ids=[
+        "poisoned",
+        "not poisoned",
+        "by another port",
+        "let in",
+        "port let in",
+        "no answer after",
+        "nobody sends first",
+        "dependent anyway",
+        "nothing to compare",
+    ],
 )
 def test_poisoning_is_a_mapping_that_changed_towards_who_sent_first(
-    seen: list[tuple[tuple[str, int], tuple[str, int]]], unsolicited: tuple[str, int] | None, poisonable: bool | None
+    seen: list[tuple[tuple[str, int], tuple[str, int]]], probe: FilteringProbe | None, poisonable: bool | None
 ) -> None:
-    value, reason = poisonable_of(answers(*seen), unsolicited)
+    value, reason = poisonable_of(answers(*seen), probe)
     assert value is poisonable
     assert reason
-
-
-def test_a_poisoned_mapping_does_not_make_a_nat_look_dependent() -> None:
-    """The RFC 3489 test calls an open Linux NAT symmetric, since it has poisoned the mapping itself."""
-    third = ("11.0.0.3", 3478)
-    seen = answers((FIRST, P1), (third, P1), (SECOND_ADDRESS, P2))
-    report = surveyed(seen, Survey(unsolicited=SECOND_ADDRESS))
-    assert (report.poisonable, report.mapping) == (True, Mapping.ENDPOINT_INDEPENDENT)
 
 
 def test_what_is_still_being_measured_says_so() -> None:

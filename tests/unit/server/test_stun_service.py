@@ -115,10 +115,10 @@ def test_a_client_of_rfc_3489_gets_its_own_words() -> None:
 
 def test_an_unknown_required_attribute_is_named() -> None:
     data = binding_request(ID)
-    data = data[:2] + struct.pack("!H", 8) + data[4:] + struct.pack("!HHI", 0x0027, 4, 0)
+    data = data[:2] + struct.pack("!H", 8) + data[4:] + struct.pack("!HHI", 0x0026, 4, 0)
     got = answered(TWO, data, ("192.0.2.1", 3478))
     assert parse(got.data).attributes["ERROR-CODE"][0] == 420
-    assert struct.pack("!HHHH", 0x000A, 2, 0x0027, 0) in got.data
+    assert struct.pack("!HHHH", 0x000A, 2, 0x0026, 0) in got.data
 
 
 def test_an_unknown_optional_attribute_is_ignored() -> None:

@@ -53,13 +53,23 @@ def attributes_of(data: bytes) -> dict[int, bytes]:
     return found
 
 
-@given(st.binary(min_size=12, max_size=12), st.sampled_from([0, CHANGE_IP, CHANGE_PORT, CHANGE_IP | CHANGE_PORT]))
-def test_a_request_survives_the_wire(transaction_id: bytes, change: int) -> None:
-    data = binding_request(transaction_id, change)
+@given(
+    st.binary(min_size=12, max_size=12),
+    st.sampled_from([0, CHANGE_IP, CHANGE_PORT, CHANGE_IP | CHANGE_PORT]),
+    st.none() | st.integers(1, 65535),
+)
+def test_a_request_survives_the_wire(transaction_id: bytes, change: int, response_port: int | None) -> None:
+    data = binding_request(transaction_id, change, response_port)
     assert looks_like_stun(data)
     got = parse_binding_request(data)
-    assert got == BindingRequest(struct.pack("!I", COOKIE) + transaction_id, change, ())
+    assert got == BindingRequest(struct.pack("!I", COOKIE) + transaction_id, change, (), response_port)
     assert not got.classic
+
+
+def test_a_response_port_may_come_without_its_padding() -> None:
+    """RFC 5780 section 7.5 gives no length: some count the padding, some do not."""
+    for value in (b"\x12\x34", b"\x12\x34\0\0"):
+        assert parse_binding_request(request(attribute(0x0027, value))).response_port == 0x1234
 
 
 @given(addresses, st.none() | addresses, st.none() | addresses)
@@ -99,15 +109,15 @@ def test_a_request_of_rfc_3489_is_answered_in_its_words() -> None:
 
 @pytest.mark.parametrize("transaction", [struct.pack("!I", COOKIE) + ID, b"sixteen bytes id"])
 def test_an_error_names_what_it_did_not_understand(transaction: bytes) -> None:
-    asked = parse_binding_request(request(attribute(0x0027, bytes(4)), attribute(0x7001, b""), transaction=transaction))
-    assert asked.unknown == (0x0027, 0x7001)
+    asked = parse_binding_request(request(attribute(0x0026, bytes(4)), attribute(0x7001, b""), transaction=transaction))
+    assert asked.unknown == (0x0026, 0x7001)
     data = binding_error(asked, 420, "Unknown Attribute")
     assert data[:2] == b"\x01\x11"
     assert data[4:20] == transaction
     assert int.from_bytes(data[2:4]) == len(data) - HEADER_SIZE
     found = attributes_of(data)
     assert found[0x0009] == b"\0\0\x04\x14Unknown Attribute"
-    assert found[0x000A] == b"\x00\x27\x70\x01"
+    assert found[0x000A] == b"\x00\x26\x70\x01"
 
 
 def test_an_error_stays_small_however_much_was_unknown() -> None:
@@ -137,6 +147,9 @@ def test_other_errors_name_no_attributes() -> None:
         request() + b"\0",
         b"\x00\x02" + request()[2:],
         request(attribute(0x0003, b"\0\0")),
+        request(attribute(0x0027, b"\0\0\0\0")),
+        request(attribute(0x0027, b"\1")),
+        request(attribute(0x0027, b"\1\2\3")),
         request(b"\x80\x22\x00"),
         request(struct.pack("!HH", 0x8022, 4)),
         request(struct.pack("!HH", 0x8022, 40) + bytes(8)),
