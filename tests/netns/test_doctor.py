@@ -27,6 +27,18 @@ def partner(lab: Lab) -> Client:
     return lab.site("partner", PARTNER).clients[0]
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(240)
+def test_the_report_tells_how_long_a_mapping_lasts_when_asked(lab: Lab) -> None:
+    """The kernel forgets a mapping of one question and one answer after 30 s; 25 and 35 are tried."""
+    program = start(lab.site("patient", PARTNER).clients[0], "doctor", "--server", URL, "--lifetime")
+    assert program.finish(180) == 0
+    record = program.first("doctor")
+    assert record is not None, program.transcript()
+    assert record["nat"]["lifetime_s"] == 25.0
+    assert not any("lifetime" in note for note in record["nat"]["notes"])
+
+
 def attempt(client: Client, partner: Client, room: str, *more: str) -> tuple[Record, int]:
     """Run `visavis doctor --with` an invite that the partner follows; return its record and exit code."""
     other = agent(partner, room, "bob")

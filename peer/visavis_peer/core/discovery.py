@@ -178,7 +178,8 @@ def nat_report(
     lifetime, lifetime_note = lifetime_of(survey)
     poisonable, poisonable_note = poisonable_of(answers, probe)
     nat_count, nat_count_note = nat_count_of(local, mapped, survey.gateway_external)
-    further = _unknown(
+    # without a NAT there is nothing to know of these
+    unknown: tuple[tuple[object, str], ...] = (
         (allocation, allocation_note),
         (hairpinning, hairpinning_note),
         (lifetime, lifetime_note),
@@ -197,7 +198,7 @@ def nat_report(
             "nat_count": nat_count,
             "poisonable": poisonable,
             "probing": survey.probing,
-            "notes": report.notes + further,
+            "notes": report.notes + (() if report.nat is False else _unknown(*unknown)),
         }
     )
 

@@ -143,6 +143,22 @@ async def test_a_member_that_claims_to_be_another_does_not_get_its_link() -> Non
             assert ann.links[0].direct is path
 
 
+async def test_a_member_that_knows_a_session_of_others_does_not_change_where_the_peer_was_seen() -> None:
+    async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
+        assert ann.agent._peering is not None
+        (session,) = ann.agent._peering._sessions.values()
+        assert session.seen == "127.0.0.1"
+        async with await joined(server, "r", display_name="Mallory") as mallory:
+            offer = await _next(mallory, "OFFER")
+            for session_id, accepted in ((session.session_id, True), (offer["payload"]["session_id"], False)):
+                payload = {"session_id": session_id, "accepted": accepted} | DESCRIPTION
+                mallory.send(type="ANSWER", target_id=ann.agent.peer_id, payload=payload)
+            # the second is taken after the first
+            await until(lambda: ann.of(Failure))
+        assert session.seen == "127.0.0.1"
+        assert session.peer_id == bob.agent.peer_id
+
+
 async def test_a_link_whose_path_dies_goes_on_over_another() -> None:
     async with running_server(stun=True) as server, linked_pair(server, relay="never") as (ann, bob):
         reader, writer = await _stream(ann.links[0], bob.links[0])

@@ -121,6 +121,12 @@ def test_a_survey_that_found_nothing_gives_a_reason_for_each_unknown() -> None:
     ]
 
 
+def test_where_there_is_no_nat_no_reason_is_given_for_what_only_a_nat_has() -> None:
+    report = surveyed(SURVEYED, Survey(), local=P1)
+    assert report.nat is False
+    assert report.notes == ()
+
+
 def test_a_full_report_travels() -> None:
     survey = Survey(
         samples=made([20000, 20001, 20003, 20004]),
