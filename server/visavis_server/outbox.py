@@ -12,9 +12,10 @@ answers to the most messages that one read can bring (256 KiB of KEEP_ALIVE: 0.7
 slow line has a second's worth of 8 Mbit/s here."""
 OUTBOX_COUNT: Final = 16_384
 """Messages that may wait, for small ones cost more memory than their bytes: about 1 MiB of bookkeeping."""
-FLUSH_SIZE: Final = 64 << 10
+FLUSH_SIZE: Final = 65 << 10
 """Bytes collected in one turn of the loop after which the kernel is offered them at once: only what it does not take
-counts as unread."""
+counts as unread. More than a relay connection begins with (64 KiB in 16 frames), which must not go out before the
+answer to the upgrade where aiohttp writes that."""
 CLOSE_TIMEOUT: Final = 0.5
 """Seconds that a client has to answer a close frame. Short, so that a shutdown is done within two; whoever is slower
 gets the frame all the same, for the kernel delivers what was written before the connection was cut."""
@@ -31,6 +32,7 @@ class Outbox:
         "_pending_size",
         "dirty",
         "gone",
+        "ignored",
         "left",
         "open",
         "peer_id",
@@ -42,6 +44,8 @@ class Outbox:
         self.transport = transport
         self.open = True
         """Whether messages still pass; false from the close frame on."""
+        self.ignored = False
+        """Whether nothing more is read of the client."""
         self.left = False
         """Whether the client has closed the connection itself and will not be back."""
         self.dirty = False
@@ -99,6 +103,7 @@ class Outbox:
 
     def ignore(self) -> None:
         """Read nothing more of a client that floods, not even its close frame: the deadline ends it."""
+        self.ignored = True
         with contextlib.suppress(RuntimeError):  # it is closing already
             self.transport.pause_reading()
 

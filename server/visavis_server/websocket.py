@@ -2,7 +2,8 @@
 
 aiohttp does HTTP. After the upgrade its protocol hands whatever the network brings to a parser that is set with
 `set_parser`; ours dispatches every message at once, within that read: no task, queue, future or wake-up a message, and
-one order of processing. Nothing else of aiohttp's WebSocket is used but its unmasking in C.
+one order of processing. Nothing else of aiohttp's WebSocket is used but its unmasking in C; `websocket_aiohttp` has the
+engine that uses all of it.
 """
 
 from __future__ import annotations
@@ -52,15 +53,11 @@ class WebSocketEndpoint:
 
     async def handle(self, request: web.BaseRequest, address: str) -> web.StreamResponse:
         """Serve one request of a client at `address`; returns when the connection has ended."""
-        accept = accept_key(request)
+        preamble = self._accept(request)
         transport = request.transport
-        if accept is None or transport is None:
+        if preamble is None or transport is None:
             headers = {"Sec-Websocket-Version": PROTOCOL_VERSION, **CORS}
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="Bad Request\n", headers=headers)
-        preamble = (
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept
-        )
         try:
             outbox = self._connect(transport, preamble, request.headers.get(hdrs.AUTHORIZATION, ""), address)
         except Unauthorized as error:
@@ -71,14 +68,28 @@ class WebSocketEndpoint:
             response = refusal(error.status, f"the server takes no connection: {error}", request.path)
             response.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
             return response
-        request.protocol.keep_alive(False)
         try:
-            # takes any object with these two methods, and feeds it at once what came in one segment with the request
-            request.protocol.set_parser(cast("Any", _Inbox(self._owner, outbox, self._size_limit)))
-            await outbox.gone.wait()
+            return await self._carry(request, outbox)
         finally:
             # nobody stays registered whose connection is not being read
             self._owner.on_lost(outbox)
+
+    def _accept(self, request: web.BaseRequest) -> bytes | None:
+        """Return what is to be written before the first frame, None where the request is no valid upgrade."""
+        accept = accept_key(request)
+        if accept is None:
+            return None
+        return (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept
+        )
+
+    async def _carry(self, request: web.BaseRequest, outbox: Outbox) -> web.StreamResponse:
+        """Hand the owner what comes in, until the connection has ended."""
+        request.protocol.keep_alive(False)
+        # takes any object with these two methods, and feeds it at once what came in one segment with the request
+        request.protocol.set_parser(cast("Any", _Inbox(self._owner, outbox, self._size_limit)))
+        await outbox.gone.wait()
         return _Upgraded()
 
 

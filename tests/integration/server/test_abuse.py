@@ -18,6 +18,8 @@ from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, RawClient, cli
 from visavis_server.app import SignalingServer
 from visavis_shared.limits import MESSAGE_SIZE
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 CONTINUATION: Final = 0
 FLOOD: Final = 20_000
 """Frames of a flood: far more than one read brings, and a second's work at most."""
