@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from tests.support.conditions import until
 from tests.support.memory import MIB, memory_bound
 from tests.support.mutation import mutated
 from tests.support.server_running import http, joined, running_server
-from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, RawClient, client_frame
+from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, TIMEOUT, RawClient, client_frame
 from visavis_server.app import SignalingServer
 from visavis_shared.limits import MESSAGE_SIZE
 
@@ -60,6 +61,19 @@ async def test_a_flood_of_empty_frames(server: SignalingServer, others: tuple[Ra
         await check_others(*others)
         assert (await flooder.closed()).code == 4029
     assert set(server.hub.peers) == {each.peer_id for each in others}
+
+
+async def test_nothing_more_is_read_of_a_client_that_floods(server: SignalingServer) -> None:
+    """Not even its close frame, which would end the connection in order: it is cut with that unread, hence a reset."""
+    async with await RawClient.connect(server.port) as flooder:
+        flooder.write(client_frame(TEXT) * FLOOD)
+        while (frame := await flooder.read_frame()).opcode != CLOSE:
+            pass
+        assert int.from_bytes(frame.payload[:2]) == 4029
+        flooder.send_frame(CLOSE, frame.payload[:2])
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(TIMEOUT):
+                await flooder.reader.read()
 
 
 async def test_a_flood_of_fragments_of_one_byte(server: SignalingServer, others: tuple[RawClient, RawClient]) -> None:
