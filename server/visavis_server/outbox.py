@@ -104,8 +104,18 @@ class Outbox:
     def ignore(self) -> None:
         """Read nothing more of a client that floods, not even its close frame: the deadline ends it."""
         self.ignored = True
+        self.pause_reading()
+
+    def pause_reading(self) -> None:
+        """Read nothing of the client for a while. Idempotent."""
         with contextlib.suppress(RuntimeError):  # it is closing already
             self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless the client is ignored. Idempotent."""
+        if not self.ignored:
+            with contextlib.suppress(RuntimeError):
+                self.transport.resume_reading()
 
     def finish(self) -> None:
         """Close the connection once everything is written, or at the deadline that `retire` has set."""

@@ -17,6 +17,7 @@ from tests.support.mutation import mutated
 from tests.support.server_running import http, joined, running_server
 from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, TIMEOUT, RawClient, client_frame
 from visavis_server.app import SignalingServer
+from visavis_server.websocket import FRAMES_AT_ONCE
 from visavis_shared.limits import MESSAGE_SIZE
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -74,6 +75,26 @@ async def test_nothing_more_is_read_of_a_client_that_floods(server: SignalingSer
         with pytest.raises(ConnectionError):
             async with asyncio.timeout(TIMEOUT):
                 await flooder.reader.read()
+
+
+@pytest.mark.parametrize("engine", ["own"], indirect=True)
+async def test_others_have_their_turn_between_the_messages_of_one_read() -> None:
+    """What two send the third at the same time arrives mixed, however much of one a read brings."""
+    async with (
+        running_server(message_rate=0, pair_rate=0) as server,
+        await joined(server, "r") as third,
+        await joined(server, "r") as talker,
+        await joined(server, "r") as other,
+    ):
+        payload = {"type": "OFFER", "target_id": third.peer_id, "payload": {}}
+        offer = client_frame(TEXT, json.dumps(payload).encode())
+        talker.write(offer * 1000)
+        other.write(offer)
+        await third.receive()
+        await third.receive()
+        senders = [(await third.receive())["peer_id"] for _ in range(1001)]
+        assert senders.count(talker.peer_id) == 1000
+        assert senders.index(other.peer_id) <= 2 * FRAMES_AT_ONCE
 
 
 async def test_a_flood_of_fragments_of_one_byte(server: SignalingServer, others: tuple[RawClient, RawClient]) -> None:
