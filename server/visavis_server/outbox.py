@@ -78,12 +78,14 @@ class Outbox:
         return True
 
     def flush(self) -> None:
-        """Write what has been collected."""
+        """Write what has been collected; drop it where the connection is ending without anybody having noticed."""
         pending = self._pending
         if not pending:
             return
-        self._count += len(pending)
-        self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+        # uvloop's transports raise once they are closed
+        if not self.transport.is_closing():
+            self._count += len(pending)
+            self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
         pending.clear()
         self._pending_size = 0
         if not self.transport.get_write_buffer_size():

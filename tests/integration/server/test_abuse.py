@@ -14,7 +14,7 @@ import pytest
 from tests.support.conditions import until
 from tests.support.memory import MIB, memory_bound
 from tests.support.mutation import mutated
-from tests.support.server_running import http, joined, running_server
+from tests.support.server_running import http, joined, running_server, server_process
 from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, TIMEOUT, RawClient, client_frame
 from visavis_server.app import SignalingServer
 from visavis_server.websocket import FRAMES_AT_ONCE
@@ -112,6 +112,23 @@ async def test_a_declared_size_costs_nothing(server: SignalingServer, others: tu
         liar.write(struct.pack("!BBQ", 0x80 | TEXT, 0x80 | 127, 100 * MIB) + bytes(4))
         assert (await liar.closed()).code == 1009
         await check_others(*others)
+
+
+async def test_a_room_whose_connections_all_end_at_once_is_no_error() -> None:
+    """Each is told of the others before the server has noticed its own end."""
+    async with server_process("--log-level", "warning") as server:
+        clients = [await RawClient.connect(server.port) for _ in range(50)]
+        for client in clients:
+            client.send(type="JOIN", room_id="r")
+            while (await client.receive())["type"] != "ACK":
+                pass
+        async with await RawClient.connect(server.port) as watcher:
+            await watcher.request(type="JOIN", room_id="r")
+            for client in clients:
+                client.abort()
+            left = {(await watcher.receive())["peer_id"] for _ in clients}
+        assert left == {client.peer_id for client in clients}
+        assert (await server.stop())[1] == ""
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
