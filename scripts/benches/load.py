@@ -17,23 +17,33 @@ UPGRADE: Final = (
 )
 
 
-def text_frame(message: dict[str, Any]) -> bytes:
-    """Return a message as a masked text frame; the mask is zero, which costs the receiver the same as any other."""
-    payload = json.dumps(message, separators=(",", ":")).encode()
-    size = len(payload)
-    head = struct.pack("!BB", 0x81, 0x80 | size) if size < 126 else struct.pack("!BBH", 0x81, 0x80 | 126, size)
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+"""Opcodes (RFC 6455 section 5.2)."""
+
+
+def masked_frame(opcode: int, payload: bytes) -> bytes:
+    """Return a frame of less than 64 KiB; its mask is zero, which costs the receiver the same as any other."""
+    size, first = len(payload), 0x80 | opcode
+    head = struct.pack("!BB", first, 0x80 | size) if size < 126 else struct.pack("!BBH", first, 0x80 | 126, size)
     return head + bytes(4) + payload
+
+
+def text_frame(message: dict[str, Any]) -> bytes:
+    """Return a message as a masked text frame."""
+    return masked_frame(TEXT, json.dumps(message, separators=(",", ":")).encode())
 
 
 class Client:
     """One connection, blocking until `relay` takes it over."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, upgrade: bytes = UPGRADE) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.peer_id = ""
-        self.socket.sendall(UPGRADE)
+        self.socket.sendall(upgrade)
 
     def welcome(self) -> None:
         """Read the answer to the upgrade and the welcome."""
@@ -47,17 +57,23 @@ class Client:
 
     def receive(self) -> bytes:
         """Return the payload of the next frame."""
+        return self.receive_frame()[1]
+
+    def receive_frame(self) -> tuple[int, bytes]:
+        """Return opcode and payload of the next frame.
+
+        Raises ConnectionError when there is none.
+        """
         while True:
-            if len(self.buffer) >= 10:
-                size, head = self.buffer[1], 2
-                if size == 126:
-                    size, head = int.from_bytes(self.buffer[2:4]), 4
-                elif size == 127:
-                    size, head = int.from_bytes(self.buffer[2:10]), 10
-                if len(self.buffer) >= head + size:
-                    payload = self.buffer[head : head + size]
-                    self.buffer = self.buffer[head + size :]
-                    return payload
+            size, head = self.buffer[1] if len(self.buffer) > 1 else 0, 2
+            if size == 126:
+                size, head = int.from_bytes(self.buffer[2:4]), 4
+            elif size == 127:
+                size, head = int.from_bytes(self.buffer[2:10]), 10
+            if len(self.buffer) >= head + size:
+                opcode, payload = self.buffer[0] & 0x0F, self.buffer[head : head + size]
+                self.buffer = self.buffer[head + size :]
+                return opcode, payload
             self._read()
 
     def _read(self) -> None:

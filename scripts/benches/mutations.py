@@ -1,7 +1,7 @@
-"""Mutated messages through the hub, without sockets: `scripts/bench mutations --count 1000000`.
+"""Mutated messages through the hub: `scripts/bench mutations --count 1000000`.
 
-Fails when one of them raises inside the hub, and prints what became of them and how memory grew. The same messages over
-sockets, with bystanders, are in tests/integration/server/test_abuse.py.
+Fails when one of them raises inside the hub, and prints what became of them and how memory grew. With `--sockets` they
+go to a server process beside the messages of 500 others: see `rogues`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 import time
 from collections import Counter
 from itertools import islice
+
+from scripts.benches import rogues
 
 from tests.support.mutation import mutated
 from visavis_server.core.effects import Close, Report, Send
@@ -31,7 +33,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100_000, help="messages (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the mutations (default: %(default)s)")
+    parser.add_argument("--sockets", action="store_true", help="to a server process, with others beside")
     options = parser.parse_args()
+    if options.sockets:
+        rogues.run(options.count, options.seed)
+        return
     settings = Settings(message_rate=0, address_rate=0, pair_rate=0)
     hub = Hub(settings.rules, None, buckets=settings.new_buckets())
     told = ServerLimits(

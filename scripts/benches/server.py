@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from scripts.benches.load import Client, connect_and_join, drain, relay
 
@@ -75,10 +75,12 @@ FULL: Final = Scale(rounds=5, seconds=3.0, connections=3000)
 class Server:
     """A server process pinned to one core."""
 
-    def __init__(self, arguments: list[str], core: int) -> None:
+    def __init__(self, arguments: list[str], core: int, log: IO[str] | None = None) -> None:
+        """`log` is where it writes its log, by default where this process does."""
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )

@@ -1,4 +1,4 @@
-"""Runs the Autobahn suite's fuzzing client against two echo servers and compares; see scripts/autobahn."""
+"""Runs the Autobahn suite's fuzzing client against an echo on each engine and compares; see scripts/autobahn."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ import tempfile
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from visavis_server.connections import Connections
 from visavis_server.core import frames
 from visavis_server.outbox import Outbox
 from visavis_server.websocket import WebSocketEndpoint
+from visavis_server.websocket_aiohttp import AiohttpEndpoint
 
 SIZE: Final = 32 << 20
 """Bytes of a message: the suite's largest has 16 MiB."""
 LEFT_OUT: Final = ["12.*", "13.*"]
 """Compression, which this server does not offer."""
+ENGINES: Final[dict[str, type[WebSocketEndpoint]]] = {"own": WebSocketEndpoint, "aiohttp": AiohttpEndpoint}
 PASSED: Final = frozenset({"OK", "NON-STRICT", "INFORMATIONAL"})
 
 
 class Echo(Connections):
-    """Sends back what comes in, on the server's own engine."""
+    """Sends back what comes in, on either engine."""
 
     def __init__(self) -> None:
         super().__init__(self)
@@ -67,23 +69,13 @@ class Echo(Connections):
         return self._open.values()
 
 
-async def stock(request: web.Request) -> web.WebSocketResponse:
-    """Echo on aiohttp's engine."""
-    socket = web.WebSocketResponse(max_msg_size=SIZE, compress=False, autoping=True)
-    await socket.prepare(request)
-    async for message in socket:
-        if message.type is WSMsgType.TEXT:
-            await socket.send_str(message.data)
-        elif message.type is WSMsgType.BINARY:
-            await socket.send_bytes(message.data)
-    return socket
-
-
-async def serve(handler: Any, runners: list[web.AppRunner]) -> int:
+async def serve(engine: type[WebSocketEndpoint], runners: list[web.AppRunner]) -> int:
     """Serve `/` and return the port."""
+    echo = Echo()
+    endpoint = engine(echo, echo.connect, SIZE)
     app = web.Application()
-    app.router.add_get("/", handler)
-    runner = web.AppRunner(app)
+    app.router.add_get("/", lambda request: endpoint.handle(request, ""))
+    runner = web.AppRunner(app, handler_cancellation=True)
     runners.append(runner)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -92,13 +84,8 @@ async def serve(handler: Any, runners: list[web.AppRunner]) -> int:
 
 async def main(wstest: str, cases: list[str]) -> int:
     """Run the suite and print; the exit code is 1 where ours fails what the other passes."""
-    echo = Echo()
-    endpoint = WebSocketEndpoint(echo, echo.connect, SIZE)
     runners: list[web.AppRunner] = []
-    ports = {
-        "visavis": await serve(lambda request: endpoint.handle(request, ""), runners),
-        "aiohttp": await serve(stock, runners),
-    }
+    ports = {name: await serve(engine, runners) for name, engine in ENGINES.items()}
     with tempfile.TemporaryDirectory() as directory:
         specification = {
             "outdir": directory,
@@ -121,7 +108,7 @@ async def main(wstest: str, cases: list[str]) -> int:
 
 def report(results: dict[str, dict[str, dict[str, str]]]) -> int:
     """Print how many cases came out how, and those that came out otherwise for the two."""
-    ours, theirs = results["visavis"], results["aiohttp"]
+    ours, theirs = results["own"], results["aiohttp"]
     for name, outcomes in results.items():
         counts = Counter(each["behavior"] for each in outcomes.values())
         closes = Counter(each["behaviorClose"] for each in outcomes.values())
@@ -130,7 +117,7 @@ def report(results: dict[str, dict[str, dict[str, str]]]) -> int:
     for case in sorted(ours, key=lambda name: [int(part) for part in name.split(".")]):
         pair = [(each[case]["behavior"], each[case]["behaviorClose"]) for each in (ours, theirs)]
         if pair[0] != pair[1]:
-            print(f"{case}: visavis {'/'.join(pair[0])}, aiohttp {'/'.join(pair[1])}")
+            print(f"{case}: own {'/'.join(pair[0])}, aiohttp {'/'.join(pair[1])}")
         failed = [not set(each) <= PASSED for each in pair]
         worse += failed[0] and not failed[1]
     print(f"{worse} cases that aiohttp's engine passes and ours does not")

@@ -54,6 +54,7 @@ from visavis_server.stun import StunResponder, open_sockets
 from visavis_server.switchboard import Switchboard, now_ms
 from visavis_server.turn_secret import TurnSecret
 from visavis_server.websocket import WebSocketEndpoint, observed_endpoint
+from visavis_server.websocket_aiohttp import AiohttpEndpoint
 from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
 from visavis_shared.messages import RelayOffer, ServerLimits, StunServer, WelcomePayload
@@ -203,16 +204,22 @@ class SignalingServer:
             show_address=show_address,
             relay_offer=_relay_offer(settings),
         )
-        self._websocket = WebSocketEndpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
+        endpoint = {"own": WebSocketEndpoint, "aiohttp": AiohttpEndpoint}[settings.engine]
+        self._websocket = endpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
         if self.relay is not None:
             self._relay_connections = RelayConnections(self.relay, settings.ping_interval)
-            self._relay_endpoint = WebSocketEndpoint(
+            self._relay_endpoint = endpoint(
                 self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
             )
         admin = Admin(self.hub, lambda: self._credentials.admin_tokens, self._stop)
         self._rest = RestApi(self.hub, admin, self._switchboard.perform)
         self._http = GuardedServer(
-            self.door, self._proxies, self._handle, access_log=None, keepalive_timeout=IDLE_TIMEOUT
+            self.door,
+            self._proxies,
+            self._handle,
+            access_log=None,
+            keepalive_timeout=IDLE_TIMEOUT,
+            handler_cancellation=settings.engine == "aiohttp",
         )
         self._listener = await asyncio.get_running_loop().create_server(
             self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)

@@ -21,6 +21,7 @@ _METAVARS: Final = {
     "stun": "on|off",
     "exposure": "seed|members|counts",
     "relay": "auto|never|only",
+    "engine": "own|aiohttp",
     "log_level": "debug|info|warning|error",
     "log_format": "text|json",
     "log_addresses": "plain|hashed|none",

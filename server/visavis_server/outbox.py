@@ -12,9 +12,10 @@ answers to the most messages that one read can bring (256 KiB of KEEP_ALIVE: 0.7
 slow line has a second's worth of 8 Mbit/s here."""
 OUTBOX_COUNT: Final = 16_384
 """Messages that may wait, for small ones cost more memory than their bytes: about 1 MiB of bookkeeping."""
-FLUSH_SIZE: Final = 64 << 10
+FLUSH_SIZE: Final = 65 << 10
 """Bytes collected in one turn of the loop after which the kernel is offered them at once: only what it does not take
-counts as unread."""
+counts as unread. More than a relay connection begins with (64 KiB in 16 frames), which must not go out before the
+answer to the upgrade where aiohttp writes that."""
 CLOSE_TIMEOUT: Final = 0.5
 """Seconds that a client has to answer a close frame. Short, so that a shutdown is done within two; whoever is slower
 gets the frame all the same, for the kernel delivers what was written before the connection was cut."""
@@ -31,6 +32,7 @@ class Outbox:
         "_pending_size",
         "dirty",
         "gone",
+        "ignored",
         "left",
         "open",
         "peer_id",
@@ -42,6 +44,8 @@ class Outbox:
         self.transport = transport
         self.open = True
         """Whether messages still pass; false from the close frame on."""
+        self.ignored = False
+        """Whether nothing more is read of the client."""
         self.left = False
         """Whether the client has closed the connection itself and will not be back."""
         self.dirty = False
@@ -74,12 +78,14 @@ class Outbox:
         return True
 
     def flush(self) -> None:
-        """Write what has been collected."""
+        """Write what has been collected; drop it where the connection is ending without anybody having noticed."""
         pending = self._pending
         if not pending:
             return
-        self._count += len(pending)
-        self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+        # uvloop's transports raise once they are closed
+        if not self.transport.is_closing():
+            self._count += len(pending)
+            self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
         pending.clear()
         self._pending_size = 0
         if not self.transport.get_write_buffer_size():
@@ -99,8 +105,19 @@ class Outbox:
 
     def ignore(self) -> None:
         """Read nothing more of a client that floods, not even its close frame: the deadline ends it."""
+        self.ignored = True
+        self.pause_reading()
+
+    def pause_reading(self) -> None:
+        """Read nothing of the client for a while. Idempotent."""
         with contextlib.suppress(RuntimeError):  # it is closing already
             self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless the client is ignored. Idempotent."""
+        if not self.ignored:
+            with contextlib.suppress(RuntimeError):
+                self.transport.resume_reading()
 
     def finish(self) -> None:
         """Close the connection once everything is written, or at the deadline that `retire` has set."""

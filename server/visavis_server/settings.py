@@ -126,6 +126,8 @@ class Settings(BaseModel):
     """Certificate chain in PEM; with it the server speaks HTTPS only."""
     tls_key: Path | None = None
     """Private key of the certificate in PEM."""
+    engine: Literal["own", "aiohttp"] = "own"
+    """What reads the WebSockets' frames: this server itself, or, slower, aiohttp, which it stands on."""
     metrics_port: Port | None = None
     """TCP port of /metrics (Prometheus) and /ready, on a listener of its own; 0 picks a free one. By default none."""
     metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"

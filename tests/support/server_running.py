@@ -17,13 +17,14 @@ from visavis_server.app import SignalingServer
 from visavis_server.settings import Settings
 
 READY: Final = re.compile(r"^listening on http://(.+):(\d+) \(WebSocket /ws\), STUN (?:udp/(\d+)|off)\n$")
+DEFAULTS: Final[dict[str, Any]] = {"host": "127.0.0.1", "port": 0, "stun": False, "stun_port": 0, "engine": "own"}
+"""Settings of a server in the test's event loop; a process takes over the engine only."""
 
 
 @asynccontextmanager
 async def running_server(**settings: Any) -> AsyncIterator[SignalingServer]:
     """Run a server on free ports of loopback, without STUN unless asked for."""
-    values = {"host": "127.0.0.1", "port": 0, "stun": False, "stun_port": 0} | settings
-    async with SignalingServer(Settings.model_validate(values)) as server:
+    async with SignalingServer(Settings.model_validate(DEFAULTS | settings)) as server:
         yield server
 
 
@@ -114,7 +115,7 @@ async def spawn(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
 @asynccontextmanager
 async def server_process(*arguments: str, **environment: str) -> AsyncIterator[ServerProcess]:
     """Run a server process on a free port until the end of the block."""
-    defaults = ("--host", "127.0.0.1", "--port", "0", "--stun-port", "0")
+    defaults = ("--host", "127.0.0.1", "--port", "0", "--stun-port", "0", "--engine", DEFAULTS["engine"])
     server = ServerProcess(await spawn(*defaults, *arguments, **environment))
     try:
         await server.read_announcement()

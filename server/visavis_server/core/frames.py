@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -53,14 +54,16 @@ class Violation:
 class FrameReader:
     """Reads what one client sends."""
 
-    __slots__ = ("_opcode", "_partial", "_size_limit", "_tail", "_unmask", "violation")
+    __slots__ = ("_opcode", "_partial", "_size_limit", "_tail", "_unmask", "has_more", "violation")
 
     def __init__(self, size_limit: int, unmask: Callable[[bytes, bytearray], None]) -> None:
         """`size_limit` bounds a message in bytes; `unmask` XORs a payload in place with a 4-byte mask (section 5.3)."""
         self._size_limit = size_limit
         self._unmask = unmask
         self._tail = b""
-        """The beginning of a frame; shorter than the limit and a header."""
+        """The beginning of a frame, shorter than the limit and a header; while `has_more` also frames before it."""
+        self.has_more = False
+        """Whether `receive` has stopped at `most` frames and may find more in what it has."""
         self._opcode = CONTINUATION
         """Of the message whose fragments are coming in; CONTINUATION while there is none."""
         self._partial = bytearray()
@@ -68,19 +71,24 @@ class FrameReader:
         self.violation: Violation | None = None
         """Set once the client has broken the protocol; whatever follows is ignored."""
 
-    def receive(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Take what the network brought and return the complete messages in it as (opcode, payload).
+    def receive(self, data: bytes, most: int = sys.maxsize) -> list[tuple[int, bytes]]:
+        """Take what the network brought and return the complete messages in its first `most` frames: (opcode, payload).
 
-        Look at `violation` afterwards: messages before the offence are still returned. The opcode is TEXT, BINARY,
-        CLOSE, PING or PONG; nobody has looked at the encoding of a text.
+        Look at `violation` afterwards: messages before the offence are still returned. While `has_more`, call this
+        again, with nothing. The opcode is TEXT, BINARY, CLOSE, PING or PONG; nobody has looked at a text's encoding.
         """
         messages: list[tuple[int, bytes]] = []
+        self.has_more = False
         if self.violation is not None:
             return messages
         if self._tail:
             data = self._tail + data
         position, end = 0, len(data)
         while end - position >= _SHORTEST:
+            if not most:
+                self.has_more = True
+                break
+            most -= 1
             first = data[position]
             start, stop = self._locate(data, position, end)
             if stop > end or self.violation is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator
@@ -13,10 +14,13 @@ import pytest
 from tests.support.conditions import until
 from tests.support.memory import MIB, memory_bound
 from tests.support.mutation import mutated
-from tests.support.server_running import http, joined, running_server
-from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, RawClient, client_frame
+from tests.support.server_running import http, joined, running_server, server_process
+from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, TIMEOUT, RawClient, client_frame
 from visavis_server.app import SignalingServer
+from visavis_server.websocket import FRAMES_AT_ONCE
 from visavis_shared.limits import MESSAGE_SIZE
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 CONTINUATION: Final = 0
 FLOOD: Final = 20_000
@@ -60,6 +64,39 @@ async def test_a_flood_of_empty_frames(server: SignalingServer, others: tuple[Ra
     assert set(server.hub.peers) == {each.peer_id for each in others}
 
 
+async def test_nothing_more_is_read_of_a_client_that_floods(server: SignalingServer) -> None:
+    """Not even its close frame, which would end the connection in order: it is cut with that unread, hence a reset."""
+    async with await RawClient.connect(server.port) as flooder:
+        flooder.write(client_frame(TEXT) * FLOOD)
+        while (frame := await flooder.read_frame()).opcode != CLOSE:
+            pass
+        assert int.from_bytes(frame.payload[:2]) == 4029
+        flooder.send_frame(CLOSE, frame.payload[:2])
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(TIMEOUT):
+                await flooder.reader.read()
+
+
+@pytest.mark.parametrize("engine", ["own"], indirect=True)
+async def test_others_have_their_turn_between_the_messages_of_one_read() -> None:
+    """What two send the third at the same time arrives mixed, however much of one a read brings."""
+    async with (
+        running_server(message_rate=0, pair_rate=0) as server,
+        await joined(server, "r") as third,
+        await joined(server, "r") as talker,
+        await joined(server, "r") as other,
+    ):
+        payload = {"type": "OFFER", "target_id": third.peer_id, "payload": {}}
+        offer = client_frame(TEXT, json.dumps(payload).encode())
+        talker.write(offer * 1000)
+        other.write(offer)
+        await third.receive()
+        await third.receive()
+        senders = [(await third.receive())["peer_id"] for _ in range(1001)]
+        assert senders.count(talker.peer_id) == 1000
+        assert senders.index(other.peer_id) <= 2 * FRAMES_AT_ONCE
+
+
 async def test_a_flood_of_fragments_of_one_byte(server: SignalingServer, others: tuple[RawClient, RawClient]) -> None:
     """Fragments add up to a message within its limit, and not to more."""
     async with await RawClient.connect(server.port) as flooder, memory_bound(8 * MIB):
@@ -75,6 +112,23 @@ async def test_a_declared_size_costs_nothing(server: SignalingServer, others: tu
         liar.write(struct.pack("!BBQ", 0x80 | TEXT, 0x80 | 127, 100 * MIB) + bytes(4))
         assert (await liar.closed()).code == 1009
         await check_others(*others)
+
+
+async def test_a_room_whose_connections_all_end_at_once_is_no_error() -> None:
+    """Each is told of the others before the server has noticed its own end."""
+    async with server_process("--log-level", "warning") as server:
+        clients = [await RawClient.connect(server.port) for _ in range(50)]
+        for client in clients:
+            client.send(type="JOIN", room_id="r")
+            while (await client.receive())["type"] != "ACK":
+                pass
+        async with await RawClient.connect(server.port) as watcher:
+            await watcher.request(type="JOIN", room_id="r")
+            for client in clients:
+                client.abort()
+            left = {(await watcher.receive())["peer_id"] for _ in clients}
+        assert left == {client.peer_id for client in clients}
+        assert (await server.stop())[1] == ""
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])

@@ -11,8 +11,10 @@ import aiohttp
 import pytest
 
 from tests.support.conditions import until
+from tests.support.server_running import running_server
 from visavis_server.app import SignalingServer
-from visavis_server.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 class Client:
@@ -55,7 +57,7 @@ class Client:
 async def world(**settings: Any) -> AsyncIterator[tuple[SignalingServer, Client, Client]]:
     """A server and two members of one room."""
     async with (
-        SignalingServer(Settings(host="127.0.0.1", port=0, stun=False, **settings)) as server,
+        running_server(**settings) as server,
         aiohttp.ClientSession() as session,
     ):
         url = f"http://127.0.0.1:{server.port}"
@@ -107,14 +109,18 @@ async def test_nothing_passes_before_the_answer_and_the_sender_is_told() -> None
         assert await right.receive_bytes() == to(ann, b"now")
 
 
-async def test_a_first_flight_waits_for_the_peers_connection() -> None:
+@pytest.mark.parametrize("flight", [[b"first"], [bytes([number]) * 4096 for number in range(16)]], ids=["one", "most"])
+async def test_a_first_flight_waits_for_the_peers_connection(flight: list[bytes]) -> None:
+    """Up to 64 KiB in 16 messages, which come behind the answer to the upgrade."""
     async with world() as (server, ann, bob):
         await introduce(ann, bob)
         left = await ann.relay()
-        await left.send_bytes(to(bob, b"first"))
-        await until(lambda: server.relay is not None and server.relay.relayed)
+        for body in flight:
+            await left.send_bytes(to(bob, body))
+        await until(lambda: server.relay is not None and server.relay.relayed == sum(map(len, flight)))
         right = await bob.relay()
-        assert await right.receive_bytes() == to(ann, b"first")
+        for body in flight:
+            assert await right.receive_bytes() == to(ann, body)
 
 
 async def test_leaving_the_room_ends_the_permission() -> None:
@@ -138,7 +144,7 @@ async def test_without_a_valid_token_there_is_no_connection(header: str) -> None
 
 async def test_a_server_without_relay_offers_none() -> None:
     async with (
-        SignalingServer(Settings(host="127.0.0.1", port=0, stun=False, relay="never")) as server,
+        running_server(relay="never") as server,
         aiohttp.ClientSession() as session,
     ):
         url = f"http://127.0.0.1:{server.port}"
@@ -211,7 +217,7 @@ async def test_who_does_not_read_loses_messages_and_signaling_does_not_notice() 
 
 async def test_the_invite_page_tells_what_to_run_and_lets_nothing_else_run() -> None:
     async with (
-        SignalingServer(Settings(host="127.0.0.1", port=0, stun=False)) as server,
+        running_server() as server,
         aiohttp.ClientSession() as session,
     ):
         url = f"http://127.0.0.1:{server.port}"

@@ -19,6 +19,8 @@ from visavis_server.app import SignalingServer
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 OPENED: Final[list[RawClient]] = []
 """What a test has connected; cut at its end."""
 

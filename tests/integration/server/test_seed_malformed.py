@@ -10,6 +10,8 @@ import pytest
 from tests.support.server_running import running_server
 from tests.support.ws_raw import BINARY, TEXT, RawClient
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 @pytest.fixture
 async def client() -> AsyncIterator[RawClient]:

@@ -14,6 +14,8 @@ from tests.support.ws_raw import TEXT, Message, RawClient, client_frame
 from visavis_server.app import SignalingServer
 from visavis_server.outbox import OUTBOX_SIZE
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 @pytest.fixture
 async def server() -> AsyncIterator[SignalingServer]:

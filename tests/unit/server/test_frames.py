@@ -35,10 +35,15 @@ MESSAGES = st.lists(
 def test_a_stream_may_be_cut_anywhere(messages: list[tuple[int, bytes]], data: st.DataObject) -> None:
     stream = b"".join(client_frame(opcode, payload) for opcode, payload in messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    most = data.draw(st.integers(1, 8))
     parser = reader()
     read = []
     for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        read += parser.receive(stream[start:stop])
+        portions = [parser.receive(stream[start:stop], most)]
+        while parser.has_more:
+            portions.append(parser.receive(b"", most))
+        assert max(map(len, portions)) <= most
+        read += [message for portion in portions for message in portion]
     assert read == messages
     assert parser.violation is None
 

@@ -53,6 +53,9 @@ class FakeTransport(asyncio.Transport):
     def write_eof(self) -> None:
         self.events.append("eof")
 
+    def is_closing(self) -> bool:
+        return "close" in self.events or "abort" in self.events
+
     def close(self) -> None:
         self.events.append("close")
 
