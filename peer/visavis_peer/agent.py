@@ -35,7 +35,6 @@ from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import RelayClient
 from visavis_peer.net.signaling import SignalingClient, offered_stun, relay_url, websocket_url
 from visavis_peer.network_watch import NetworkWatch
-from visavis_peer.outbox import Outbox
 from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
 from visavis_peer.reporting import OutcomeReporter
@@ -47,10 +46,10 @@ from visavis_shared.messages import (
     Ack,
     Answer,
     CandidateMessage,
+    ClientMessage,
     Discover,
     Endpoint,
     ErrorMessage,
-    GoAway,
     Join,
     JoinPayload,
     Leave,
@@ -72,9 +71,8 @@ logger = logging.getLogger(__name__)
 
 EVENT_COUNT: Final = 4096
 """Events kept for a subscriber that is busy; one that is slower than that gets ItemsLost."""
-QUIET_BEFORE_CLOSE: Final = 0.5
-"""Seconds before the server closes the connection, as it has said, from which on nothing is sent: what is still on its
-way then would be lost without a word (docs/protocol.md, "Drain")."""
+OUTBOX_SIZE: Final = 1024
+"""Signaling messages awaiting the connection: offers to 64 peers with 16 messages each."""
 STUN_PORT: Final = 3478
 _JOIN: Final = "join"
 _RESUME: Final = "resume"
@@ -98,7 +96,7 @@ class Agent:
         self._study = NatStudy(self._on_endpoint, probing=settings.probing == "auto")
         self._events: Broadcast[Event] = Broadcast(EVENT_COUNT)
         self._links: Broadcast[Link] = Broadcast(PEER_COUNT)
-        self._outbox = Outbox()
+        self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue(OUTBOX_SIZE)
         self._peering: Peering | None = None
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
@@ -106,11 +104,9 @@ class Agent:
         self._fresh_id = ""
         """Id that the latest connection was given; void once it has resumed."""
         self._endpoint: Endpoint | None = None
-        self._turn = TurnServers(self._pool.use_turn, lambda: self._outbox.put(Discover()))
+        self._turn = TurnServers(self._pool.use_turn, lambda: self._send(Discover()))
         self._reporter = OutcomeReporter(enabled=settings.report)
         self._network = NetworkWatch(list_interfaces, self._on_network)
-        self._quiet: asyncio.TimerHandle | None = None
-        """Holds back messages before the server closes the connection."""
         self._local_address = ""
         """This machine's address on the signaling connection, empty while there is none."""
         self._cut_off = asyncio.Event()
@@ -120,7 +116,7 @@ class Agent:
         secret = self.settings.secret
         self._peering = Peering(
             self._pool,
-            self._outbox.put,
+            self._send,
             self._publish,
             self._links.publish,
             self._study.report,
@@ -223,6 +219,12 @@ class Agent:
         if self._local_address not in here:
             self._cut_off.set()
 
+    def _send(self, message: ClientMessage) -> None:
+        try:
+            self._outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            logger.warning("a message to a peer was dropped: the signaling connection is stuck")
+
     # --- signaling ----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -275,7 +277,6 @@ class Agent:
             await client.send(self._join_request())
         self._local_address = client.local_address
         self._cut_off.clear()
-        self._outbox.release()
         reading = asyncio.create_task(self._read(client))
         cut_off = asyncio.create_task(self._cut_off.wait())
         helpers = [
@@ -296,15 +297,14 @@ class Agent:
                 await client.send(Leave())
             raise
         finally:
-            if self._quiet is not None:
-                self._quiet.cancel()
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
 
     def _join_request(self) -> Join:
         self.peer_id = self._fresh_id
-        self._outbox.clear()  # meant for peers by the ids they had before
+        while not self._outbox.empty():
+            self._outbox.get_nowait()  # meant for peers by the ids they had before
         payload = JoinPayload(
             display_name=self.settings.name, endpoint=self._endpoint, show_seen=self._shows_seen, resume=True
         )
@@ -384,10 +384,6 @@ class Agent:
                 self._on_resumed(ResumedPayload.model_validate(payload or {}), peer_id)
             case ResumeRefresh(payload=offer):
                 self._resume.refresh(offer)
-            case GoAway(payload=coming):
-                delay = coming.reconnect_after_ms / 1000 - QUIET_BEFORE_CLOSE
-                logger.info("the server is about to stop")
-                self._quiet = asyncio.get_running_loop().call_later(max(0.0, delay), self._outbox.hold)
             case PeerList(room_id=room, payload=listed) if room == self.settings.room:
                 self._use_turn(listed)
             case PeerJoined(payload=info) if info.peer_id != self.peer_id:
@@ -400,7 +396,7 @@ class Agent:
                 if request_id == _RESUME:
                     logger.info("the session cannot be resumed: %s", printable(refusal.details or refusal.message))
                     self._leave_room()
-                    self._outbox.put(self._join_request())
+                    self._send(self._join_request())
                     return
                 if request_id == _JOIN:
                     raise from_server(refusal.code, printable(refusal.message), refusal.details)

@@ -34,9 +34,6 @@ TRY_AGAIN_LATER: Final = 1013
 """Close code for a client that does not read what it is sent (registered with IANA)."""
 SERVICE_RESTART: Final = 1012
 """Close code for a client that is to reconnect (registered with IANA)."""
-DRAIN_NOTICE: Final = 1.0
-"""Seconds from GOAWAY to the first close: clients are to be quiet for the half before theirs, so that nothing they have
-sent is lost on its way."""
 DRAIN_RATE: Final = 200
 """Connections closed per second of a drain: half of what a server that starts accepts without delaying anybody."""
 RELAY_TOKEN_BYTES: Final = 16
@@ -144,13 +141,12 @@ class Switchboard(Connections):
     async def drain(self, longest: float) -> None:
         """Tell those who resume to reconnect, and close their connections one by one, spread over `longest` seconds.
 
-        With few connections it takes less, but DRAIN_NOTICE: no more than DRAIN_RATE a second come back to whoever
-        takes over. Nobody's room is told that they are gone.
+        With few connections it takes less: no more than DRAIN_RATE a second come back to whoever takes over. Nobody's
+        room is told that they are gone.
         """
         resuming = [outbox for peer_id, outbox in self._open.items() if self.hub.peers[peer_id].mailbox is not None]
-        notice = min(longest, DRAIN_NOTICE)
-        span = min(longest, notice + len(resuming) / DRAIN_RATE)
-        delays = {outbox.peer_id: random.uniform(notice, span) for outbox in resuming}
+        span = min(longest, len(resuming) / DRAIN_RATE)
+        delays = {outbox.peer_id: random.uniform(0, span) for outbox in resuming}
         now = now_ms()
         self.perform(self.hub.drain({peer_id: round(delay * 1000) for peer_id, delay in delays.items()}, now))
         for outbox in resuming:
