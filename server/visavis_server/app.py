@@ -53,11 +53,11 @@ from visavis_server.settings import Settings
 from visavis_server.stun import StunResponder, open_sockets
 from visavis_server.switchboard import Switchboard, now_ms
 from visavis_server.turn_secret import TurnSecret
-from visavis_server.websocket import WebSocketEndpoint, observed_endpoint
+from visavis_server.websocket import WebSocketEndpoint, observed_address
 from visavis_server.websocket_aiohttp import AiohttpEndpoint
 from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
-from visavis_shared.messages import RelayOffer, ServerLimits, StunServer, WelcomePayload
+from visavis_shared.messages import Endpoint, RelayOffer, ServerLimits, StunServer, WelcomePayload
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +94,8 @@ class GuardedServer(web.Server):
         """See web.Server."""
         super().connection_made(handler, transport)
         self._transports[handler] = transport
-        observed = observed_endpoint(transport)
-        address = parse_address(observed.ip) if observed is not None else None
+        observed = observed_address(transport)
+        address = parse_address(observed[0]) if observed is not None else None
         source = "" if address is None or is_trusted(address, self._proxies) else counted_source(str(address))
         if not self._door.arrive(transport, source, asyncio.get_running_loop().time()):
             transport.abort()
@@ -303,10 +303,10 @@ class SignalingServer:
         return self._websocket if path == "/ws" else self._relay_endpoint if path == "/relay" else None
 
     def _client_address(self, request: web.BaseRequest) -> str:
-        observed = observed_endpoint(request.transport) if request.transport is not None else None
+        observed = observed_address(request.transport) if request.transport is not None else None
         if observed is None:
             return ""
-        return client_address(observed.ip, request.headers.getall("X-Forwarded-For", []), self._proxies)
+        return client_address(observed[0], request.headers.getall("X-Forwarded-For", []), self._proxies)
 
     def _connect(self, transport: asyncio.Transport, preamble: bytes, authorization: str, address: str) -> Outbox:
         scheme, _, shown = authorization.partition(" ")
@@ -317,8 +317,9 @@ class SignalingServer:
             if token and not self.hub.allow_failure(counted_source(address), asyncio.get_running_loop().time()):
                 raise TooManyFailures("too many wrong tokens") from None
             raise Unauthorized(str(refused)) from None
-        observed = observed_endpoint(transport)
-        return self._switchboard.connect(transport, preamble, observed, address=address, token=token)
+        observed = observed_address(transport)
+        endpoint = Endpoint(ip=observed[0], port=observed[1]) if observed is not None else None
+        return self._switchboard.connect(transport, preamble, endpoint, address=address, token=token)
 
     def _welcome(self) -> WelcomePayload:
         settings = self.settings

@@ -28,7 +28,8 @@ from visavis_server.core.directory import ServerFull
 from visavis_server.outbox import Outbox
 from visavis_server.relay import Unauthorized
 from visavis_server.rest import CORS, refusal
-from visavis_shared.messages import Endpoint
+from visavis_shared.endpoints import parse_ip
+from visavis_shared.stun import Address
 
 Connect = Callable[[asyncio.Transport, bytes, str, str], Outbox]
 """Takes over a connection: transport, preamble, the Authorization header, the client's address (empty where unknown);
@@ -118,14 +119,15 @@ def accept_key(request: web.BaseRequest) -> bytes | None:
     return base64.b64encode(hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest())
 
 
-def observed_endpoint(transport: asyncio.Transport) -> Endpoint | None:
+def observed_address(transport: asyncio.Transport) -> Address | None:
     """Return the client's TCP address, an IPv4 one as such even on a dual-stack socket."""
     peer = transport.get_extra_info("peername")
     if not peer:
         return None
-    address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    ip, port = str(peer[0]).partition("%")[0], int(peer[1])
+    address = parse_ip(ip)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return Endpoint(ip=str(mapped or address), port=peer[1])
+    return str(mapped) if mapped is not None else ip, port
 
 
 class _Inbox:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 
 from visavis_shared.stun import Address
@@ -33,6 +34,15 @@ def parse_host_port(text: str, default_port: int) -> tuple[str, int]:
     if not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise ValueError(f"{text!r}: the port must be 1 to 65535")
     return host, int(port)
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an IP address without a zone, remembered: of a client's a server asks ten times until it has joined.
+
+    Raises ValueError.
+    """
+    return ipaddress.ip_address(text)
 
 
 def is_numeric(host: str) -> bool:

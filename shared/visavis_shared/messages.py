@@ -6,13 +6,13 @@ client builds and reads; the server's routing reads only the `envelope` and neve
 
 from __future__ import annotations
 
-import ipaddress
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from visavis_shared import limits
+from visavis_shared.endpoints import parse_ip
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.nat import NatReport
 from visavis_shared.outcomes import Outcomes
@@ -51,7 +51,7 @@ def _single_line(text: str) -> str:
 
 def _ip_address(text: str) -> str:
     try:
-        ipaddress.ip_address(text)
+        parse_ip(text)
     except ValueError:
         raise ValueError("must be an IPv4 or IPv6 address") from None
     if "%" in text:

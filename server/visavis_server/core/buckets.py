@@ -5,12 +5,12 @@ Every rate has a burst that a busy agent does not reach. What is beyond is refus
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from enum import StrEnum
 from typing import Final
 
 from visavis_server.core.rate import RateLimiter, source_of
+from visavis_shared.endpoints import parse_ip
 
 SOURCE_CAPACITY: Final = 10_000
 """Addresses that are remembered: as many as there may be connections."""
@@ -123,7 +123,7 @@ def counted_source(ip: str) -> str:
     What comes from loopback is a program of the operator, or a proxy that has not been declared as one.
     """
     try:
-        address = ipaddress.ip_address(ip.partition("%")[0])
+        address = parse_ip(ip.partition("%")[0])
     except ValueError:
         return ""
     return "" if address.is_loopback else source_of(ip)

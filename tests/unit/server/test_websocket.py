@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.server.test_switchboard import FakeTransport
-from visavis_server.websocket import observed_endpoint
+from visavis_server.websocket import observed_address
 
 
 class Known(FakeTransport):
@@ -17,9 +17,9 @@ class Known(FakeTransport):
         return self.address if name == "peername" else default
 
 
-def test_a_connection_without_an_address_has_no_endpoint() -> None:
+def test_a_connection_without_an_address_is_known_by_none() -> None:
     """For example one over a Unix socket, or one that is gone already."""
-    assert observed_endpoint(Known()) is None
+    assert observed_address(Known()) is None
 
 
 def test_zones_and_mapped_addresses_are_undone() -> None:
@@ -29,6 +29,4 @@ def test_zones_and_mapped_addresses_are_undone() -> None:
         (("2001:db8::1", 5, 0, 0), "2001:db8::1"),
         (("fe80::1%eth0", 5, 0, 2), "fe80::1"),
     ):
-        observed = observed_endpoint(Known(*address))
-        assert observed is not None
-        assert (observed.ip, observed.port) == (ip, 5)
+        assert observed_address(Known(*address)) == (ip, 5)
