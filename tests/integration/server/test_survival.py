@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
+from tests.support.conditions import until
 from tests.support.resuming import Member, cut_all, members
+from tests.support.rolling import travellers
 from tests.support.server_running import server_process
+from tests.support.ws_raw import TIMEOUT
 
 RESUMED_WITHIN = 5.0
 """Seconds: the bound that is promised for 100 rooms of four."""
@@ -50,6 +56,41 @@ async def test_a_hundred_rooms_of_four_resume_after_every_connection_is_reset_at
             for sender in room:
                 expected = [] if sender is member else [f"{sender.peer_id}-{number}" for number in range(5)]
                 assert [offer for offer in member.offers() if offer.startswith(sender.peer_id)] == expected
+
+
+async def test_a_rolling_restart_under_load_loses_no_message_and_doubles_none(tmp_path: Path) -> None:
+    options = ("--key-file", str(tmp_path / "keys"), "--reuse-port", "on")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(server_process(*options))
+        port, stun_port = str(server.port), str(server.stun_port)
+        both = await travellers(server.port, pairs=25)
+        everybody = [member for pair in both for member in pair]
+        ids = [member.peer_id for member in everybody]
+        stop = asyncio.Event()
+        travelling = [asyncio.create_task(member.travel()) for member in everybody]
+        streams = [asyncio.create_task(member.stream(stop)) for member in everybody]
+        for move in 1, 2:
+            await until(lambda: all(len(member.arrived) > 50 * move for member in everybody))
+            before = server
+            server = await stack.enter_async_context(
+                server_process(*options, "--port", port, "--stun-port", stun_port)
+            )
+            before.process.send_signal(signal.SIGTERM)
+            await until(lambda: all(member.moves == move for member in everybody))
+            async with asyncio.timeout(TIMEOUT):
+                assert await before.process.wait() == 0
+        await until(lambda: all(len(member.arrived) > 200 for member in everybody))
+        stop.set()
+        await asyncio.gather(*streams)
+        for one, other in both:
+            await until(lambda: len(one.arrived) >= other.number and len(other.arrived) >= one.number)
+            assert one.arrived == list(range(other.number))
+            assert other.arrived == list(range(one.number))
+        assert [member.peer_id for member in everybody] == ids
+        assert not any("PEER_LEFT" in member.seen for member in everybody)
+        for task in travelling:
+            task.cancel()
+        await asyncio.wait(travelling)
 
 
 def offer_to_others(member: Member, room: list[Member], *numbers: int) -> None:
