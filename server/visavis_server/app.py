@@ -448,9 +448,7 @@ def _open_stun(address: str, settings: Settings) -> StunResponder:
     if hosts == ["::"] and socket.has_dualstack_ipv6():
         hosts.append("0.0.0.0")  # noqa: S104 -- the operator asked for every address
     try:
-        sockets, ports = open_sockets(
-            hosts, settings.stun_port, settings.alternate_port, shared=settings.reuse_port
-        )
+        sockets, ports = open_sockets(hosts, settings.stun_port, settings.alternate_port, shared=settings.reuse_port)
     except OSError as error:
         where = f"{', '.join(hosts)} udp/{settings.stun_port} and udp/{settings.alternate_port}"
         raise CannotListen(f"cannot answer STUN on {where}: {_reason(error)} (see --stun-port, --stun off)") from error

@@ -100,5 +100,3 @@ async def travellers(port: int, pairs: int) -> list[tuple[Traveller, Traveller]]
         for member in (one, other):
             await member.settle()
     return both
-
-

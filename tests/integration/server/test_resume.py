@@ -18,6 +18,7 @@ from visavis_server.app import SignalingServer
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
 
+
 @pytest.fixture(autouse=True)
 async def nothing_stays_open() -> AsyncIterator[None]:
     yield

@@ -72,9 +72,7 @@ async def test_a_rolling_restart_under_load_loses_no_message_and_doubles_none(tm
         for move in 1, 2:
             await until(lambda: all(len(member.arrived) > 50 * move for member in everybody))
             before = server
-            server = await stack.enter_async_context(
-                server_process(*options, "--port", port, "--stun-port", stun_port)
-            )
+            server = await stack.enter_async_context(server_process(*options, "--port", port, "--stun-port", stun_port))
             before.process.send_signal(signal.SIGTERM)
             await until(lambda: all(member.moves == move for member in everybody))
             async with asyncio.timeout(TIMEOUT):
