@@ -1,4 +1,4 @@
-"""A client that sends numbered messages to one other while servers are replaced, as docs/protocol.md says under Drain."""
+"""A client that sends numbered messages while servers are replaced, as docs/protocol.md says under Drain."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def signaling_delay(attempt: int, jitter: float) -> float:
 
 
 def told_delay(header: str | None) -> float | None:
-    """Return the seconds that a Retry-After header (RFC 9110 section 10.2.3) asks for; None for no number of seconds."""
+    """Return the seconds that a Retry-After header asks for (RFC 9110 section 10.2.3); None for anything else."""
     if header is None or not header.isascii() or not header.isdigit():
         return None
     return min(float(header[:6]), RETRY_AFTER_MAX)

@@ -187,9 +187,8 @@ class SignalingClient:
                 if status in (429, 503):
                     return ServerBusy(text, told_delay(headers.get("Retry-After") if headers else None))
                 if status == HTTPStatus.UNAUTHORIZED:
-                    return Refused(
-                        f"{text}: {'a token is needed' if self._token is None else 'it takes no such token'}"
-                    )
+                    why = "it asks for a token (--token)" if self._token is None else "the token is not valid"
+                    return Refused(f"{text}: {why}")
                 return (Refused if status == HTTPStatus.FORBIDDEN else SignalingUnreachable)(text)
             case TimeoutError():
                 return SignalingUnreachable(f"{self.url} did not answer within {CONNECT_TIMEOUT:.0f} s")

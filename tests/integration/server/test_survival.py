@@ -7,13 +7,14 @@ import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.conditions import until
 from tests.support.resuming import Member, cut_all, members
-from tests.support.rolling import travellers
+from tests.support.rolling import Traveller, travellers
 from tests.support.server_running import server_process
 from tests.support.ws_raw import TIMEOUT
 
@@ -70,18 +71,18 @@ async def test_a_rolling_restart_under_load_loses_no_message_and_doubles_none(tm
         travelling = [asyncio.create_task(member.travel()) for member in everybody]
         streams = [asyncio.create_task(member.stream(stop)) for member in everybody]
         for move in 1, 2:
-            await until(lambda: all(len(member.arrived) > 50 * move for member in everybody))
+            await until(partial(all_have, everybody, 50 * move))
             before = server
             server = await stack.enter_async_context(server_process(*options, "--port", port, "--stun-port", stun_port))
             before.process.send_signal(signal.SIGTERM)
-            await until(lambda: all(member.moves == move for member in everybody))
+            await until(partial(all_moved, everybody, move))
             async with asyncio.timeout(TIMEOUT):
                 assert await before.process.wait() == 0
-        await until(lambda: all(len(member.arrived) > 200 for member in everybody))
+        await until(partial(all_have, everybody, 200))
         stop.set()
         await asyncio.gather(*streams)
         for one, other in both:
-            await until(lambda: len(one.arrived) >= other.number and len(other.arrived) >= one.number)
+            await until(partial(both_complete, one, other))
             assert one.arrived == list(range(other.number))
             assert other.arrived == list(range(one.number))
         assert [member.peer_id for member in everybody] == ids
@@ -89,6 +90,18 @@ async def test_a_rolling_restart_under_load_loses_no_message_and_doubles_none(tm
         for task in travelling:
             task.cancel()
         await asyncio.wait(travelling)
+
+
+def all_have(everybody: list[Traveller], count: int) -> bool:
+    return all(len(member.arrived) >= count for member in everybody)
+
+
+def all_moved(everybody: list[Traveller], times: int) -> bool:
+    return all(member.moves == times for member in everybody)
+
+
+def both_complete(one: Traveller, other: Traveller) -> bool:
+    return len(one.arrived) >= other.number and len(other.arrived) >= one.number
 
 
 def offer_to_others(member: Member, room: list[Member], *numbers: int) -> None:
