@@ -56,11 +56,12 @@ class Outbox:
             while self._held or not self._messages:
                 self._wake.clear()
                 await self._wake.wait()
-            delay = pacer.delay(loop.time())
-            if delay > 0:
+            now = loop.time()
+            delay = pacer.delay(now)
+            if delay:
                 await asyncio.sleep(delay)
                 continue
-            pacer.spend()
+            pacer.spend(now)
             message = self._messages.popleft()
             try:
                 await send(message)

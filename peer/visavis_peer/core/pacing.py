@@ -12,13 +12,15 @@ PAUSE: Final = 1.0
 
 
 class Pacer:
-    """A token bucket for one connection."""
+    """The rate of one connection, as a schedule (generic cell rate algorithm, ITU-T I.371)."""
 
     def __init__(self, rate: float, now: float) -> None:
         """`rate` in messages per second, as the welcome tells it; 0 is unlimited."""
-        self._rate = rate
-        self._credit = rate * SPARE
-        self._counted_at = now
+        self._interval = 1 / rate if rate else 0.0
+        self._ahead = max(0.0, SPARE - self._interval)
+        """Seconds by which a message may go before its time."""
+        self._due_at = now
+        """When the next message would go in an even stream."""
         self._paused_until = now
 
     def pause(self, now: float) -> None:
@@ -27,13 +29,8 @@ class Pacer:
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next message may go."""
-        waiting = max(0.0, self._paused_until - now)
-        if not self._rate:
-            return waiting
-        self._credit = min(self._rate * SPARE, self._credit + (now - self._counted_at) * self._rate)
-        self._counted_at = now
-        return max(waiting, (1 - self._credit) / self._rate)
+        return max(0.0, self._paused_until - now, self._due_at - self._ahead - now)
 
-    def spend(self) -> None:
+    def spend(self, now: float) -> None:
         """Note that a message goes."""
-        self._credit -= 1
+        self._due_at = max(self._due_at, now) + self._interval

@@ -16,6 +16,7 @@ from tests.support.server_running import joined, running_server, server_process
 from tests.support.watched import watched
 from tests.support.ws_raw import RawClient
 from visavis_peer import agent as agent_module
+from visavis_peer.core import pacing
 from visavis_peer.core.events import Failure, Joined, Notice
 from visavis_peer.errors import Refused, ServerBusy
 from visavis_server.app import SignalingServer
@@ -23,7 +24,7 @@ from visavis_server.core.auth import make_room_token
 from visavis_server.core.buckets import Cause
 from visavis_server.core.hub import TOO_MANY
 from visavis_server.switchboard import now_ms
-from visavis_shared.messages import Discover
+from visavis_shared.messages import CandidateMessage, CandidatePayload, Discover
 
 SECRET: Final = bytes(range(32))
 
@@ -92,12 +93,17 @@ async def test_an_agent_keeps_below_the_rate_that_the_welcome_tells() -> None:
         assert server.hub.buckets.refusals[Cause.CONNECTION_RATE] == 0
 
 
-async def test_rate_limited_makes_an_agent_pause() -> None:
-    async with running_server(pair_rate=1) as server, watched(server, "ann") as ann, await joined(server, "r"):
-        before = ann.agent._outbox._pacer.delay(0.0)
-        limited = '{"type":"ERROR","payload":{"code":"RATE_LIMITED","message":"too many messages"}}'
-        server._switchboard.put(server._switchboard._open[ann.agent.peer_id], _text(limited))
-        await until(lambda: ann.agent._outbox._pacer.delay(0.0) > before)
+async def test_a_server_that_finds_a_message_one_too_many_gets_none_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pacing, "PAUSE", 3600.0)
+    async with running_server(pair_rate=1) as server, watched(server, "ann") as ann, await joined(server, "r") as other:
+        for number in range(30):
+            payload = CandidatePayload(session_id=str(number), end_of_candidates=True)
+            ann.agent._send(CandidateMessage(target_id=other.peer_id, payload=payload))
+        await until(lambda: server.hub.buckets.refusals[Cause.PAIR_RATE])
+        until_then = asyncio.get_running_loop().time() + 3000
+        await until(lambda: ann.agent._outbox._pacer.delay(until_then) > 0)
 
 
 async def test_after_4029_an_agent_stays_away_for_as_long_as_limits_fill_again() -> None:
@@ -172,8 +178,3 @@ async def test_a_token_with_a_space_is_a_usage_error() -> None:
 async def _end_drain_after_refusal(server: SignalingServer) -> None:
     await until(lambda: server.hub.buckets.refusals[Cause.DRAINING])
     server.hub.draining = False
-
-
-def _text(message: str) -> bytes:
-    """Return a text message as a frame of the server."""
-    return bytes([0x81, len(message)]) + message.encode()
