@@ -21,13 +21,13 @@ from typing import Final, Self
 
 from visavis_peer.broadcast import Broadcast
 from visavis_peer.core.addresses import Interface, choose_addresses
-from visavis_peer.core.backoff import signaling_delay
-from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Ready
+from visavis_peer.core.backoff import RETRY_AFTER_MAX, signaling_delay
+from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Notice, Ready
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.core.resume import ResumeState
 from visavis_peer.core.sealing import RoomSeal
 from visavis_peer.discovery import NatStudy
-from visavis_peer.errors import AgentError, ServerBusy, SignalingUnreachable, from_server
+from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, from_server
 from visavis_peer.link.link import Link
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.interfaces import list_interfaces
@@ -35,12 +35,14 @@ from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import RelayClient
 from visavis_peer.net.signaling import SignalingClient, offered_stun, relay_url, websocket_url
 from visavis_peer.network_watch import NetworkWatch
+from visavis_peer.outbox import Outbox
 from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
 from visavis_peer.reporting import OutcomeReporter
 from visavis_peer.settings import AgentSettings
 from visavis_peer.turn_servers import TurnServers
 from visavis_shared.endpoints import parse_host_port
+from visavis_shared.errors import ErrorCode
 from visavis_shared.ids import printable
 from visavis_shared.messages import (
     Ack,
@@ -50,6 +52,7 @@ from visavis_shared.messages import (
     Discover,
     Endpoint,
     ErrorMessage,
+    GoAway,
     Join,
     JoinPayload,
     Leave,
@@ -65,14 +68,15 @@ from visavis_shared.messages import (
     ResumeRefresh,
     ServerMessage,
 )
+from visavis_shared.messages import Notice as NoticeMessage
 from visavis_shared.nat import NatReport
 
 logger = logging.getLogger(__name__)
 
 EVENT_COUNT: Final = 4096
 """Events kept for a subscriber that is busy; one that is slower than that gets ItemsLost."""
-OUTBOX_SIZE: Final = 1024
-"""Signaling messages awaiting the connection: offers to 64 peers with 16 messages each."""
+LEAVE_SLACK: Final = 2.0
+"""Seconds after the announced end of a connection at which this side ends it."""
 STUN_PORT: Final = 3478
 _JOIN: Final = "join"
 _RESUME: Final = "resume"
@@ -96,7 +100,7 @@ class Agent:
         self._study = NatStudy(self._on_endpoint, probing=settings.probing == "auto")
         self._events: Broadcast[Event] = Broadcast(EVENT_COUNT)
         self._links: Broadcast[Link] = Broadcast(PEER_COUNT)
-        self._outbox: asyncio.Queue[ClientMessage] = asyncio.Queue(OUTBOX_SIZE)
+        self._outbox = Outbox()
         self._peering: Peering | None = None
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
@@ -111,6 +115,12 @@ class Agent:
         """This machine's address on the signaling connection, empty while there is none."""
         self._cut_off = asyncio.Event()
         """Set when the signaling connection cannot work any longer, or may work again."""
+        self._cut_off_by = ""
+        """What has set it."""
+        self._leaving: asyncio.TimerHandle | None = None
+        """When to end a connection whose server has said that it will."""
+        self._attempt = 0
+        """Connections in vain since this agent was last in the room."""
 
     async def __aenter__(self) -> Self:
         secret = self.settings.secret
@@ -217,13 +227,11 @@ class Agent:
             self._peering.network_changed()
         here = {address for interface in interfaces if interface.up for address in interface.addresses}
         if self._local_address not in here:
+            self._cut_off_by = "this machine's network has changed"
             self._cut_off.set()
 
     def _send(self, message: ClientMessage) -> None:
-        try:
-            self._outbox.put_nowait(message)
-        except asyncio.QueueFull:
-            logger.warning("a message to a peer was dropped: the signaling connection is stuck")
+        self._outbox.put(message)
 
     # --- signaling ----------------------------------------------------------------------------------------------------
 
@@ -242,16 +250,15 @@ class Agent:
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self.settings.connect_timeout
-        attempt = 0
         while True:
             try:
-                async with SignalingClient(self._url) as client:
-                    attempt = 0
+                async with SignalingClient(self._url, self.settings.token) as client:
                     await self._serve(client)
             except (SignalingUnreachable, ServerBusy) as error:
-                delay = signaling_delay(attempt, random.random())
-                attempt += 1
-                in_vain = isinstance(error, ServerBusy) or loop.time() + delay > give_up_at
+                told = error.retry_after if isinstance(error, ServerBusy) else 0.0
+                delay = signaling_delay(self._attempt, random.random()) + (told or 0.0)
+                self._attempt += 1
+                in_vain = told is None or loop.time() + delay > give_up_at
                 if in_vain and not self._joined.is_set():
                     raise
                 self._events.publish(Failure("signaling_lost", f"{error}; trying again in {delay:.1f} s"))
@@ -280,7 +287,7 @@ class Agent:
         reading = asyncio.create_task(self._read(client))
         cut_off = asyncio.create_task(self._cut_off.wait())
         helpers = [
-            asyncio.create_task(self._write(client)),
+            asyncio.create_task(self._outbox.run(client.send, _message_rate(client))),
             asyncio.create_task(self._finish_study(session)),
             asyncio.create_task(self._reporter.run(client.send)),
             reading,
@@ -290,21 +297,23 @@ class Agent:
             await asyncio.wait([reading, cut_off], return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
-            raise SignalingUnreachable("this machine's network has changed")
+            raise SignalingUnreachable(self._cut_off_by)
         except asyncio.CancelledError:
             with contextlib.suppress(SignalingUnreachable):
                 await self._reporter.flush(client.send)
                 await client.send(Leave())
             raise
         finally:
+            if self._leaving is not None:
+                self._leaving.cancel()
+                self._leaving = None
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
 
     def _join_request(self) -> Join:
         self.peer_id = self._fresh_id
-        while not self._outbox.empty():
-            self._outbox.get_nowait()  # meant for peers by the ids they had before
+        self._outbox.clear()  # meant for peers by the ids they had before
         payload = JoinPayload(
             display_name=self.settings.name, endpoint=self._endpoint, show_seen=self._shows_seen, resume=True
         )
@@ -337,11 +346,6 @@ class Agent:
             message = await client.receive()
             self._resume.count(client.received - before)
             self._on_message(message)
-
-    async def _write(self, client: SignalingClient) -> None:
-        with contextlib.suppress(SignalingUnreachable):  # the reader hears of it as well
-            while True:
-                await client.send(await self._outbox.get())
 
     async def _finish_study(self, session: IceSession) -> None:
         await self._study.complete(session)
@@ -379,6 +383,7 @@ class Agent:
                 self._use_turn(listed)
                 self._events.publish(Joined(self.settings.room, self.peer_id, len(members) - 1))
                 self._joined.set()
+                self._attempt = 0
                 self._peering.joined(self.peer_id, members)
             case Ack(request_id=request_id, payload=payload, peer_id=peer_id) if request_id == _RESUME:
                 self._on_resumed(ResumedPayload.model_validate(payload or {}), peer_id)
@@ -388,6 +393,8 @@ class Agent:
                 self._use_turn(listed)
             case PeerJoined(payload=info) if info.peer_id != self.peer_id:
                 self._peering.peer_joined(info)
+            case PeerLeft(peer_id=peer_id, payload=expelled) if peer_id == self.peer_id:
+                raise Refused(f"put out of the room: {printable(expelled.reason) if expelled else 'no reason given'}")
             case PeerLeft(peer_id=peer_id):
                 self._peering.peer_left(peer_id)
             case Offer() | Answer() | CandidateMessage():
@@ -400,14 +407,38 @@ class Agent:
                     return
                 if request_id == _JOIN:
                     raise from_server(refusal.code, printable(refusal.message), refusal.details)
+                if refusal.code is ErrorCode.RATE_LIMITED:
+                    self._outbox.pause()
                 logger.info("the server refused a message: %s", printable(refusal.message))
+            case NoticeMessage(payload=notice):
+                self._events.publish(Notice(notice.message))
+            case GoAway(payload=notice):
+                self._leave_after(notice.reconnect_after_ms / 1000)
             case _:
                 pass
+
+    def _leave_after(self, seconds: float) -> None:
+        """The server is about to stop, and closes this connection in so many seconds."""
+        self._outbox.hold()
+        if self._leaving is None:
+            delay = min(seconds, RETRY_AFTER_MAX) + LEAVE_SLACK
+            self._leaving = asyncio.get_running_loop().call_later(delay, self._leave_server)
+
+    def _leave_server(self) -> None:
+        self._cut_off_by = "the signaling server is about to stop"
+        self._cut_off.set()
 
     def _on_resumed(self, resumed: ResumedPayload, peer_id: str) -> None:
         """Go on as the peer that this agent was."""
         assert self._peering is not None
         self.peer_id = peer_id
+        self._attempt = 0
         self._resume.begin(resumed.resume)
         self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
         self._peering.resumed(resumed.peers, gap=resumed.gap)
+
+
+def _message_rate(client: SignalingClient) -> float:
+    """Return the messages per second that the server admits; 0 where it names no limit."""
+    told = client.welcome.limits if client.welcome is not None else None
+    return max(0.0, told.message_rate) if told is not None else 0.0

@@ -30,6 +30,7 @@ _SETTINGS: Final = (
     "room",
     "secret_file",
     "name",
+    "token",
     "relay",
     "port_mapping",
     "probing",
@@ -118,6 +119,11 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool)
             "--secret-file", metavar="FILE", type=Path, help="the room's secret, with --server and --room"
         )
         verb.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
+        verb.add_argument(
+            "--token",
+            metavar="TOKEN",
+            help="shown to a server that asks for one; other users of this machine see flags, better set VISAVIS_TOKEN",
+        )
         verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
     if links:
         verb.add_argument(

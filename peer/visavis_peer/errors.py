@@ -81,6 +81,11 @@ class ServerBusy(AgentError):
     exit_code = 10
     name = "server_busy"
 
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        """`retry_after` in seconds, where the server has said when it makes sense to come again."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 INTERRUPTED = 130
 """Exit code after an interrupt (SIGINT), as shells have it."""

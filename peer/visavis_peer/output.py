@@ -16,6 +16,7 @@ from visavis_peer.core.events import (
     LinkDown,
     LinkUp,
     Negotiating,
+    Notice,
     PathChanged,
     PathInfo,
     PeerJoined,
@@ -35,6 +36,7 @@ _NAMES: Final[dict[type[Event], str]] = {
     Joined: "joined",
     PeerJoined: "peer_joined",
     PeerLeft: "peer_left",
+    Notice: "notice",
     Negotiating: "negotiating",
     LinkUp: "link_up",
     PathChanged: "path",
@@ -96,6 +98,8 @@ def sentence(event: Event) -> str:
             return f"{peer_label(peer_id, name)} is here"
         case PeerLeft(peer_id, name):
             return f"{peer_label(peer_id, name)} has left the room"
+        case Notice(message):
+            return f"the signaling server says: {printable(message)}"
         case Negotiating():
             return _negotiating(event)
         case LinkUp(peer_id, name, path, elapsed):

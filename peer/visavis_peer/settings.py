@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from visavis_shared.invite import SECRET_SIZE
+from visavis_shared.limits import TOKEN_LENGTH
 from visavis_shared.messages import DisplayName, RoomId
 
 PORT_COUNT = 32
@@ -25,6 +26,8 @@ class AgentSettings(BaseModel):
     """Shown to the other members of the room."""
     secret: Annotated[bytes | None, Field(min_length=SECRET_SIZE, max_length=SECRET_SIZE, repr=False)] = None
     """The room's secret, which authenticates the peers to each other; None: they stay unauthenticated."""
+    token: Annotated[str | None, Field(max_length=TOKEN_LENGTH, pattern=r"^[!-~]+$", repr=False)] = None
+    """A room token or JSON Web Token, for a server that asks for one."""
     relay: Literal["auto", "never", "only"] = "auto"
     """Whether links may, must not, or must go by a relay."""
     port_mapping: Literal["auto", "never"] = "auto"

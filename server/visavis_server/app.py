@@ -233,6 +233,8 @@ class SignalingServer:
 
     async def close(self) -> None:
         """Let go of who resumes within the drain time; then send 1001 to the others and end within two seconds."""
+        if self._listener is not None and self.settings.reuse_port:
+            self._listener.close()  # whoever connects now meets the successor
         await self._switchboard.drain(self.settings.drain_time)
         if self._listener is not None:
             self._listener.close()
@@ -437,6 +439,7 @@ def _listen(address: str, settings: Settings) -> socket.socket:
             family=socket.AF_INET6 if version6 else socket.AF_INET,
             backlog=BACKLOG,
             dualstack_ipv6=address == "::" and socket.has_dualstack_ipv6(),
+            reuse_port=settings.reuse_port,
         )
     except OSError as error:
         where = f"[{address}]:{settings.port}" if version6 else f"{address}:{settings.port}"
@@ -453,7 +456,7 @@ def _open_stun(address: str, settings: Settings) -> StunResponder:
     if hosts == ["::"] and socket.has_dualstack_ipv6():
         hosts.append("0.0.0.0")  # noqa: S104 -- the operator asked for every address
     try:
-        sockets, ports = open_sockets(hosts, settings.stun_port, settings.alternate_port)
+        sockets, ports = open_sockets(hosts, settings.stun_port, settings.alternate_port, shared=settings.reuse_port)
     except OSError as error:
         where = f"{', '.join(hosts)} udp/{settings.stun_port} and udp/{settings.alternate_port}"
         raise CannotListen(f"cannot answer STUN on {where}: {_reason(error)} (see --stun-port, --stun off)") from error

@@ -48,6 +48,8 @@ class Settings(BaseModel):
     """Address or name to listen on; `::` is every address of both families."""
     port: Port = 8080
     """TCP port of HTTP and WebSocket; 0 picks a free one."""
+    reuse_port: bool = False
+    """Whether a successor may listen on the same ports (SO_REUSEPORT) while this server drains."""
     stun: bool = True
     """Whether to answer STUN."""
     stun_port: Port = 3478

@@ -96,10 +96,12 @@ class StunResponder:
             logger.debug("STUN answer not sent: %s", error)
 
 
-def open_sockets(hosts: list[str], port: int, alternate_port: int) -> tuple[list[socket.socket], tuple[int, int]]:
+def open_sockets(
+    hosts: list[str], port: int, alternate_port: int, *, shared: bool = False
+) -> tuple[list[socket.socket], tuple[int, int]]:
     """Bind the two ports on every host address and return the sockets with the ports; 0 lets the system choose.
 
-    Raises OSError, with nothing left open.
+    `shared` lets another process of the same user bind them, too. Raises OSError, with nothing left open.
     """
     attempts = PICK_ATTEMPTS if 0 in (port, alternate_port) else 1
     while True:
@@ -107,9 +109,9 @@ def open_sockets(hosts: list[str], port: int, alternate_port: int) -> tuple[list
         try:
             first, second = port, alternate_port
             for host in hosts:
-                opened.append(_bind(host, first))
+                opened.append(_bind(host, first, shared=shared))
                 first = opened[-1].getsockname()[1]
-                opened.append(_bind(host, second))
+                opened.append(_bind(host, second, shared=shared))
                 second = opened[-1].getsockname()[1]
         except OSError:
             for each in opened:
@@ -121,7 +123,7 @@ def open_sockets(hosts: list[str], port: int, alternate_port: int) -> tuple[list
             return opened, (first, second)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -133,6 +135,8 @@ def _bind(host: str, port: int) -> socket.socket:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             else:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
     except OSError:
         sock.close()

@@ -36,6 +36,9 @@ SERVICE_RESTART: Final = 1012
 """Close code for a client that is to reconnect (registered with IANA)."""
 DRAIN_RATE: Final = 200
 """Connections closed per second of a drain: half of what a server that starts accepts without delaying anybody."""
+DRAIN_NOTICE: Final = 0.5
+"""Seconds at least from GOAWAY to the close: on a path with a round trip of half a second a client still learns what
+became of all that it sent before it heard of the drain."""
 RELAY_TOKEN_BYTES: Final = 16
 """Random bytes of a relay token: 128 bits cannot be guessed."""
 _PING: Final = frames.frame(frames.PING, b"")
@@ -141,12 +144,13 @@ class Switchboard(Connections):
     async def drain(self, longest: float) -> None:
         """Tell those who resume to reconnect, and close their connections one by one, spread over `longest` seconds.
 
-        With few connections it takes less: no more than DRAIN_RATE a second come back to whoever takes over. Nobody's
-        room is told that they are gone.
+        With few connections it takes less: no more than DRAIN_RATE a second come back to whoever takes over, none of
+        them before DRAIN_NOTICE. Nobody's room is told that they are gone.
         """
         resuming = [outbox for peer_id, outbox in self._open.items() if self.hub.peers[peer_id].mailbox is not None]
-        span = min(longest, len(resuming) / DRAIN_RATE)
-        delays = {outbox.peer_id: random.uniform(0, span) for outbox in resuming}
+        notice = min(longest, DRAIN_NOTICE)
+        span = min(longest, notice + len(resuming) / DRAIN_RATE)
+        delays = {outbox.peer_id: random.uniform(notice, span) for outbox in resuming}
         now = now_ms()
         self.perform(self.hub.drain({peer_id: round(delay * 1000) for peer_id, delay in delays.items()}, now))
         for outbox in resuming:

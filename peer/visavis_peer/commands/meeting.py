@@ -60,7 +60,16 @@ async def _find(agent: Agent, wanted: str | None) -> Link:
     async for link in agent.links():
         if wanted in (None, link.name, link.peer_id):
             return link
-    raise PeerAbsent("the agent was closed")
+    raise await _end_of(agent)
+
+
+async def _end_of(agent: Agent) -> AgentError:
+    """Return why an agent has ended by itself."""
+    try:
+        await agent.wait_finished()
+    except AgentError as error:
+        return error
+    return PeerAbsent("the agent was closed")
 
 
 async def _watch(
@@ -87,4 +96,4 @@ async def _watch(
             if not patient and not (isinstance(failure, NoPath) and agent.has_relay):
                 return failure
             failures.append(failure)
-    return PeerAbsent("the agent was closed")
+    return await _end_of(agent)

@@ -114,6 +114,7 @@ def build_settings(
             room=room,
             name=name,
             secret=secret,
+            token=getattr(arguments, "token", None),
             relay=getattr(arguments, "relay", None) or "auto",
             port_mapping=getattr(arguments, "port_mapping", None) or "auto",
             probing=getattr(arguments, "probing", None) or "auto",

@@ -9,6 +9,11 @@ SIGNALING_FIRST: Final = 0.5
 SIGNALING_MAX: Final = 15.0
 """Seconds at most between reconnections: 1,000 agents then cost a dead server's front end 70 attempts a second."""
 
+RETRY_AFTER_MAX: Final = 300.0
+"""Seconds that a server can make an agent wait, whatever it says: nobody looks for the reason for longer than that."""
+TOO_MANY_WAIT: Final = 10.0
+"""Seconds to stay away after close code 4029: a server's limits fill again in ten (docs/protocol.md)."""
+
 PUNCH_RETRY: Final = (5.0, 15.0, 60.0)
 """Seconds before each further round of checks: 97.6 % of DCUtR's successes are first attempts (arXiv 2510.27500)."""
 
@@ -21,6 +26,13 @@ def signaling_delay(attempt: int, jitter: float) -> float:
     """
     full = min(SIGNALING_MAX, SIGNALING_FIRST * 2.0 ** min(attempt, 10))
     return full * (0.5 + 0.5 * jitter)
+
+
+def told_delay(header: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110 section 10.2.3); None for anything else."""
+    if header is None or not header.isascii() or not header.isdigit():
+        return None
+    return min(float(header[:6]), RETRY_AFTER_MAX)
 
 
 def punch_delay(failures: int) -> float:

@@ -75,6 +75,13 @@ class PeerLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """The operator of the signaling server says something to everybody."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Negotiating:
     """OFFER and ANSWER have crossed and the connectivity checks begin."""
 
@@ -139,6 +146,7 @@ Event = (
     | Joined
     | PeerJoined
     | PeerLeft
+    | Notice
     | Negotiating
     | LinkUp
     | PathChanged

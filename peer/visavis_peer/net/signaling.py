@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
+from visavis_peer.core.backoff import TOO_MANY_WAIT, told_delay
 from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, UsageError
 from visavis_shared.errors import RemoteProtocolError
 from visavis_shared.ids import printable
@@ -33,6 +35,8 @@ CLOSE_TIMEOUT: Final = 0.5
 """Seconds that the server has to answer a close frame: on a dead network it never does."""
 REPLACED: Final = 4009
 """Close code for a connection whose session another one has resumed (docs/protocol.md)."""
+TOO_MANY: Final = 4029
+"""Close code for a client that has shown too many wrong tokens or sent too many messages."""
 MESSAGE_SIZE: Final = 4 << 20
 """Bytes of one message from the server: a member list of 10,000 peers has about 2 MiB."""
 
@@ -70,9 +74,10 @@ def relay_url(websocket: str) -> str:
 class SignalingClient:
     """One connection to the signaling server; a lost one is replaced by another object."""
 
-    def __init__(self, url: str) -> None:
-        """`url` comes from `websocket_url`."""
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """`url` comes from `websocket_url`; `token` is shown to the server in the Authorization header."""
         self.url = url
+        self._token = token
         self.peer_id = ""
         self.welcome: WelcomePayload | None = None
         self.server_address = ""
@@ -104,6 +109,7 @@ class SignalingClient:
                 self._socket = await self._session.ws_connect(
                     self.url,
                     heartbeat=HEARTBEAT,
+                    headers={} if self._token is None else {"Authorization": f"Bearer {self._token}"},
                     max_msg_size=MESSAGE_SIZE,
                     compress=0,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
@@ -142,7 +148,7 @@ class SignalingClient:
         """Return the next message that this agent understands.
 
         Raises SignalingUnreachable when the connection has ended, with the server's reason; Refused when another one
-        has taken its place.
+        has taken its place; ServerBusy when the server has had too much of this one.
         """
         assert self._socket is not None
         while True:
@@ -158,7 +164,10 @@ class SignalingClient:
                 reason = printable(str(frame.extra or "")) if frame.type is aiohttp.WSMsgType.CLOSE else ""
                 if code == REPLACED:
                     raise Refused("another connection has resumed this agent's session")
-                raise SignalingUnreachable(f"the signaling server closed the connection (code {code}) {reason}".strip())
+                text = f"the signaling server closed the connection (code {code}) {reason}".strip()
+                if code == TOO_MANY:
+                    raise ServerBusy(text, TOO_MANY_WAIT)
+                raise SignalingUnreachable(text)
             elif frame.type is aiohttp.WSMsgType.ERROR:
                 raise SignalingUnreachable(f"the connection to the signaling server broke: {self._socket.exception()}")
 
@@ -173,9 +182,14 @@ class SignalingClient:
 
     def _translate(self, error: BaseException) -> BaseException:
         match error:
-            case aiohttp.WSServerHandshakeError(status=status):
-                kind = ServerBusy if status in (429, 503) else Refused if status in (401, 403) else SignalingUnreachable
-                return kind(f"{self.url} answered HTTP {status} instead of opening a WebSocket")
+            case aiohttp.WSServerHandshakeError(status=status, headers=headers):
+                text = f"{self.url} answered HTTP {status} instead of opening a WebSocket"
+                if status in (429, 503):
+                    return ServerBusy(text, told_delay(headers.get("Retry-After") if headers else None))
+                if status == HTTPStatus.UNAUTHORIZED:
+                    why = "it asks for a token (--token)" if self._token is None else "the token is not valid"
+                    return Refused(f"{text}: {why}")
+                return (Refused if status == HTTPStatus.FORBIDDEN else SignalingUnreachable)(text)
             case TimeoutError():
                 return SignalingUnreachable(f"{self.url} did not answer within {CONNECT_TIMEOUT:.0f} s")
             case aiohttp.ClientError() | OSError() | RuntimeError():

@@ -3,115 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
 
 from tests.support.conditions import until
+from tests.support.resuming import OPENED, connect, cut_all, members
 from tests.support.server_running import http, running_server, server_process
-from tests.support.ws_raw import PING, PONG, TEXT, Message, RawClient, upgrade_request
+from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_server.app import SignalingServer
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("engine")
 
-OPENED: Final[list[RawClient]] = []
-"""What a test has connected; cut at its end."""
-
 
 @pytest.fixture(autouse=True)
 async def nothing_stays_open() -> AsyncIterator[None]:
     yield
-    while OPENED:
-        OPENED.pop().abort()
-    await asyncio.sleep(0)
-
-
-async def connect(port: int) -> RawClient:
-    client = await RawClient.connect(port)
-    OPENED.append(client)
-    return client
-
-
-class Member:
-    """A client that resumes: it counts what it receives, and loses its connection when told to."""
-
-    def __init__(self, port: int, room_id: str) -> None:
-        self.port = port
-        self.room_id = room_id
-        self.peer_id = ""
-        self.token = ""
-        self.received = 0
-        self.messages: list[Message] = []
-        """All that came after the ACK of the JOIN."""
-        self.client: RawClient | None = None
-
-    async def join(self) -> None:
-        self.client = await connect(self.port)
-        ack = await self.client.request(type="JOIN", room_id=self.room_id, payload={"resume": True})
-        self._take_ack(ack)
-
-    async def resume(self, port: int | None = None) -> Message:
-        """Come back on a new connection; return the ACK."""
-        self.client = await connect(port or self.port)
-        payload = {"token": self.token, "received": self.received}
-        ack = await self.client.request(type="RESUME", payload=payload)
-        assert ack["type"] == "ACK", ack
-        assert ack["payload"]["resumed"]
-        self._take_ack(ack)
-        return ack
-
-    def _take_ack(self, ack: Message) -> None:
-        self.peer_id = ack["peer_id"]
-        self.token = ack["payload"]["resume"]["token"]
-        self.received = 0
-
-    def cut(self) -> None:
-        assert self.client is not None
-        self.client.abort()
-
-    async def settle(self) -> None:
-        """Read everything that the server has sent so far."""
-        assert self.client is not None
-        self.client.send_frame(PING, b"barrier")
-        while True:
-            frame = await self.client.read_frame()
-            if frame.opcode == PONG:
-                return
-            if frame.opcode == PING:
-                self.client.send_frame(PONG, frame.payload)
-            elif frame.opcode == TEXT:
-                self.received += 1
-                self.messages.append(json.loads(frame.payload))
-
-    def offer(self, target: Member, number: int) -> None:
-        assert self.client is not None
-        payload = {"session_id": f"{self.peer_id}-{number}"}
-        self.client.send(type="OFFER", target_id=target.peer_id, payload=payload)
-
-    def offers(self) -> list[str]:
-        return [message["payload"]["session_id"] for message in self.messages if message["type"] == "OFFER"]
-
-    def events(self) -> list[Any]:
-        return [message for message in self.messages if message["type"] in ("PEER_JOINED", "PEER_LEFT")]
-
-
-async def members(port: int, rooms: int, size: int) -> list[list[Member]]:
-    """Fill rooms, and take the announcements of that."""
-    filled = [[Member(port, f"room-{number}") for _ in range(size)] for number in range(rooms)]
-    for room in filled:
-        for member in room:
-            await member.join()
-        for member in room:
-            await member.settle()
-            member.messages.clear()
-    return filled
+    await cut_all()
 
 
 async def test_all_connections_are_cut_and_nobody_notices() -> None:

@@ -16,6 +16,7 @@ from visavis_peer.core.events import (
     LinkDown,
     LinkUp,
     Negotiating,
+    Notice,
     PathChanged,
     PathInfo,
     PeerJoined,
@@ -48,6 +49,7 @@ SENTENCES: list[tuple[Event, str]] = [
     (Joined("den", "aa", 2), "in room den with 2 other peers"),
     (PeerJoined("bb", "bob"), "bob (bb) is here"),
     (PeerLeft("bb", None), "bb has left the room"),
+    (Notice(EVIL), "the signaling server says: \\x1b[2Jeve"),
     (
         Negotiating("bb", None, "offerer", ("c",), (), FULL),
         "checking paths to bb as offerer: 1 candidate here, 0 there",

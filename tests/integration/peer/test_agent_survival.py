@@ -1,0 +1,92 @@
+"""A thousand agents whose server is killed: all are back in their rooms, by their ids."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.conditions import until
+from tests.support.server_running import http, server_process
+from tests.support.watched import Watched
+from visavis_peer import Agent, AgentSettings, network_watch
+from visavis_peer.core.events import Joined
+
+AGENTS = 1000
+PAIRS = 20
+"""Rooms of two, with a link; the other agents are alone in theirs, for 1,000 links would be this machine's test."""
+TOGETHER = 50
+"""Agents that start at the same time."""
+DESCRIPTORS = 16 * AGENTS
+"""An agent alone has a connection and a UDP socket for each address; the server has one more."""
+BACK_WITHIN = 15.0
+"""Seconds: the bound that is promised."""
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    former, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (former, most))
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("many_descriptors")
+async def test_a_thousand_agents_are_back_after_the_server_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network_watch, "INTERVAL", 60.0)  # a thousand looks a second at the same interfaces
+    keys = ("--key-file", str(tmp_path / "keys"))
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        async with server_process(*keys) as server:
+            port = server.port
+            agents = await start_all(stack, port)
+            await until(lambda: all(each.links for each in agents[: 2 * PAIRS]))
+            ids = [each.agent.peer_id for each in agents]
+            rooms = await sizes(port)
+            os.kill(server.pid, signal.SIGKILL)
+            await server.process.wait()
+            killed_at = loop.time()
+        async with server_process(*keys, "--port", str(port)):
+            left = killed_at + BACK_WITHIN - loop.time()
+            await until(lambda: all(len(each.of(Joined)) == 2 for each in agents), left)
+            print(f"{AGENTS} agents are back {loop.time() - killed_at:.1f} s after the server was killed")
+            assert [each.agent.peer_id for each in agents] == ids
+            assert await sizes(port) == rooms
+            await stack.aclose()
+
+
+async def start_all(stack: AsyncExitStack, port: int) -> list[Watched]:
+    """Start the agents, some at a time; `stack` closes them all at once."""
+    agents = []
+    for first in range(0, AGENTS, TOGETHER):
+        batch = [watch(port, number) for number in range(first, first + TOGETHER)]
+        await asyncio.gather(*(each.agent.__aenter__() for each in batch))
+        agents += batch
+    stack.push_async_callback(close_all, agents)
+    return agents
+
+
+async def close_all(agents: list[Watched]) -> None:
+    await asyncio.gather(*(each.agent.close() for each in agents))
+    await asyncio.gather(*(each.finish() for each in agents))
+
+
+def watch(port: int, number: int) -> Watched:
+    room = f"pair-{number // 2}" if number < 2 * PAIRS else f"room-{number}"
+    settings = AgentSettings(server=f"http://127.0.0.1:{port}", room=room, interfaces=("lo",))
+    return Watched(Agent(settings))
+
+
+async def sizes(port: int) -> dict[str, int]:
+    listed = (await http(port, "/api/rooms")).json["rooms"]
+    return {room["id"]: room["peer_count"] for room in listed}
