@@ -1,4 +1,4 @@
-"""A thousand agents whose server is killed: all are back in their rooms, by their ids."""
+"""Agents whose server is killed or replaced: they are back in their rooms by their ids, and links go on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.conditions import until
 from tests.support.server_running import http, server_process
-from tests.support.watched import Watched
+from tests.support.watched import Watched, linked_pair
 from visavis_peer import Agent, AgentSettings, network_watch
-from visavis_peer.core.events import Joined
+from visavis_peer.core.events import Failure, Joined, LinkDown
 
 AGENTS = 1000
 PAIRS = 20
@@ -63,6 +64,39 @@ async def test_a_thousand_agents_are_back_after_the_server_was_killed(
             assert [each.agent.peer_id for each in agents] == ids
             assert await sizes(port) == rooms
             await stack.aclose()
+
+
+async def test_a_link_carries_on_while_its_server_is_replaced(tmp_path: Path) -> None:
+    """Two agents move to the successor that listens on the same port, and a stream between them misses nothing."""
+    options = ("--key-file", str(tmp_path / "keys"), "--reuse-port", "on")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(server_process(*options))
+        ports = ("--port", str(server.port), "--stun-port", str(server.stun_port))
+        ann, bob = await stack.enter_async_context(linked_pair(server))
+        ids = [ann.agent.peer_id, bob.agent.peer_id]
+        _, writer = await ann.links[0].open_stream()
+        writer.write(b"0")
+        reader, _ = await bob.links[0].accept_stream()
+        arrived = b""
+        for restart in 1, 2:
+            successor = await stack.enter_async_context(server_process(*options, *ports))
+            server.process.send_signal(signal.SIGTERM)
+            await until(partial(joined_times, (ann, bob), 1 + restart))
+            assert await server.process.wait() == 0
+            server = successor
+            writer.write(str(restart).encode())
+        writer.write_eof()
+        async for part in reader:
+            arrived += part
+        assert arrived == b"012"
+        assert [ann.agent.peer_id, bob.agent.peer_id] == ids
+        assert not ann.of(LinkDown)
+        assert not bob.of(LinkDown)
+        assert all("code 1012" in failure.message for failure in ann.of(Failure) + bob.of(Failure))
+
+
+def joined_times(agents: tuple[Watched, ...], times: int) -> bool:
+    return all(len(each.of(Joined)) == times for each in agents)
 
 
 async def start_all(stack: AsyncExitStack, port: int) -> list[Watched]:
