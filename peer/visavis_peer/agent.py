@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from visavis_peer.broadcast import Broadcast
+from visavis_peer.connection_end import ConnectionEnd
 from visavis_peer.core.addresses import Interface, choose_addresses
-from visavis_peer.core.backoff import RETRY_AFTER_MAX, signaling_delay
+from visavis_peer.core.backoff import signaling_delay
 from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Notice, Ready
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.core.resume import ResumeState
@@ -75,8 +76,6 @@ logger = logging.getLogger(__name__)
 
 EVENT_COUNT: Final = 4096
 """Events kept for a subscriber that is busy; one that is slower than that gets ItemsLost."""
-LEAVE_SLACK: Final = 2.0
-"""Seconds after the announced end of a connection at which this side ends it."""
 STUN_PORT: Final = 3478
 _JOIN: Final = "join"
 _RESUME: Final = "resume"
@@ -113,12 +112,8 @@ class Agent:
         self._network = NetworkWatch(list_interfaces, self._on_network)
         self._local_address = ""
         """This machine's address on the signaling connection, empty while there is none."""
-        self._cut_off = asyncio.Event()
+        self._cut_off = ConnectionEnd()
         """Set when the signaling connection cannot work any longer, or may work again."""
-        self._cut_off_by = ""
-        """What has set it."""
-        self._leaving: asyncio.TimerHandle | None = None
-        """When to end a connection whose server has said that it will."""
         self._attempt = 0
         """Connections in vain since this agent was last in the room."""
 
@@ -227,8 +222,7 @@ class Agent:
             self._peering.network_changed()
         here = {address for interface in interfaces if interface.up for address in interface.addresses}
         if self._local_address not in here:
-            self._cut_off_by = "this machine's network has changed"
-            self._cut_off.set()
+            self._cut_off.set("this machine's network has changed")
 
     def _send(self, message: ClientMessage) -> None:
         self._outbox.put(message)
@@ -287,7 +281,7 @@ class Agent:
         reading = asyncio.create_task(self._read(client))
         cut_off = asyncio.create_task(self._cut_off.wait())
         helpers = [
-            asyncio.create_task(self._outbox.run(client.send, _message_rate(client))),
+            asyncio.create_task(self._outbox.run(client.send, client.message_rate)),
             asyncio.create_task(self._finish_study(session)),
             asyncio.create_task(self._reporter.run(client.send)),
             reading,
@@ -297,16 +291,14 @@ class Agent:
             await asyncio.wait([reading, cut_off], return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
-            raise SignalingUnreachable(self._cut_off_by)
+            raise SignalingUnreachable(self._cut_off.reason)
         except asyncio.CancelledError:
             with contextlib.suppress(SignalingUnreachable):
                 await self._reporter.flush(client.send)
                 await client.send(Leave())
             raise
         finally:
-            if self._leaving is not None:
-                self._leaving.cancel()
-                self._leaving = None
+            self._cut_off.clear()
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
@@ -413,20 +405,10 @@ class Agent:
             case NoticeMessage(payload=notice):
                 self._events.publish(Notice(notice.message))
             case GoAway(payload=notice):
-                self._leave_after(notice.reconnect_after_ms / 1000)
+                self._outbox.hold()
+                self._cut_off.announce(notice.reconnect_after_ms)
             case _:
                 pass
-
-    def _leave_after(self, seconds: float) -> None:
-        """The server is about to stop, and closes this connection in so many seconds."""
-        self._outbox.hold()
-        if self._leaving is None:
-            delay = min(seconds, RETRY_AFTER_MAX) + LEAVE_SLACK
-            self._leaving = asyncio.get_running_loop().call_later(delay, self._leave_server)
-
-    def _leave_server(self) -> None:
-        self._cut_off_by = "the signaling server is about to stop"
-        self._cut_off.set()
 
     def _on_resumed(self, resumed: ResumedPayload, peer_id: str) -> None:
         """Go on as the peer that this agent was."""
@@ -436,9 +418,3 @@ class Agent:
         self._resume.begin(resumed.resume)
         self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
         self._peering.resumed(resumed.peers, gap=resumed.gap)
-
-
-def _message_rate(client: SignalingClient) -> float:
-    """Return the messages per second that the server admits; 0 where it names no limit."""
-    told = client.welcome.limits if client.welcome is not None else None
-    return max(0.0, told.message_rate) if told is not None else 0.0

@@ -132,6 +132,12 @@ class SignalingClient:
             # any server of the protocol will do; what ours adds is optional
             self.welcome = WelcomePayload(message="connected")
 
+    @property
+    def message_rate(self) -> float:
+        """Messages per second that the connected server admits; 0 where it names no limit."""
+        told = self.welcome.limits if self.welcome is not None else None
+        return 0.0 if told is None or not told.message_rate > 0 else told.message_rate
+
     async def send(self, message: ClientMessage) -> None:
         """Send one message.
 

@@ -15,7 +15,7 @@ from tests.support.conditions import until
 from tests.support.server_running import joined, running_server, server_process
 from tests.support.watched import watched
 from tests.support.ws_raw import RawClient
-from visavis_peer import agent as agent_module
+from visavis_peer import connection_end
 from visavis_peer.core import pacing
 from visavis_peer.core.events import Failure, Joined, Notice
 from visavis_peer.errors import Refused, ServerBusy
@@ -59,7 +59,7 @@ async def test_commands_that_are_put_out_end_with_9(verb: str) -> None:
             owner.abort()
 
 
-async def test_a_notice_is_an_event_and_is_printed_as_one_line() -> None:
+async def test_a_notice_is_an_event() -> None:
     async with running_server() as server, watched(server, "ann") as ann:
         server._switchboard.perform(server.hub.broadcast("restart at \u202enoon", now_ms()))
         await until(lambda: ann.of(Notice))
@@ -69,12 +69,12 @@ async def test_a_notice_is_an_event_and_is_printed_as_one_line() -> None:
 async def test_goaway_holds_messages_back_and_an_agent_that_is_not_let_go_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(agent_module, "LEAVE_SLACK", 0.05)
+    monkeypatch.setattr(connection_end, "LEAVE_SLACK", 0.05)
     async with running_server() as server, watched(server, "ann") as ann, await joined(server, "r") as other:
         peer_id = ann.agent.peer_id
         server._switchboard.perform(server.hub.drain({peer_id: 0}, now_ms()))
         server.hub.draining = False  # it stays: only the agent can end the connection
-        await until(lambda: ann.agent._leaving is not None)
+        await until(lambda: ann.agent._cut_off.announced)
         ann.agent._send(Discover())
         await until(lambda: len(ann.of(Joined)) == 2)
         await until(lambda: server.hub.counts.received["DISCOVER"] == 1)

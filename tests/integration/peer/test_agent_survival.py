@@ -1,4 +1,4 @@
-"""A thousand agents whose server is killed: all are back in their rooms, by their ids."""
+"""Agents whose server is killed or replaced: they are back in their rooms by their ids, and links go on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.conditions import until
 from tests.support.server_running import http, server_process
-from tests.support.watched import Watched
+from tests.support.watched import Watched, linked_pair
 from visavis_peer import Agent, AgentSettings, network_watch
-from visavis_peer.core.events import Joined
+from visavis_peer.core.events import Failure, Joined, LinkDown
 
 AGENTS = 1000
 PAIRS = 20
@@ -38,16 +39,16 @@ def many_descriptors() -> Iterator[None]:
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("many_descriptors")
 async def test_a_thousand_agents_are_back_after_the_server_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network_watch, "INTERVAL", 60.0)  # a thousand looks a second at the same interfaces
-    keys = ("--key-file", str(tmp_path / "keys"))
+    options = ("--key-file", str(tmp_path / "keys"), "--log-level", "warning")  # nobody reads the log while it runs
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        async with server_process(*keys) as server:
+        async with server_process(*options) as server:
             port = server.port
             agents = await start_all(stack, port)
             await until(lambda: all(each.links for each in agents[: 2 * PAIRS]))
@@ -56,13 +57,46 @@ async def test_a_thousand_agents_are_back_after_the_server_was_killed(
             os.kill(server.pid, signal.SIGKILL)
             await server.process.wait()
             killed_at = loop.time()
-        async with server_process(*keys, "--port", str(port)):
+        async with server_process(*options, "--port", str(port)):
             left = killed_at + BACK_WITHIN - loop.time()
             await until(lambda: all(len(each.of(Joined)) == 2 for each in agents), left)
             print(f"{AGENTS} agents are back {loop.time() - killed_at:.1f} s after the server was killed")
             assert [each.agent.peer_id for each in agents] == ids
             assert await sizes(port) == rooms
             await stack.aclose()
+
+
+async def test_a_link_carries_on_while_its_server_is_replaced(tmp_path: Path) -> None:
+    """Two agents move to the successor that listens on the same port, and a stream between them misses nothing."""
+    options = ("--key-file", str(tmp_path / "keys"), "--reuse-port", "on")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(server_process(*options))
+        ports = ("--port", str(server.port), "--stun-port", str(server.stun_port))
+        ann, bob = await stack.enter_async_context(linked_pair(server))
+        ids = [ann.agent.peer_id, bob.agent.peer_id]
+        _, writer = await ann.links[0].open_stream()
+        writer.write(b"0")
+        reader, _ = await bob.links[0].accept_stream()
+        arrived = b""
+        for restart in 1, 2:
+            successor = await stack.enter_async_context(server_process(*options, *ports))
+            server.process.send_signal(signal.SIGTERM)
+            await until(partial(joined_times, (ann, bob), 1 + restart))
+            assert await server.process.wait() == 0
+            server = successor
+            writer.write(str(restart).encode())
+        writer.write_eof()
+        async for part in reader:
+            arrived += part
+        assert arrived == b"012"
+        assert [ann.agent.peer_id, bob.agent.peer_id] == ids
+        assert not ann.of(LinkDown)
+        assert not bob.of(LinkDown)
+        assert all("code 1012" in failure.message for failure in ann.of(Failure) + bob.of(Failure))
+
+
+def joined_times(agents: tuple[Watched, ...], times: int) -> bool:
+    return all(len(each.of(Joined)) == times for each in agents)
 
 
 async def start_all(stack: AsyncExitStack, port: int) -> list[Watched]:

@@ -21,6 +21,9 @@ from tests.support.ws_raw import TIMEOUT
 RESUMED_WITHIN = 5.0
 """Seconds: the bound that is promised for 100 rooms of four."""
 
+QUIET = ("--log-level", "warning")
+"""Nobody reads a server's log while it runs."""
+
 
 @pytest.fixture(autouse=True)
 async def nothing_stays_open() -> AsyncIterator[None]:
@@ -30,7 +33,7 @@ async def nothing_stays_open() -> AsyncIterator[None]:
 
 async def test_a_hundred_rooms_of_four_resume_after_every_connection_is_reset_at_once() -> None:
     """Offers of before that nobody has read, and those to members that are still away, come once and in order."""
-    async with server_process() as server:
+    async with server_process(*QUIET) as server:
         rooms = await members(server.port, rooms=100, size=4)
         everybody = [(member, room) for room in rooms for member in room]
         ids = [member.peer_id for member, _ in everybody]
@@ -60,7 +63,7 @@ async def test_a_hundred_rooms_of_four_resume_after_every_connection_is_reset_at
 
 
 async def test_a_rolling_restart_under_load_loses_no_message_and_doubles_none(tmp_path: Path) -> None:
-    options = ("--key-file", str(tmp_path / "keys"), "--reuse-port", "on")
+    options = ("--key-file", str(tmp_path / "keys"), "--reuse-port", "on", *QUIET)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(server_process(*options))
         port, stun_port = str(server.port), str(server.stun_port)
