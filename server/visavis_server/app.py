@@ -205,7 +205,7 @@ class SignalingServer:
         )
         self._websocket = WebSocketEndpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
         if self.relay is not None:
-            self._relay_connections = RelayConnections(self.relay, settings.ping_interval)
+            self._relay_connections = RelayConnections(self.relay, self.hub, settings.ping_interval)
             self._relay_endpoint = WebSocketEndpoint(
                 self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
             )

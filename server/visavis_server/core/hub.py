@@ -103,20 +103,12 @@ class Hub(Governing, Resuming):
 
         Raises ServerFull.
         """
-        away_count = len(self.resumption.away) if self.resumption is not None else 0
         if self.draining:
             self.buckets.refusals[Cause.DRAINING] += 1
             raise Draining("it is about to stop")
-        if len(self.peers) - away_count >= self.rules.peer_limit:
-            self.buckets.refusals[Cause.CONNECTIONS] += 1
-            raise ServerFull(f"{self.rules.peer_limit} peers are connected")
         peer = Peer(peer_id, now, counted_source(address), token)
         peer.location = address
-        try:
-            self._count(peer)
-        except TooManyConnections:
-            self.buckets.refusals[Cause.ADDRESS_CONNECTIONS] += 1
-            raise
+        self.admit(peer.source)
         self.peers[peer_id] = peer
         self.counts.connections += 1
         if self.resumption is not None:
@@ -124,6 +116,21 @@ class Hub(Governing, Resuming):
         if self.relay is not None and payload.relay is not None:
             self.relay.admit(peer_id, payload.relay.token)
         return [Send((peer_id,), replies.welcome(peer_id, payload, now_ms))]
+
+    def admit(self, source: str, instead_of: str | None = None) -> None:
+        """Count a connection, of signaling or of the relay, until `release` is called with the same `source`.
+
+        `source` is what it is counted under (`counted_source`). A connection that it replaces, of source `instead_of`,
+        is released, and makes place for it.
+
+        Raises ServerFull, with nothing changed.
+        """
+        try:
+            self._count(source, instead_of)
+        except ServerFull as full:
+            of_address = isinstance(full, TooManyConnections)
+            self.buckets.refusals[Cause.ADDRESS_CONNECTIONS if of_address else Cause.CONNECTIONS] += 1
+            raise
 
     def receive(self, peer_id: str, data: bytes, now: float, now_ms: int, *, text: bool = True) -> list[Effect]:
         """Handle one message of a registered peer; `text` tells a text frame from a binary one.
@@ -205,7 +212,7 @@ class Hub(Governing, Resuming):
         peer = self.peers.get(peer_id)
         if peer is None or peer.away_since is not None:
             return self._take()
-        self._uncount(peer)
+        self.release(peer.source)
         if self.relay is not None:
             self.relay.on_gone(peer_id, now)
         if self.resumption is None or peer.mailbox is None or leaving:
