@@ -195,6 +195,19 @@ class Hub(Governing, Resuming):
         self.buckets.refusals[Cause.WRONG_TOKEN] += 1
         return self._failures.allow(source, now)
 
+    def admit_control(self, peer_id: str, now: float, now_ms: int) -> list[Effect] | None:
+        """Count a control frame of a registered peer as a message is; None when it is within the limits.
+
+        Else it is to be ignored, and what is returned to be done.
+        """
+        peer = self.peers[peer_id]
+        peer.last_seen_at = now
+        if self.buckets.admit(peer.bucket, peer.source, now) is None:
+            return None
+        if not self.buckets.is_patient(peer.bucket, now):
+            self._drop(peer, TOO_MANY, "too many messages", now, now_ms)
+        return self._take()
+
     def touch(self, peer_id: str, now: float) -> None:
         """Note that a registered peer sent a control frame: it lives."""
         self.peers[peer_id].last_seen_at = now
