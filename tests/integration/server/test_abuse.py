@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from itertools import islice
 from typing import Final
 
@@ -80,12 +80,14 @@ async def test_a_flood_of_control_frames(
 
 
 async def test_connections_of_one_address_share_its_rate_and_other_addresses_have_theirs() -> None:
-    site, elsewhere = {"X_Forwarded_For": "198.51.100.7"}, {"X_Forwarded_For": "203.0.113.1"}
+    def connect(server: SignalingServer, address: str) -> Awaitable[RawClient]:
+        return RawClient.connect(server.port, X_Forwarded_For=address)
+
     async with (
         running_server(trusted_proxy=["127.0.0.1"], address_rate=0.1) as server,
-        await RawClient.connect(server.port, **site) as first,
-        await RawClient.connect(server.port, **site) as second,
-        await RawClient.connect(server.port, **elsewhere) as other,
+        await connect(server, "198.51.100.7") as first,
+        await connect(server, "198.51.100.7") as second,
+        await connect(server, "203.0.113.1") as other,
     ):
         assert (await first.request(type="KEEP_ALIVE"))["type"] == "ACK", "one in ten seconds"
         assert (await second.request(type="KEEP_ALIVE"))["payload"]["details"] == "limit: address_rate"
