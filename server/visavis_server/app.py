@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiohttp import web
 
 from visavis_server import __version__, relay
+from visavis_server.configuration import OTEL_ENVIRONMENT, UsageError
 from visavis_server.connections import Connections
 from visavis_server.core.admin import Admin
 from visavis_server.core.auth import Authorizer, TokenRefused
@@ -44,7 +45,7 @@ from visavis_server.core.turn import TurnService
 from visavis_server.credentials import Credentials
 from visavis_server.keys import read_or_make_keys
 from visavis_server.logs import ShowAddress, fields, show_addresses
-from visavis_server.metrics import Sources
+from visavis_server.metrics import Exposition, LagMeter, Sources
 from visavis_server.metrics_endpoint import MetricsEndpoint
 from visavis_server.outbox import Outbox
 from visavis_server.relay import RelayConnections, Unauthorized
@@ -58,6 +59,9 @@ from visavis_server.websocket_aiohttp import AiohttpEndpoint
 from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
 from visavis_shared.messages import Endpoint, RelayOffer, ServerLimits, StunServer, WelcomePayload
+
+if TYPE_CHECKING:
+    from visavis_server.otel import OtelExport
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +141,8 @@ class SignalingServer:
         """Where connections wait until they make a request."""
         self.metrics: MetricsEndpoint | None = None
         """Where metrics are served, if anywhere."""
+        self._lag: LagMeter | None = None
+        self._export: OtelExport | None = None
         self._listener: asyncio.Server | None = None
         self._quiet = Quiet()
         self._responses: Counter[tuple[str, int]] = Counter()
@@ -167,8 +173,10 @@ class SignalingServer:
     async def start(self) -> None:
         """Bind everything and accept connections.
 
-        Raises CannotListen or KeyFileError, with nothing left open.
+        Raises CannotListen, KeyFileError or UsageError (a part that is not installed), with nothing left open.
         """
+        if self.settings.otel_endpoint is not None:
+            self._export = _new_export(self.settings.otel_endpoint, self.settings.otel_interval)
         if self.settings.metrics_port is not None:
             self.metrics = await _open_metrics(self.settings, self._is_ready)
         try:
@@ -207,7 +215,7 @@ class SignalingServer:
         endpoint = {"own": WebSocketEndpoint, "aiohttp": AiohttpEndpoint}[settings.engine]
         self._websocket = endpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
         if self.relay is not None:
-            self._relay_connections = RelayConnections(self.relay, settings.ping_interval)
+            self._relay_connections = RelayConnections(self.relay, self.hub, settings.ping_interval)
             self._relay_endpoint = endpoint(
                 self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
             )
@@ -224,8 +232,7 @@ class SignalingServer:
         self._listener = await asyncio.get_running_loop().create_server(
             self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)
         )
-        if self.metrics is not None:
-            self.metrics.measure(self._sources())
+        self._measure()
         self._credentials.watch(self._on_authorizer)
         if self._turn_secret is not None:
             self._turn_secret.watch(self._on_turn_secret)
@@ -247,11 +254,27 @@ class SignalingServer:
         if self._relay_connections is not None:
             await self._relay_connections.close()
         await self._http.shutdown(HTTP_SHUTDOWN_TIMEOUT)
+        if self._export is not None:
+            await self._export.close()
+        if self._lag is not None:
+            self._lag.close()
         if self.metrics is not None:
             await self.metrics.close()
 
     def _is_ready(self) -> bool:
         return self._listener is not None and not self.hub.draining
+
+    def _measure(self) -> None:
+        """Show to whoever watches what is counted, if somebody does."""
+        if self.metrics is None and self._export is None:
+            return
+        sources = self._sources()
+        self._lag = LagMeter(sources.lag)
+        exposition = Exposition(sources)
+        if self.metrics is not None:
+            self.metrics.measure(exposition)
+        if self._export is not None:
+            self._export.start(exposition)
 
     def _sources(self) -> Sources:
         connections: dict[str, Connections] = {"signaling": self._switchboard}
@@ -407,6 +430,18 @@ async def _open_metrics(settings: Settings, is_ready: Callable[[], bool]) -> Met
         ) from error
     logger.info("metrics on http://%s:%d/metrics", shown, endpoint.port)
     return endpoint
+
+
+def _new_export(endpoint: str, interval: float) -> OtelExport:
+    """Raises UsageError."""
+    try:
+        from visavis_server.otel import OtelExport
+    except ImportError as error:
+        raise UsageError(
+            f"--otel-endpoint ({OTEL_ENVIRONMENT}) needs OpenTelemetry, which is not installed: "
+            "pip install 'visavis[otel]'"
+        ) from error
+    return OtelExport(endpoint, interval)
 
 
 async def _open_address_log(settings: Settings) -> ShowAddress:

@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             runner.run(serve(settings))
+    except UsageError as error:
+        sys.stderr.write(f"visavis-server: {error}\n")
+        return USAGE
     except (CannotListen, KeyFileError) as error:
         sys.stderr.write(f"visavis-server: {error}\n")
         return FAILED
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def serve(settings: Settings) -> None:
     """Serve until a signal asks to stop; says on standard output when connections are accepted.
 
-    Raises CannotListen, KeyFileError.
+    Raises CannotListen, KeyFileError, UsageError.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -15,6 +15,8 @@ from visavis_server import __version__
 from visavis_server.settings import Settings
 
 ENVIRONMENT_PREFIX: Final = "VISAVIS_"
+OTEL_ENVIRONMENT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+"""What every program with OpenTelemetry is told its collector by."""
 _LISTS: Final = frozenset({"stun_address", "turn_url", "allowed_origin", "allowed_host", "trusted_proxy"})
 """Settings with several values: a repeated flag, a list in the file, commas in the environment."""
 _METAVARS: Final = {
@@ -43,6 +45,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     values: dict[str, Any] = {}
     for name, value in (_read_file(Path(config)) if config else {}).items():
         values[name], sources[name] = value, f"{config}: {name}"
+    if environment.get(OTEL_ENVIRONMENT) and environment.get("OTEL_SDK_DISABLED", "").lower() != "true":
+        values["otel_endpoint"], sources["otel_endpoint"] = environment[OTEL_ENVIRONMENT], OTEL_ENVIRONMENT
     for name in Settings.model_fields:
         text = environment.get(ENVIRONMENT_PREFIX + name.upper())
         if text is not None:

@@ -174,10 +174,17 @@ class Exposition:
         PlatformCollector(registry=self._process)
         GCCollector(registry=self._process)
 
+    def server_families(self) -> list[Metric]:
+        """Return the server's metrics as they are now; to be called on its event loop."""
+        return list(self._collector.collect())
+
+    def process_families(self) -> list[Metric]:
+        """Return those of the process; on any thread."""
+        return list(self._process.collect())
+
     async def text(self) -> bytes:
         """Return the metrics as they are now; the writing is done beside the event loop."""
-        families = list(self._collector.collect())
-        return await asyncio.to_thread(self._write, families)
+        return await asyncio.to_thread(self._write, self.server_families())
 
     def _write(self, families: list[Metric]) -> bytes:
         registry = CollectorRegistry()

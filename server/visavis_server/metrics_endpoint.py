@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from visavis_server.core import views
-from visavis_server.metrics import Exposition, LagMeter, Sources
+from visavis_server.metrics import Exposition
 from visavis_server.switchboard import now_ms
 
 CONNECTION_COUNT: Final = 16
@@ -31,7 +31,6 @@ class MetricsEndpoint:
         """Known once started."""
         self._is_ready = is_ready
         self._exposition: Exposition | None = None
-        self._lag: LagMeter | None = None
         self._http = _FewConnections(self._answer, access_log=None)
         self._listener: asyncio.Server | None = None
 
@@ -43,15 +42,12 @@ class MetricsEndpoint:
         self._listener = await asyncio.get_running_loop().create_server(self._http, host, port)
         self.port = self._listener.sockets[0].getsockname()[1]
 
-    def measure(self, sources: Sources) -> None:
+    def measure(self, exposition: Exposition) -> None:
         """Serve the metrics of a server that has started."""
-        self._exposition = Exposition(sources)
-        self._lag = LagMeter(sources.lag)
+        self._exposition = exposition
 
     async def close(self) -> None:
         """Close everything. Idempotent."""
-        if self._lag is not None:
-            self._lag.close()
         if self._listener is not None:
             self._listener.close()
         await self._http.shutdown(SHUTDOWN_TIMEOUT)

@@ -134,6 +134,10 @@ class Settings(BaseModel):
     """TCP port of /metrics (Prometheus) and /ready, on a listener of its own; 0 picks a free one. By default none."""
     metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address or name to serve metrics on: whoever reaches it reads them."""
+    otel_endpoint: Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s?#@]+$")] | None = None
+    """OpenTelemetry collector that metrics are sent to by OTLP over HTTP, such as `http://127.0.0.1:4318`."""
+    otel_interval: Seconds = 60.0
+    """Seconds between two exports to it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged on standard error."""
     log_format: Literal["text", "json"] = "text"

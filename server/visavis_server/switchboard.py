@@ -127,11 +127,24 @@ class Switchboard(Connections):
         """Note that a client lives."""
         self.hub.touch(outbox.peer_id, self._loop.time())
 
+    def on_ping(self, outbox: Outbox, data: bytes) -> None:
+        """Answer a client's ping, unless it sends too many."""
+        if self._admits_control(outbox):
+            super().on_ping(outbox, data)
+
     def on_pong(self, outbox: Outbox) -> None:
         """Note that a client has received what it was sent before its last ping."""
-        super().on_pong(outbox)
-        if outbox.open:
+        if self._admits_control(outbox):
             self.hub.on_pong(outbox.peer_id)
+
+    def _admits_control(self, outbox: Outbox) -> bool:
+        """Count a control frame as a message; False for one that is to be ignored."""
+        if not outbox.open:
+            return False
+        excess = self.hub.admit_control(outbox.peer_id, self._loop.time(), now_ms())
+        if excess is not None:
+            self.perform(excess)
+        return excess is None
 
     def on_gone(self, outbox: Outbox) -> None:
         """Forget the peer of a connection that is closed or has ended, and tell its room; or keep it for a while."""

@@ -33,6 +33,8 @@ class Cause(StrEnum):
     ADDRESS_CONNECTIONS = "address_connections"
     CONNECTIONS = "connections"
     WRONG_TOKEN = "wrong_token"  # noqa: S105 -- a name
+    RELAY_TOKEN = "relay_token"  # noqa: S105 -- a name
+    """A relay connection without the token of a peer: not a guess (128 bits), but an agent that has been forgotten."""
     NO_JOIN = "no_join"
     DRAINING = "draining"
     PENDING = "pending"

@@ -65,7 +65,8 @@ class Directory:
         self._empty: dict[str, Room] = {}
         """Those without members, longest empty first."""
         self._connections: Counter[str] = Counter()
-        """Connections of each source."""
+        """Connections of each source, the relay's included."""
+        self._connection_count = 0
         self._effects: list[Effect] = []
 
     def _room_with_space(self, room_id: str, now: float, now_ms: int) -> Room:
@@ -148,7 +149,7 @@ class Directory:
         self._effects.append(Close(peer.peer_id, code, reason))
         if self.relay is not None:
             self.relay.on_gone(peer.peer_id, now)
-        self._uncount(peer)
+        self.release(peer.source)
         self._remove(peer, now, now_ms)
 
     def _remove(self, peer: Peer, now: float, now_ms: int) -> None:
@@ -202,21 +203,28 @@ class Directory:
                 error = RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "message not delivered", details)
                 self._refuse(sender, error, now_ms, letter.request_id)
 
-    def _count(self, peer: Peer) -> None:
-        """Note that a connection of the peer's source begins.
+    def _count(self, source: str, instead_of: str | None) -> None:
+        """Note that a connection begins, of signaling or of the relay; see Hub.admit.
 
-        Raises TooManyConnections.
+        Raises ServerFull or TooManyConnections.
         """
-        limit = self.rules.address_limit
-        if limit and peer.source and self._connections[peer.source] >= limit:
+        rules = self.rules
+        if instead_of is None and self._connection_count >= rules.peer_limit:
+            raise ServerFull(f"{rules.peer_limit} connections are open")
+        limit = rules.address_limit
+        if limit and source and source != instead_of and self._connections[source] >= limit:
             raise TooManyConnections(f"{limit} connections come from this address")
-        self._connections[peer.source] += 1
+        if instead_of is not None:
+            self.release(instead_of)
+        self._connections[source] += 1
+        self._connection_count += 1
 
-    def _uncount(self, peer: Peer) -> None:
-        """Note that a connection of the peer's source has ended."""
-        self._connections[peer.source] -= 1
-        if not self._connections[peer.source]:
-            del self._connections[peer.source]
+    def release(self, source: str) -> None:
+        """Note that an admitted connection of a source has ended."""
+        self._connection_count -= 1
+        self._connections[source] -= 1
+        if not self._connections[source]:
+            del self._connections[source]
 
     def _forget(self, room: Room) -> None:
         del self.rooms[room.room_id], self._empty[room.room_id]

@@ -103,20 +103,12 @@ class Hub(Governing, Resuming):
 
         Raises ServerFull.
         """
-        away_count = len(self.resumption.away) if self.resumption is not None else 0
         if self.draining:
             self.buckets.refusals[Cause.DRAINING] += 1
             raise Draining("it is about to stop")
-        if len(self.peers) - away_count >= self.rules.peer_limit:
-            self.buckets.refusals[Cause.CONNECTIONS] += 1
-            raise ServerFull(f"{self.rules.peer_limit} peers are connected")
         peer = Peer(peer_id, now, counted_source(address), token)
         peer.location = address
-        try:
-            self._count(peer)
-        except TooManyConnections:
-            self.buckets.refusals[Cause.ADDRESS_CONNECTIONS] += 1
-            raise
+        self.admit(peer.source)
         self.peers[peer_id] = peer
         self.counts.connections += 1
         if self.resumption is not None:
@@ -124,6 +116,21 @@ class Hub(Governing, Resuming):
         if self.relay is not None and payload.relay is not None:
             self.relay.admit(peer_id, payload.relay.token)
         return [Send((peer_id,), replies.welcome(peer_id, payload, now_ms))]
+
+    def admit(self, source: str, instead_of: str | None = None) -> None:
+        """Count a connection, of signaling or of the relay, until `release` is called with the same `source`.
+
+        `source` is what it is counted under (`counted_source`). A connection that it replaces, of source `instead_of`,
+        is released, and makes place for it.
+
+        Raises ServerFull, with nothing changed.
+        """
+        try:
+            self._count(source, instead_of)
+        except ServerFull as full:
+            of_address = isinstance(full, TooManyConnections)
+            self.buckets.refusals[Cause.ADDRESS_CONNECTIONS if of_address else Cause.CONNECTIONS] += 1
+            raise
 
     def receive(self, peer_id: str, data: bytes, now: float, now_ms: int, *, text: bool = True) -> list[Effect]:
         """Handle one message of a registered peer; `text` tells a text frame from a binary one.
@@ -188,6 +195,19 @@ class Hub(Governing, Resuming):
         self.buckets.refusals[Cause.WRONG_TOKEN] += 1
         return self._failures.allow(source, now)
 
+    def admit_control(self, peer_id: str, now: float, now_ms: int) -> list[Effect] | None:
+        """Count a control frame of a registered peer as a message is; None when it is within the limits.
+
+        Else it is to be ignored, and what is returned to be done.
+        """
+        peer = self.peers[peer_id]
+        peer.last_seen_at = now
+        if self.buckets.admit(peer.bucket, peer.source, now) is None:
+            return None
+        if not self.buckets.is_patient(peer.bucket, now):
+            self._drop(peer, TOO_MANY, "too many messages", now, now_ms)
+        return self._take()
+
     def touch(self, peer_id: str, now: float) -> None:
         """Note that a registered peer sent a control frame: it lives."""
         self.peers[peer_id].last_seen_at = now
@@ -205,7 +225,7 @@ class Hub(Governing, Resuming):
         peer = self.peers.get(peer_id)
         if peer is None or peer.away_since is not None:
             return self._take()
-        self._uncount(peer)
+        self.release(peer.source)
         if self.relay is not None:
             self.relay.on_gone(peer_id, now)
         if self.resumption is None or peer.mailbox is None or leaving:

@@ -230,11 +230,12 @@ class Relay:
 
     # --- what relay connections do ------------------------------------------------------------------------------------
 
-    def connect(self, token: str, address: str, now: float) -> tuple[str, list[tuple[str, bytes]]] | None:
-        """Return the peer that a token stands for and the messages (sender, body) kept for it; None: no such token."""
-        peer_id = self._tokens.get(token)
-        if peer_id is None:
-            return None
+    def peer_of(self, token: str) -> str | None:
+        """Return the peer that a token stands for."""
+        return self._tokens.get(token)
+
+    def connect(self, peer_id: str, address: str, now: float) -> list[tuple[str, bytes]]:
+        """Note that a peer with a token has a relay connection now; return the messages (sender, body) kept for it."""
         member = self._members[peer_id]
         self.disconnect(peer_id)
         self.connections += 1
@@ -243,7 +244,7 @@ class Relay:
         kept = [(source, body) for at, source, body in member.early if now - at <= EARLY_TIME]
         member.early.clear()
         member.early_size = 0
-        return peer_id, kept
+        return kept
 
     def disconnect(self, peer_id: str) -> None:
         """The relay connection of a peer has ended."""

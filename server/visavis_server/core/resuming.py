@@ -50,7 +50,7 @@ class Resuming(Directory):
         if peer is None:
             peer = self.peers[ticket.peer_id] = Peer(ticket.peer_id, now)
         elif peer.away_since is None:
-            self._uncount(peer)
+            self.release(peer.source)
         peer.source, peer.location, peer.bucket = fresh.source, fresh.location, fresh.bucket
         peer.shows_seen = bool(payload.show_seen)
         peer.token = fresh.token or peer.token

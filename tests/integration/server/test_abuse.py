@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from itertools import islice
 from typing import Final
 
@@ -17,6 +17,7 @@ from tests.support.mutation import mutated
 from tests.support.server_running import http, joined, running_server, server_process
 from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, TIMEOUT, RawClient, client_frame
 from visavis_server.app import SignalingServer
+from visavis_server.core.buckets import Cause
 from visavis_server.websocket import FRAMES_AT_ONCE
 from visavis_shared.limits import MESSAGE_SIZE
 
@@ -95,6 +96,40 @@ async def test_others_have_their_turn_between_the_messages_of_one_read() -> None
         senders = [(await third.receive())["peer_id"] for _ in range(1001)]
         assert senders.count(talker.peer_id) == 1000
         assert senders.index(other.peer_id) <= 2 * FRAMES_AT_ONCE
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+async def test_a_flood_of_control_frames(
+    server: SignalingServer, others: tuple[RawClient, RawClient], opcode: int
+) -> None:
+    """They count as messages: answered within the rate, ignored beyond it, and closed when it goes on."""
+    async with await RawClient.connect(server.port) as flooder, memory_bound(8 * MIB):
+        flooder.write(client_frame(opcode, b"x") * FLOOD)
+        await check_others(*others)
+        pongs = 0
+        while (frame := await flooder.read_frame()).opcode != CLOSE:
+            assert (frame.opcode, frame.payload) == (PONG, b"x")
+            pongs += 1
+        assert int.from_bytes(frame.payload[:2]) == 4029
+        assert pongs < FLOOD / 2
+    assert server.hub.buckets.refusals[Cause.CONNECTION_RATE] >= 1000
+    assert set(server.hub.peers) == {each.peer_id for each in others}
+
+
+async def test_connections_of_one_address_share_its_rate_and_other_addresses_have_theirs() -> None:
+    def connect(server: SignalingServer, address: str) -> Awaitable[RawClient]:
+        return RawClient.connect(server.port, X_Forwarded_For=address)
+
+    async with (
+        running_server(trusted_proxy=["127.0.0.1"], address_rate=0.1) as server,
+        await connect(server, "198.51.100.7") as first,
+        await connect(server, "198.51.100.7") as second,
+        await connect(server, "203.0.113.1") as other,
+    ):
+        assert (await first.request(type="KEEP_ALIVE"))["type"] == "ACK", "one in ten seconds"
+        assert (await second.request(type="KEEP_ALIVE"))["payload"]["details"] == "limit: address_rate"
+        assert (await other.request(type="KEEP_ALIVE"))["type"] == "ACK"
+        assert server.hub.buckets.refusals[Cause.ADDRESS_RATE] == 1
 
 
 async def test_a_flood_of_fragments_of_one_byte(server: SignalingServer, others: tuple[RawClient, RawClient]) -> None:

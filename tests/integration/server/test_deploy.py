@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
+import promql_parser
+import pytest
 import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as grafana
+from grafana_foundation_sdk.models import prometheus
 
 from tests.support.scrape import Scrape, scrape
 from tests.support.server_running import http, joined, running_server
@@ -117,6 +124,84 @@ def test_the_dashboard_has_no_data_source_of_its_own_and_no_two_panels_in_one_pl
     variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARD["panels"])))
     assert used <= variables | {"__rate_interval", "__range"}
+
+
+def differences(shipped: Any, understood: Any, where: str = "") -> list[str]:
+    """Return what of a document its reader has left out or read as something else."""
+    if isinstance(shipped, dict) and isinstance(understood, dict):
+        keys = [(f"{where}.{key}", value, understood.get(key)) for key, value in shipped.items()]
+        return [found for path, value, read in keys for found in differences(value, read, path)]
+    if isinstance(shipped, list) and isinstance(understood, list) and len(shipped) == len(understood):
+        pairs = enumerate(zip(shipped, understood, strict=True))
+        return [found for index, (a, b) in pairs for found in differences(a, b, f"{where}[{index}]")]
+    return [] if shipped == understood else [f"{where}: {shipped!r} is read as {understood!r}"]
+
+
+def unknown_words(node: object, where: str = "") -> list[str]:
+    """Return the values that are none of the words which the model has for them."""
+    if isinstance(node, list):
+        return [found for index, each in enumerate(node) for found in unknown_words(each, f"{where}[{index}]")]
+    if not type(node).__module__.startswith("grafana_foundation_sdk.models"):
+        return []
+    found = []
+    for name, hint in get_type_hints(type(node)).items():
+        value = getattr(node, name)
+        choices = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, Enum)]
+        if not choices:
+            found += unknown_words(value, f"{where}.{name}")
+        elif value is not None and not any(value in {each.value for each in kind} for kind in choices):
+            found.append(f"{where}.{name}: {value!r}")
+    return found
+
+
+def understood(document: dict[str, Any]) -> grafana.Dashboard:
+    """Read a dashboard by Grafana's own model."""
+    plugins.register_default_plugins()
+    return grafana.Dashboard.from_json(document)
+
+
+def test_grafanas_own_model_understands_every_member_of_the_dashboard() -> None:
+    model = understood(DASHBOARD)
+    assert differences(DASHBOARD, json.loads(JSONEncoder().encode(model))) == []
+    assert unknown_words(model) == []
+    shown = [panel for panel in model.panels or () if isinstance(panel, grafana.Panel)]
+    assert len(shown) > 20
+    for panel in shown:
+        assert panel.targets, panel.title
+        assert all(isinstance(target, prometheus.Dataquery) for target in panel.targets), panel.title
+        assert not isinstance(panel.options, dict), f"{panel.type_val} is no kind of panel"
+        refs = [target.ref_id for target in panel.targets if isinstance(target, prometheus.Dataquery)]
+        assert len(set(refs)) == len(refs), panel.title
+    assert model.templating.list_val is not None
+    sources = {variable.name: variable for variable in model.templating.list_val}
+    assert sources["datasource"].type_val == grafana.VariableType.DATASOURCE
+    assert sources["datasource"].query == "prometheus"
+
+
+def test_what_grafana_would_ignore_is_found() -> None:
+    document = json.loads(json.dumps(DASHBOARD))
+    document["panels"][1]["options"] |= {"colourMode": "none", "colorMode": "rainbow"}
+    model = understood(document)
+    found = differences(document, json.loads(JSONEncoder().encode(model)))
+    assert found == [".panels[1].options.colourMode: 'none' is read as None"]
+    assert unknown_words(model) == [".panels[1].options.color_mode: 'rainbow'"]
+
+
+@pytest.mark.parametrize("query", queries())
+def test_every_query_is_promql(query: str) -> None:
+    """Syntax and types, as Prometheus has them; what Grafana fills in is a duration."""
+    filled = query.replace("$__rate_interval", "1m").replace("$__range", "6h")
+    assert isinstance(promql_parser.parse(filled), promql_parser.Expr)
+
+
+def test_every_alert_waits_for_a_duration_and_names_labels_that_its_query_keeps() -> None:
+    for rule in (rule for group in ALERTS["groups"] for rule in group["rules"]):
+        assert promql_parser.parse_duration(rule.get("for", "1m"))
+        kept = OF_THE_SCRAPER.union(*(found.split(", ") for found in re.findall(r"by \(([^)]*)\)", rule["expr"])))
+        used = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
+        assert used <= kept, rule["alert"]
+        if aggregations := re.findall(r"by \(([^)]*)\)", rule["expr"]):
+            assert all(used <= set(found.split(", ")) for found in aggregations), rule["alert"]
 
 
 def test_every_alert_says_what_and_what_then() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,8 +11,11 @@ import aiohttp
 import pytest
 
 from tests.support.conditions import until
+from tests.support.scrape import scrape
 from tests.support.server_running import running_server
+from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_server.app import SignalingServer
+from visavis_server.core.buckets import Cause
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -42,8 +45,8 @@ class Client:
             if message["type"] == kind:
                 return message
 
-    async def relay(self, token: str | None = None) -> aiohttp.ClientWebSocketResponse:
-        headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
+    async def relay(self, token: str | None = None, **headers: str) -> aiohttp.ClientWebSocketResponse:
+        headers["Authorization"] = f"Bearer {self.token if token is None else token}"
         socket = await self._session.ws_connect(f"{self._url}/relay", headers=headers)
         self._sockets.append(socket)
         return socket
@@ -140,6 +143,71 @@ async def test_without_a_valid_token_there_is_no_connection(header: str) -> None
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(f"http://127.0.0.1:{server.port}/relay", headers={"Authorization": header})
         assert refused.value.status == 401
+        assert server.hub.buckets.refusals[Cause.RELAY_TOKEN] == 1
+        assert not server.hub.buckets.refusals[Cause.WRONG_TOKEN], "nobody is locked out for having been forgotten"
+
+
+async def refused(attempt: Awaitable[aiohttp.ClientWebSocketResponse]) -> int:
+    """Return the status of an upgrade that is refused for now."""
+    with pytest.raises(aiohttp.WSServerHandshakeError) as error:
+        await attempt
+    assert error.value.headers is not None
+    assert error.value.headers["Retry-After"] == "30"
+    return error.value.status
+
+
+async def test_relay_connections_count_in_the_limit_of_an_address() -> None:
+    site = {"X-Forwarded-For": "198.51.100.7"}
+    proxies = ("127.0.0.1",)
+    async with (
+        world(metrics_port=0, trusted_proxy=proxies, address_limit=1) as (server, ann, bob),
+        aiohttp.ClientSession() as session,
+    ):
+        signaling = f"http://127.0.0.1:{server.port}/ws"
+        first = await ann.relay(**site)
+        assert await refused(bob.relay(**site)) == 429
+        assert await refused(session.ws_connect(signaling, headers=site)) == 429
+        second = await ann.relay(**site)
+        assert (await first.receive()).data == 4009, "the new one takes the place of the former"
+        found = await scrape(server)
+        assert found("visavis_connections", kind="relay") == 1
+        assert found("visavis_refusals_total", cause="address_connections") == 2
+        await ann.relay(**{"X-Forwarded-For": "198.51.100.8"})
+        assert (await second.receive()).data == 4009, "from another address, too"
+        async with session.ws_connect(signaling, headers=site) as member:
+            await member.receive_json()
+            assert await refused(bob.relay(**site)) == 429
+        await until(lambda: len(server.hub.peers) == 2)
+        await bob.relay(**site)
+
+
+async def test_relay_connections_count_in_the_total() -> None:
+    async with world(metrics_port=0, peer_limit=3) as (server, ann, bob), aiohttp.ClientSession() as session:
+        signaling = f"http://127.0.0.1:{server.port}/ws"
+        await ann.relay()
+        assert await refused(bob.relay()) == 503
+        assert await refused(session.ws_connect(signaling)) == 503
+        latter = await ann.relay()
+        assert (await scrape(server))("visavis_refusals_total", cause="connections") == 2
+        await latter.close()
+        relays = server._relay_connections
+        assert relays is not None
+        await until(lambda: not relays.outboxes)
+        async with session.ws_connect(signaling) as member:
+            await member.receive_json()
+            assert await refused(bob.relay()) == 503
+
+
+async def test_an_upgrade_to_the_relay_that_is_never_completed_waits_at_the_door_as_any_other() -> None:
+    async with world(metrics_port=0) as (server, _, _):
+        half = await RawClient.open(server.port)
+        half.write(upgrade_request("/relay")[:-2])
+        await until(lambda: len(server.door) == 1)
+        assert (await scrape(server))("visavis_connections_pending") == 1
+        half.write(b"\r\n")
+        assert " 401 " in await half.read_response()
+        assert (await scrape(server))("visavis_connections_pending") == 0
+        half.abort()
 
 
 async def test_a_server_without_relay_offers_none() -> None:

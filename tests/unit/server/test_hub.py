@@ -104,7 +104,7 @@ def test_the_limit_of_peers_refuses_connections_and_nothing_else() -> None:
     world = World(peer_limit=2)
     world.joined("a", "r")
     world.connect("b")
-    with pytest.raises(ServerFull, match="2 peers"):
+    with pytest.raises(ServerFull, match="2 connections"):
         world.hub.connect("c", WELCOME, world.now, world.now_ms)
     assert list(world.hub.peers) == ["a", "b"]
     world.disconnect("b")

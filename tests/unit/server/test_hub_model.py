@@ -169,6 +169,7 @@ class HubMachine(RuleBasedStateMachine):
     def the_hub_agrees_with_the_model(self) -> None:
         hub = self.world.hub
         assert hub.peers.keys() == self.room_of.keys()
+        assert hub._connection_count == len(hub.peers)
         assert {room_id: list(room.members) for room_id, room in hub.rooms.items()} == self.rooms
         assert set(hub._empty) == {room_id for room_id, members in self.rooms.items() if not members}
 

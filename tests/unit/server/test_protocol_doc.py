@@ -25,6 +25,7 @@ from visavis_shared.outcomes import OutcomePath, OutcomeReason
 
 TEXT: Final = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
 OPERATIONS: Final = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+TESTS: Final = Path(__file__).parents[2]
 NO_SETTINGS: Final = frozenset({"config"})
 """Options that are no settings."""
 TRANSCRIPT: Final = re.findall(r"^[A-Z]([<>]) (.*)$", TEXT, re.MULTILINE)
@@ -61,6 +62,16 @@ def test_every_word_of_a_report_stands_in_it(words: type[StrEnum]) -> None:
 @pytest.mark.parametrize("cause", Cause)
 def test_every_cause_of_a_refusal_stands_in_the_operators_table(cause: Cause) -> None:
     assert f"`{cause}`" in OPERATIONS
+
+
+def test_every_test_that_the_operators_table_names_exists() -> None:
+    section = OPERATIONS.partition("## Signaling security")[2]
+    named = re.findall(r"`((?:unit|integration)/[\w/]+\.py)(?:::(\w+))?`", section)
+    assert len(named) > 35
+    for path, name in named:
+        assert re.search(rf"^(?:async )?def {name or 'test_'}", (TESTS / path).read_text(), re.MULTILINE), (path, name)
+    lines = [line for line in section.splitlines() if line.startswith("| ") and not line.startswith("|---")]
+    assert all(".py" in line for line in lines if "shown by" not in line), "each point has its test"
 
 
 def test_its_way_to_a_room_token_works(tmp_path: Path) -> None:

@@ -39,8 +39,10 @@ class World:
             self.relay.admit(peer, f"token of {peer}")
             self.connect(peer)
 
-    def connect(self, peer: str, address: str = "192.0.2.1") -> Any:
-        return self.relay.connect(f"token of {peer}", address, self.now)
+    def connect(self, peer: str, address: str = "192.0.2.1") -> tuple[str, list[tuple[str, bytes]]] | None:
+        """Show the token that a peer was admitted with; whose it is now, and what was kept for that peer."""
+        peer_id = self.relay.peer_of(f"token of {peer}")
+        return None if peer_id is None else (peer_id, self.relay.connect(peer_id, address, self.now))
 
     def introduce(self, offerer: str, answerer: str) -> None:
         self.relay.on_directed("OFFER", offerer, answerer)
@@ -143,7 +145,7 @@ def test_a_peer_is_reachable_for_the_grace_after_its_signaling_connection_has_en
 
 def test_a_token_stands_for_one_peer_and_an_invented_one_for_none() -> None:
     world = World(A, B)
-    assert world.relay.connect("token of nobody", "192.0.2.9", world.now) is None
+    assert world.connect("nobody") is None
     assert world.connect(A) == (A, [])
 
 
@@ -157,13 +159,13 @@ def test_a_resumed_peer_keeps_its_introductions_under_the_new_token() -> None:
     assert world.relay.handle_timer(world.now) == [C], "nobody is C any longer"
     assert world.send(A, B) == Forward(B)
     assert world.connect(B) is None, "the former token"
-    assert world.relay.connect(f"token of {C}", "192.0.2.1", world.now) == (B, [])
+    assert world.connect(C) == (B, [])
 
 
 def test_a_peer_that_this_server_never_met_is_taken_over_without_introductions() -> None:
     world = World(A, C)
     world.relay.take_over(B, C, world.now)
-    assert world.relay.connect(f"token of {C}", "192.0.2.1", world.now) == (B, [])
+    assert world.connect(C) == (B, [])
     assert isinstance(world.send(A, B), Drop)
 
 
