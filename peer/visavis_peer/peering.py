@@ -22,8 +22,8 @@ from visavis_peer.core.effects import (
 )
 from visavis_peer.core.events import Event, Failure, Negotiating, PeerJoined, PeerLeft
 from visavis_peer.core.mesh import Mesh
-from visavis_peer.core.sealing import NotAuthentic, Repeated, RoomSeal
-from visavis_peer.errors import AuthenticationFailed
+from visavis_peer.core.sealing import NotAuthentic, Repeated, RoomSeal, TooLong
+from visavis_peer.errors import AgentError, AuthenticationFailed
 from visavis_peer.link.link import Link
 from visavis_peer.links import Links, RelayPolicy
 from visavis_peer.net.ice import IceSession
@@ -179,7 +179,13 @@ class Peering:
     def send(self, message: ClientMessage) -> None:
         """Send to the signaling server, sealed if the room has a secret."""
         if self._seal is not None and isinstance(message, Offer | Answer | CandidateMessage):
-            message = self._seal.seal(message, self.mesh.own_id)
+            try:
+                message = self._seal.seal(message, self.mesh.own_id)
+            except TooLong as error:
+                peer_id = message.target_id
+                text = f"the peer cannot be told how to link: {error}"
+                self.emit(Failure(AgentError.name, text, peer_id, self.mesh.name_of(peer_id)))
+                return
         self._send(message)
 
     def on_check_received(self, session_id: str) -> None:
