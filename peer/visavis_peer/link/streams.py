@@ -30,6 +30,9 @@ UNSENT: Final = 256 << 10
 take turns and a reset has little to undo."""
 TURN: Final = 32 << 10
 """Bytes that one stream gives the engine before the next has its turn."""
+CONTROL_UNSENT: Final = UNSENT + 2 * TURN
+"""The same bound for the control stream: a TURN of 1,500 frames above what streams ever reach, so that bulk does not
+delay it; what a peer that acknowledges nothing leaves beyond waits in the table, one CREDIT and one DONE a stream."""
 UNREAD_COUNT: Final = 2 * STREAM_COUNT
 """Streams of the peer that are not read to their end at a time; it opens half as many, resets on their way aside."""
 LINGERING_COUNT: Final = 8 * STREAM_COUNT
@@ -60,10 +63,14 @@ class _Stream:
         self.table = table
         self.reader = StreamReader(self, pool)
         self.writer = StreamWriter(self)
+        self.credit: int | None = None
+        """The newest limit that the peer is to be told."""
+        self.done_due = False
+        """Whether the peer is to be told that it was read to its end."""
 
     @property
     def finished(self) -> bool:
-        return self.reader.finished and self.writer.closed
+        return self.reader.finished and self.writer.closed and not self.done_due
 
 
 class StreamReader:
@@ -350,6 +357,8 @@ class StreamTable:
         self._room = asyncio.Event()
         self._waiting: deque[_Stream] = deque()
         """Streams with something to send, next turn first."""
+        self._to_tell: dict[int, _Stream] = {}
+        """Streams with a CREDIT or DONE that the engine has not been given, by id."""
         self._accepted: deque[_Stream] = deque()
         self._arrived = asyncio.Event()
         self._error: LinkClosed | None = None
@@ -390,6 +399,7 @@ class StreamTable:
         """Give the engine what it can take, stream by stream, and the next stream its place."""
         if self._own < STREAM_COUNT and not self._room.is_set() and self._connection.may_open:
             self._room.set()
+        self._tell()
         waiting = self._waiting
         while waiting and self._connection.unsent < UNSENT:
             stream = waiting.popleft()
@@ -456,6 +466,7 @@ class StreamTable:
                 stream.writer.fail(error)
             self._streams.clear()
             self._waiting.clear()
+            self._to_tell.clear()
             self._room.set()
             self._arrived.set()
 
@@ -468,16 +479,16 @@ class StreamTable:
         self._wake()
 
     def grant(self, stream: _Stream, limit: int) -> None:
-        """Tell the peer how far it may send."""
-        self._connection.send_control(control.Credit(stream.stream_id, limit))
+        """Tell the peer how far it may send; only the newest limit counts."""
+        stream.credit = limit
+        self._to_tell[stream.stream_id] = stream
         self._wake()
 
     def on_read_to_end(self, stream: _Stream) -> None:
         """The application has read everything; say so, once."""
         stream.reader.release()
         if self._error is None and stream.stream_id in self._streams:
-            self._connection.send_control(control.Done(stream.stream_id))
-            self._forget_if_finished(stream)
+            self._tell_done(stream)
             self._wake()
 
     def reset(self, stream: _Stream, code: int) -> None:
@@ -488,10 +499,27 @@ class StreamTable:
     def stop(self, stream: _Stream, code: int) -> None:
         """Stop the incoming direction; where all of it has come in, only the writer waits to hear of it."""
         if stream.reader.ended:
-            self._connection.send_control(control.Done(stream.stream_id))
+            self._tell_done(stream)
         else:
             self._connection.stop_stream(stream.stream_id, code)
         self._after(stream)
+
+    def _tell_done(self, stream: _Stream) -> None:
+        """Have the peer told that `stream` was read to its end; until then it is not forgotten."""
+        stream.credit, stream.done_due = None, True
+        self._to_tell[stream.stream_id] = stream
+
+    def _tell(self) -> None:
+        """Give the engine what the peer is to be told of streams, as far as it can take it."""
+        while self._to_tell and self._connection.unsent < CONTROL_UNSENT:
+            stream = self._to_tell.pop(next(iter(self._to_tell)))
+            if stream.credit is not None:
+                self._connection.send_control(control.Credit(stream.stream_id, stream.credit))
+                stream.credit = None
+            if stream.done_due:
+                self._connection.send_control(control.Done(stream.stream_id))
+                stream.done_due = False
+                self._forget_if_finished(stream)
 
     def _after(self, stream: _Stream) -> None:
         asyncio.get_running_loop().call_soon(self._forget_if_finished, stream)
@@ -513,6 +541,7 @@ class StreamTable:
     def _forget_if_finished(self, stream: _Stream) -> None:
         if not stream.finished or self._streams.pop(stream.stream_id, None) is None:
             return
+        self._to_tell.pop(stream.stream_id, None)
         if self._is_own(stream.stream_id):
             self._own -= 1
             self._room.set()
