@@ -80,8 +80,7 @@ def test_the_backlog_for_a_peer_that_acknowledges_nothing_is_bounded(seed: int, 
                 if step % 100 == 0:
                     await asyncio.sleep(0)
         except Overrun as error:
-            blocked = True
-            assert "more streams at a time" in str(error)
+            blocked = str(error).startswith("more streams at a time")
         assert blocked, "the engine took everything: the bound has not been tried"
 
     asyncio.run(run())
