@@ -301,7 +301,7 @@ class Links:
         elif isinstance(error, Refused) and not link.announced:
             self._owner.emit(Failure(error.name, f"refused: {error}", link.peer_id, link.name))
         if link.announced and not self._closed:
-            self._owner.emit(LinkDown(link.peer_id, link.name, str(error)))
+            self._owner.emit(LinkDown(link.peer_id, link.name, str(error), link.authenticated))
         if current:  # not one that another has replaced
             self._owner.on_link_closed(link)
         self._close_unused_relays()

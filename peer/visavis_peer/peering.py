@@ -102,7 +102,9 @@ class Peering:
 
     def peer_left(self, peer_id: str) -> None:
         """Take leave of a peer; its link stays if it proves itself."""
-        self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id)))
+        link = self.links.of_peer(peer_id)
+        proved = link is not None and link.announced and link.authenticated
+        self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id), proved))
         self.links.peer_left(peer_id)
         self._quiet_until.pop(peer_id, None)
         self._outcomes.pop(peer_id, None)
@@ -213,6 +215,7 @@ class Peering:
                 tuple(session.ice.candidates),
                 session.remote.candidates,
                 session.remote.nat,
+                self._seal is not None,
             )
         )
 

@@ -64,14 +64,21 @@ class PeerJoined:
 
     peer_id: str
     name: str | None
+    authenticated: bool = False
+    """Never true: until it links, a peer is only what the server says."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerLeft:
-    """A peer is no longer in the room; a link to it that still works stays."""
+    """A peer is no longer in the room; a link to it that still works stays.
+
+    Where both end, LinkDown may come before or after: the news take different ways, and neither waits for the other.
+    """
 
     peer_id: str
     name: str | None
+    authenticated: bool = False
+    """Whether there was a link to it on which it had proved to know the room's secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,8 @@ class Negotiating:
     local_candidates: tuple[str, ...]
     remote_candidates: tuple[str, ...]
     remote_nat: NatReport | None
+    authenticated: bool = False
+    """Whether what it says of itself was sealed with the room's secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ class LinkDown:
     peer_id: str
     name: str | None
     reason: str
+    authenticated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
