@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from visavis_shared.nat import NatReport
+
+
+class RelayCause(StrEnum):
+    """Why a path is a relay."""
+
+    NOT_YET = "not_yet"
+    """The search for a direct path goes on."""
+    PATH_LOST = "path_lost"
+    """There was a direct path."""
+    RELAY_ONLY = "relay_only"
+    """Nothing else is allowed, here or by the server."""
+    NO_PATH = "no_path"
+    """No direct path was found."""
+    NARROW = "narrow"
+    """The direct path carries no datagrams of a link's size."""
+    TURN = "turn"
+    """The pair that was found has a relayed candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +41,11 @@ class PathInfo:
     rtt_ms: float | None
     """Round trip of the connectivity check that validated the path, in milliseconds; None by the server's relay."""
     reason: str | None = None
-    """Why the path is a relay; None for a direct one."""
+    """Why the path is a relay, in words; None for a direct one."""
     method: str | None = None
     """How it was found where connectivity checks alone could not: `prediction` or `birthday`."""
+    cause: RelayCause | None = None
+    """The same as `reason`, as a value; None for a direct one."""
 
 
 @dataclass(frozen=True, slots=True)
