@@ -9,6 +9,7 @@ VisavisError
     ├── AuthenticationFailed   6  the peer does not know the room's secret, or somebody interferes
     ├── NoPath                 7  no direct path to the peer
     ├── Refused                9  the server or the peer said no
+    ├── StreamReset            9  the peer has given up a stream
     └── ServerBusy            10  the server or the room is full
 """
 
@@ -73,6 +74,17 @@ class Refused(AgentError):
 
     exit_code = 9
     name = "refused"
+
+
+class StreamReset(AgentError):
+    """The peer has given up this stream; `code` is the application's number for the reason."""
+
+    exit_code = 9
+    name = "stream_reset"
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the peer has reset the stream with code {code}")
+        self.code = code
 
 
 class ServerBusy(AgentError):

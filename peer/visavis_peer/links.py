@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
 
 from visavis_peer.core.effects import Introduce, Role
-from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, PathChanged, PathInfo
+from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, PathChanged, PathInfo, RelayCause
 from visavis_peer.errors import AgentError, AuthenticationFailed, Refused
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.link import Link, LinkCallbacks
@@ -18,11 +18,14 @@ from visavis_shared import limits
 from visavis_shared.messages import OfferPayload
 
 RelayPolicy = Literal["auto", "never", "only"]
-RELAY_FIRST: Final = "no direct path has been found yet"
-RELAY_AGAIN: Final = "the direct path no longer works"
 LIVELY: Final = 10.0
 """Seconds since the last sign of life for which a link counts as alive: two of its pings."""
-RELAY_ONLY: Final = "only the relay is allowed"
+_IN_WORDS: Final = {
+    RelayCause.NOT_YET: "no direct path has been found yet",
+    RelayCause.PATH_LOST: "the direct path no longer works",
+    RelayCause.RELAY_ONLY: "only the relay is allowed",
+}
+"""The causes that need no further word."""
 
 
 class LinkOwner(Protocol):
@@ -41,7 +44,7 @@ class LinkOwner(Protocol):
 class _Entry:
     """A link and what belongs to it."""
 
-    def __init__(self, link: Link, session: Session, relay: RelayClient | None, relay_reason: str) -> None:
+    def __init__(self, link: Link, session: Session, relay: RelayClient | None, cause: RelayCause) -> None:
         self.link = link
         self.made_at = session.started_at
         """When the OFFER in which it was made was sent or received."""
@@ -49,7 +52,14 @@ class _Entry:
         """The same of the latest session."""
         self.relay = relay
         """The relay connection on which the peer's current id is known."""
-        self.relay_reason = relay_reason
+        self.cause = cause
+        """Why the link goes by the relay while it does."""
+        self.reason = _IN_WORDS[cause]
+        """The same in words."""
+
+    def explain(self, cause: RelayCause, reason: str | None = None) -> None:
+        """Note why the link goes by the relay while it does; `reason` where the cause alone does not say."""
+        self.cause, self.reason = cause, reason or _IN_WORDS[cause]
 
 
 class Links:
@@ -165,8 +175,8 @@ class Links:
             narrow=lambda size: self._on_narrow(key, size),
         )
         link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed)
-        reason = RELAY_ONLY if self._policy == "only" else RELAY_FIRST
-        return _Entry(link, session, self._relay, reason)
+        cause = RelayCause.RELAY_ONLY if self._policy == "only" else RelayCause.NOT_YET
+        return _Entry(link, session, self._relay, cause)
 
     # --- paths --------------------------------------------------------------------------------------------------------
 
@@ -180,7 +190,7 @@ class Links:
         """Carry nothing on a session any longer."""
         for entry in list(self._entries.values()):
             if session.ice is not None and entry.link.direct is session.ice:
-                entry.relay_reason = RELAY_ONLY if self._policy == "only" else RELAY_AGAIN
+                entry.explain(RelayCause.RELAY_ONLY if self._policy == "only" else RelayCause.PATH_LOST)
                 self._show_relay(entry)
                 entry.link.lose_direct(session.ice)
 
@@ -196,7 +206,7 @@ class Links:
         if entry is None:
             return False
         if self._policy != "only":
-            entry.relay_reason = reason
+            entry.explain(RelayCause.NO_PATH, reason)
         self._show_relay(entry)
         return entry.link.up
 
@@ -256,8 +266,8 @@ class Links:
         if relay is None or not relay.connected:
             entry.link.set_relay(None)
         else:
-            reason = entry.relay_reason
-            entry.link.set_relay(PathInfo("relay", "server", "", relay.remote, None, reason))
+            path = PathInfo("relay", "server", "", relay.remote, None, entry.reason, cause=entry.cause)
+            entry.link.set_relay(path)
 
     def _close_unused_relays(self) -> None:
         used = {entry.relay for entry in self._entries.values()} | {self._relay}
@@ -287,7 +297,8 @@ class Links:
     def _on_narrow(self, key: str, size: int) -> None:
         entry = self._entries.get(key)
         if entry is not None:
-            entry.relay_reason = f"the direct path carries datagrams of {size} bytes at most, and a link needs 1,200"
+            reason = f"the direct path carries datagrams of {size} bytes at most, and a link needs 1,200"
+            entry.explain(RelayCause.NARROW, reason)
             self._show_relay(entry)
 
     def _on_down(self, key: str, link: Link, error: AgentError) -> None:
@@ -301,7 +312,7 @@ class Links:
         elif isinstance(error, Refused) and not link.announced:
             self._owner.emit(Failure(error.name, f"refused: {error}", link.peer_id, link.name))
         if link.announced and not self._closed:
-            self._owner.emit(LinkDown(link.peer_id, link.name, str(error)))
+            self._owner.emit(LinkDown(link.peer_id, link.name, str(error), link.authenticated))
         if current:  # not one that another has replaced
             self._owner.on_link_closed(link)
         self._close_unused_relays()

@@ -22,8 +22,8 @@ from visavis_peer.core.effects import (
 )
 from visavis_peer.core.events import Event, Failure, Negotiating, PeerJoined, PeerLeft
 from visavis_peer.core.mesh import Mesh
-from visavis_peer.core.sealing import NotAuthentic, Repeated, RoomSeal
-from visavis_peer.errors import AuthenticationFailed
+from visavis_peer.core.sealing import NotAuthentic, Repeated, RoomSeal, TooLong
+from visavis_peer.errors import AgentError, AuthenticationFailed
 from visavis_peer.link.link import Link
 from visavis_peer.links import Links, RelayPolicy
 from visavis_peer.net.ice import IceSession
@@ -102,7 +102,9 @@ class Peering:
 
     def peer_left(self, peer_id: str) -> None:
         """Take leave of a peer; its link stays if it proves itself."""
-        self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id)))
+        link = self.links.of_peer(peer_id)
+        proved = link is not None and link.announced and link.authenticated
+        self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id), proved))
         self.links.peer_left(peer_id)
         self._quiet_until.pop(peer_id, None)
         self._outcomes.pop(peer_id, None)
@@ -179,7 +181,13 @@ class Peering:
     def send(self, message: ClientMessage) -> None:
         """Send to the signaling server, sealed if the room has a secret."""
         if self._seal is not None and isinstance(message, Offer | Answer | CandidateMessage):
-            message = self._seal.seal(message, self.mesh.own_id)
+            try:
+                message = self._seal.seal(message, self.mesh.own_id)
+            except TooLong as error:
+                peer_id = message.target_id
+                text = f"the peer cannot be told how to link: {error}"
+                self.emit(Failure(AgentError.name, text, peer_id, self.mesh.name_of(peer_id)))
+                return
         self._send(message)
 
     def on_check_received(self, session_id: str) -> None:
@@ -207,6 +215,7 @@ class Peering:
                 tuple(session.ice.candidates),
                 session.remote.candidates,
                 session.remote.nat,
+                self._seal is not None,
             )
         )
 

@@ -10,20 +10,11 @@ from typing import Final
 from visavis_peer.core.events import Event
 from visavis_peer.core.outcomes import OutcomeLog
 from visavis_peer.errors import SignalingUnreachable
-from visavis_peer.links import RELAY_AGAIN, RELAY_FIRST, RELAY_ONLY
-from visavis_peer.peering import NO_RELAY
 from visavis_shared.messages import ClientMessage, KeepAlive, KeepAlivePayload
 from visavis_shared.nat import NatReport
-from visavis_shared.outcomes import OutcomeReason
 
 REPORT_DELAY: Final = 10.0
 """Seconds from an outcome to its report: those of a room that comes together fit into one message."""
-_RELAY_REASONS: Final = {
-    RELAY_FIRST: None,
-    RELAY_AGAIN: OutcomeReason.PATH_LOST,
-    RELAY_ONLY: OutcomeReason.RELAY_ONLY,
-    NO_RELAY: OutcomeReason.RELAY_ONLY,
-}
 
 Send = Callable[[ClientMessage], Awaitable[None]]
 """Sends to the server; raises SignalingUnreachable."""
@@ -34,7 +25,7 @@ class OutcomeReporter:
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
-        self._log = OutcomeLog(_RELAY_REASONS)
+        self._log = OutcomeLog()
         self._wanted = asyncio.Event()
 
     def note(self, event: Event, nat: NatReport) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from tests.netns.lab import KINDS, Lab
 from tests.netns.programs import URL, Program, Record, launch, start_server
 from tests.support.requirements import missing
-from visavis_peer.links import RELAY_FIRST
+from visavis_peer.core.events import RelayCause
 from visavis_peer.output import describe_nat
 from visavis_shared.endpoints import format_address
 from visavis_shared.nat import NatReport
@@ -127,7 +127,7 @@ def _tell(scene: Scene) -> int:
 
 def _is_final(record: Record) -> bool:
     """Whether a path is direct, or a relay with the reason why it stays so."""
-    return bool(record["path"] == "direct" or record["reason"] not in (None, RELAY_FIRST))
+    return bool(record["path"] == "direct" or record["cause"] not in (None, RelayCause.NOT_YET))
 
 
 def _tell_endpoint(name: str, program: Program) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from tests.netns.lab import KINDS, MATRIX_KINDS, Client, Lab, Site
 from tests.netns.programs import Program, Record, agent
-from visavis_peer.links import RELAY_FIRST
+from visavis_peer.core.events import RelayCause
 from visavis_shared.nat import Method, expected_method
 
 SKEWS: Final = (0.0, 0.5, 2.0)
@@ -205,7 +205,7 @@ def _is_direct(record: Record) -> bool:
 
 def _is_explained(record: Record) -> bool:
     """Whether a relayed path says why, after the checks have failed."""
-    return record.get("path") == "relay" and record["reason"] != RELAY_FIRST
+    return record.get("path") == "relay" and record["cause"] != RelayCause.NOT_YET
 
 
 def _offered_at(*programs: Program) -> float:

@@ -15,7 +15,7 @@ from tests.netns.lab import KINDS, Lab, Site
 from tests.netns.lab.conditions import until
 from tests.netns.programs import Record, agent, start_server
 from tests.support.requirements import require
-from visavis_peer.links import RELAY_FIRST
+from visavis_peer.core.events import RelayCause
 
 GATEWAY: Final = replace(
     KINDS["symmetric"],
@@ -124,7 +124,7 @@ def test_no_port_is_asked_for_where_that_is_not_wanted(lab: Lab, tmp_path: Path)
         left = agent(site.clients[0], "unmapped", "left", "--port-mapping", "never")
         right = agent(other.clients[0], "unmapped", "right")
         try:
-            left.wait_for("path", PATIENCE, lambda path: path["path"] == "relay" and path["reason"] != RELAY_FIRST)
+            left.wait_for("path", PATIENCE, lambda path: path["cause"] not in (None, RelayCause.NOT_YET))
             assert "dnat" not in mapped(site)
         finally:
             left.kill()

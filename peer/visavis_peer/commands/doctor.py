@@ -16,12 +16,11 @@ from visavis_peer.agent import Agent
 from visavis_peer.commands.options import build_settings, invite_settings, timeout_of
 from visavis_peer.core import strategy
 from visavis_peer.core.addresses import AddressChoice
-from visavis_peer.core.events import Event, Failure, LinkUp, Negotiating, PathChanged
+from visavis_peer.core.events import Event, Failure, LinkUp, Negotiating, PathChanged, RelayCause
 from visavis_peer.core.forecast import IN_WORDS, conclusion, forecast
 from visavis_peer.core.redaction import Redactor
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import AgentError, PeerAbsent, UsageError
-from visavis_peer.links import RELAY_FIRST
 from visavis_peer.net.lifetime import SILENCES
 from visavis_peer.net.names import resolve
 from visavis_peer.net.signaling import SignalingClient, offered_stun, websocket_url
@@ -289,7 +288,7 @@ async def _settle(events: AsyncIterator[Event], up: LinkUp) -> LinkUp | PathChan
     final: LinkUp | PathChanged = up
     try:
         async with asyncio.timeout(VERDICT_TIMEOUT):
-            while final.path.path == "relay" and final.path.reason == RELAY_FIRST:
+            while final.path.cause is RelayCause.NOT_YET:
                 event = await anext(events)
                 if isinstance(event, PathChanged) and event.peer_id == up.peer_id:
                     final = event

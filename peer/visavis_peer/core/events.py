@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from visavis_shared.nat import NatReport
+
+
+class RelayCause(StrEnum):
+    """Why a path is a relay."""
+
+    NOT_YET = "not_yet"
+    """The search for a direct path goes on."""
+    PATH_LOST = "path_lost"
+    """There was a direct path."""
+    RELAY_ONLY = "relay_only"
+    """Nothing else is allowed, here or by the server."""
+    NO_PATH = "no_path"
+    """No direct path was found."""
+    NARROW = "narrow"
+    """The direct path carries no datagrams of a link's size."""
+    TURN = "turn"
+    """The pair that was found has a relayed candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +41,11 @@ class PathInfo:
     rtt_ms: float | None
     """Round trip of the connectivity check that validated the path, in milliseconds; None by the server's relay."""
     reason: str | None = None
-    """Why the path is a relay; None for a direct one."""
+    """Why the path is a relay, in words; None for a direct one."""
     method: str | None = None
     """How it was found where connectivity checks alone could not: `prediction` or `birthday`."""
+    cause: RelayCause | None = None
+    """The same as `reason`, as a value; None for a direct one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +84,21 @@ class PeerJoined:
 
     peer_id: str
     name: str | None
+    authenticated: bool = False
+    """Never true: until it links, a peer is only what the server says."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerLeft:
-    """A peer is no longer in the room; a link to it that still works stays."""
+    """A peer is no longer in the room; a link to it that still works stays.
+
+    Where both end, LinkDown may come before or after: the news take different ways, and neither waits for the other.
+    """
 
     peer_id: str
     name: str | None
+    authenticated: bool = False
+    """Whether there was a link to it on which it had proved to know the room's secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +118,8 @@ class Negotiating:
     local_candidates: tuple[str, ...]
     remote_candidates: tuple[str, ...]
     remote_nat: NatReport | None
+    authenticated: bool = False
+    """Whether what it says of itself was sealed with the room's secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +153,7 @@ class LinkDown:
     peer_id: str
     name: str | None
     reason: str
+    authenticated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

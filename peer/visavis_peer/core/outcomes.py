@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, Negotiating, PathChanged, PathInfo
+from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, Negotiating, PathChanged, PathInfo, RelayCause
 from visavis_shared.nat import NatKind, NatReport, nat_kind
 from visavis_shared.outcomes import OUTCOME_COUNT, LinkOutcome, OutcomePath, OutcomeReason
 
@@ -21,6 +20,12 @@ _FAILURES: Final = {
     "authentication_failed": OutcomeReason.AUTHENTICATION_FAILED,
 }
 """By the name of the failure."""
+_CAUSES: Final = {
+    RelayCause.NOT_YET: None,
+    RelayCause.PATH_LOST: OutcomeReason.PATH_LOST,
+    RelayCause.RELAY_ONLY: OutcomeReason.RELAY_ONLY,
+}
+"""What a relayed path counts as, None where it will not last; every other cause is NO_PATH."""
 
 _V = TypeVar("_V")
 
@@ -32,9 +37,7 @@ class OutcomeLog:
     peer counts once, until the link goes down.
     """
 
-    def __init__(self, relay_reasons: Mapping[str, OutcomeReason | None]) -> None:
-        """`relay_reasons` are those of PathInfo that have a word of their own, None for one that will not last."""
-        self._relay_reasons = relay_reasons
+    def __init__(self) -> None:
         self._remote: OrderedDict[str, NatKind] = OrderedDict()
         """What peers say of their NATs."""
         self._last: OrderedDict[str, tuple[OutcomePath, OutcomeReason]] = OrderedDict()
@@ -65,7 +68,7 @@ class OutcomeLog:
         if path.path == "direct":
             self._note(peer_id, OutcomePath.DIRECT, OutcomeReason.NONE, nat)
             return
-        reason = self._relay_reasons.get(path.reason or "", OutcomeReason.NO_PATH)
+        reason = OutcomeReason.NO_PATH if path.cause is None else _CAUSES.get(path.cause, OutcomeReason.NO_PATH)
         if reason is not None:
             self._note(peer_id, OutcomePath.RELAY, reason, nat)
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import ValidationError
 
 from visavis_peer.core.effects import Role
+from visavis_shared import limits
 from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, CandidatePayload, Offer, OfferPayload
 
 NONCE_SIZE: Final = 12
@@ -48,6 +49,16 @@ class NotAuthentic(Exception):
 
 class Repeated(NotAuthentic):
     """The message is a copy of one that was taken, or older than one: it says nothing about the peer."""
+
+
+class TooLong(Exception):
+    """A message does not fit the protocol once it is sealed; the text says what a user can do."""
+
+    def __init__(self, kind: str, size: int) -> None:
+        super().__init__(
+            f"its {kind} has {size} characters sealed, and {limits.SEALED_LENGTH} is the limit: "
+            "use fewer addresses (--interface)"
+        )
 
 
 class SessionSeal:
@@ -112,7 +123,10 @@ class RoomSeal:
         """By session_id and peer_id; the oldest make way."""
 
     def seal(self, message: Directed, own_id: str) -> Directed:
-        """Return `message` (to `target_id`) with its payload sealed."""
+        """Return `message` (to `target_id`) with its payload sealed.
+
+        Raises TooLong: no agent's own candidates come near that, for they are numeric and at most 32.
+        """
         payload = message.payload
         peer_id = message.target_id
         key = (payload.session_id, peer_id)
@@ -124,6 +138,8 @@ class RoomSeal:
             known = SessionSeal(self._secret, self._room, payload.session_id, peer_id, own_id, "answerer")
         members = payload.model_dump(mode="json", exclude_none=True, exclude=set(_CLEAR) - {"accepted"})
         sealed = known.seal(message.type, members, self._entropy(NONCE_SIZE))
+        if len(sealed) > limits.SEALED_LENGTH:
+            raise TooLong(message.type, len(sealed))
         kept = {name: value for name, value in payload if name in _CLEAR and value is not None}
         return message.model_copy(update={"payload": type(payload)(**kept | {"sealed": sealed})})
 

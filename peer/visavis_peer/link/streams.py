@@ -1,35 +1,30 @@
-"""The streams of a link: readers and writers with back-pressure in both directions.
+"""The streams of a link: which are open, whose turn it is, and what the peer is to be told of them.
 
-A writer's bytes wait here until the peer has given credit for them (core/credits.py) and the engine has sent what it
-was given before; `drain()` waits for that. A reader's bytes wait here until the application reads them, and only then
-does the peer get credit for more.
+The two directions of each are in `link.reader` and `link.writer`, with back-pressure both ways.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final
 
-from visavis_peer.core.credits import STREAM_COUNT, WINDOW_BASE, CreditPool, Overrun, ReceiveWindow
-from visavis_peer.errors import AgentError, LinkClosed
+from visavis_peer.core.credits import STREAM_COUNT, CreditPool, Overrun
+from visavis_peer.errors import LinkClosed, StreamReset
 from visavis_peer.link import control
 from visavis_peer.link.quic import SecureConnection
+from visavis_peer.link.reader import StreamReader
+from visavis_peer.link.writer import TURN, StreamWriter
 
-HIGH_WATER: Final = 128 << 10
-"""Bytes that a writer keeps before `drain` waits: enough for a full batch of datagrams while the writer is woken."""
-BACKLOG: Final = 3 << 19
-"""Bytes that all writers of a link keep before `drain` waits sooner: 12 of them with HIGH_WATER."""
-LOW_WATER: Final = 8 << 10
-"""Bytes that a writer keeps then before `drain` waits: 128 streams then keep 1 MiB more."""
-PIECE: Final = 1024
-"""Bytes up to which neighbouring pieces are joined: byte by byte, each would cost fifty times its size."""
+__all__ = ["StreamReader", "StreamReset", "StreamTable", "StreamWriter"]
+
 UNSENT: Final = 256 << 10
 """Bytes given to the engine ahead of what it has sent: a batch of 200 datagrams; the rest waits here, so that streams
 take turns and a reset has little to undo."""
-TURN: Final = 32 << 10
-"""Bytes that one stream gives the engine before the next has its turn."""
+CONTROL_UNSENT: Final = UNSENT + 2 * TURN
+"""The same bound for the control stream: a TURN of 1,500 frames above what streams ever reach, so that bulk does not
+delay it; what a peer that acknowledges nothing leaves beyond waits in the table, one CREDIT and one DONE a stream."""
 UNREAD_COUNT: Final = 2 * STREAM_COUNT
 """Streams of the peer that are not read to their end at a time; it opens half as many, resets on their way aside."""
 LINGERING_COUNT: Final = 8 * STREAM_COUNT
@@ -37,19 +32,6 @@ LINGERING_COUNT: Final = 8 * STREAM_COUNT
 loss, and streams opened as fast as they go, there were up to 188."""
 STREAM_STEP: Final = 4
 """Between the ids of one side's bidirectional streams (RFC 9000 section 2.1)."""
-READ_SIZE: Final = 64 << 10
-"""Bytes that one `read` of an iteration returns at most."""
-
-
-class StreamReset(AgentError):
-    """The peer has given up this stream; `code` is the application's number for the reason."""
-
-    exit_code = 9
-    name = "stream_reset"
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"the peer has reset the stream with code {code}")
-        self.code = code
 
 
 class _Stream:
@@ -57,279 +39,39 @@ class _Stream:
 
     def __init__(self, stream_id: int, table: StreamTable, pool: CreditPool) -> None:
         self.stream_id = stream_id
-        self.table = table
+        self._table = table
         self.reader = StreamReader(self, pool)
         self.writer = StreamWriter(self)
+        self.credit: int | None = None
+        """The newest limit that the peer is to be told."""
+        self.done_due = False
+        """Whether the peer is to be told that it was read to its end."""
 
     @property
     def finished(self) -> bool:
-        return self.reader.finished and self.writer.closed
-
-
-class StreamReader:
-    """The incoming direction of a stream."""
-
-    def __init__(self, stream: _Stream, pool: CreditPool) -> None:
-        self._stream = stream
-        self._window = ReceiveWindow(pool)
-        self._chunks: deque[bytes] = deque()
-        self._end = False
-        self._error: AgentError | None = None
-        self._wake = asyncio.Event()
+        return self.reader.finished and self.writer.closed and not self.done_due
 
     @property
-    def stream_id(self) -> int:
-        """Number of the stream; the two directions and both sides share it."""
-        return self._stream.stream_id
+    def backlog(self) -> int:
+        return self._table.backlog
 
-    def at_eof(self) -> bool:
-        """Whether the peer has ended the stream and everything has been read."""
-        return self._end and not self._chunks
+    def count(self, size: int) -> None:
+        self._table.backlog += size
 
-    async def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, waiting for at least one; with -1 everything until the peer ends the stream.
+    def grant(self, limit: int) -> None:
+        self._table.grant(self, limit)
 
-        Returns b"" at the end. Raises StreamReset, LinkClosed.
-        """
-        if size < 0:
-            parts = []
-            while part := await self.read(READ_SIZE):
-                parts.append(part)
-            return b"".join(parts)
-        while not self._chunks:
-            if self._error is not None:
-                raise self._error
-            if self._end or not size:
-                return b""
-            self._wake.clear()
-            await self._wake.wait()
-        return self._take(size)
+    def on_read_to_end(self) -> None:
+        self._table.on_read_to_end(self)
 
-    async def readexactly(self, size: int) -> bytes:
-        """Return `size` bytes.
+    def stop(self, code: int) -> None:
+        self._table.stop(self, code)
 
-        Raises asyncio.IncompleteReadError when the stream ends before, StreamReset, LinkClosed.
-        """
-        parts: list[bytes] = []
-        missing = size
-        while missing:
-            part = await self.read(missing)
-            if not part:
-                raise asyncio.IncompleteReadError(b"".join(parts), size)
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
+    def wants_to_send(self) -> None:
+        self._table.wants_to_send(self)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while part := await self.read(READ_SIZE):
-            yield part
-
-    def stop(self, code: int = 0) -> None:
-        """Read no further: what is unread is dropped, and the peer's writer is told `code`. Idempotent."""
-        if not self.finished:
-            self._stream.table.stop(self._stream, code)
-            self.fail(StreamReset(code))
-
-    # --- the table's side ---------------------------------------------------------------------------------------------
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will be read."""
-        return self._error is not None or self.at_eof()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the peer has ended the stream."""
-        return self._end
-
-    def feed(self, data: bytes, *, end: bool) -> int | None:
-        """Take bytes of the peer; return a new limit to tell it, if there is one.
-
-        Raises Overrun.
-        """
-        if self._error is not None or self._end:
-            return None
-        limit = self._window.on_received(len(data))
-        if self._chunks and len(self._chunks[-1]) + len(data) <= PIECE:
-            self._chunks[-1] += data
-        elif data:
-            self._chunks.append(data)
-        self._end = end
-        self._wake.set()
-        if self.at_eof():
-            self._stream.table.on_read_to_end(self._stream)
-        return limit
-
-    def fail(self, error: AgentError) -> None:
-        """End the stream for the reader; what it has not read is lost."""
-        if self.finished:
-            return
-        self._error = error
-        self._chunks.clear()
-        self._window.release()
-        self._wake.set()
-
-    def release(self) -> None:
-        """Give the window back."""
-        self._window.release()
-
-    def _take(self, size: int) -> bytes:
-        chunks = self._chunks
-        parts = []
-        missing = size
-        while chunks and missing:
-            part = chunks.popleft()
-            if len(part) > missing:
-                chunks.appendleft(part[missing:])
-                part = part[:missing]
-            parts.append(part)
-            missing -= len(part)
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        limit = None if self._end else self._window.on_consumed(len(data))
-        if limit is not None:
-            self._stream.table.grant(self._stream, limit)
-        if self.at_eof():
-            self._stream.table.on_read_to_end(self._stream)
-        return data
-
-
-class StreamWriter:
-    """The outgoing direction of a stream."""
-
-    def __init__(self, stream: _Stream) -> None:
-        self._stream = stream
-        self._pending: deque[memoryview] = deque()
-        self._pending_size = 0
-        self._sent = 0
-        self._limit = WINDOW_BASE
-        self._eof = False
-        self._end_sent = False
-        self._done = False
-        self._error: AgentError | None = None
-        self._wake = asyncio.Event()
-
-    @property
-    def stream_id(self) -> int:
-        """Number of the stream."""
-        return self._stream.stream_id
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send `data`, after what was written before; `drain` waits while too much is on its way.
-
-        Raises StreamReset when the peer reads no further, LinkClosed, RuntimeError after `write_eof`.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._eof:
-            raise RuntimeError("the stream has been ended by write_eof")
-        if data:
-            self._count(len(data))
-            if self._pending and len(self._pending[-1]) + len(data) <= PIECE:
-                data = bytes(self._pending.pop()) + data
-            # a copy of what may change, none of bytes
-            self._pending.append(memoryview(data if isinstance(data, bytes) else bytes(data)))
-            self._stream.table.wants_to_send(self._stream)
-
-    async def drain(self) -> None:
-        """Wait until there is room for more.
-
-        Raises StreamReset, LinkClosed.
-        """
-        while self._crowded and self._error is None:
-            self._wake.clear()
-            await self._wake.wait()
-        if self._error is not None:
-            raise self._error
-
-    def write_eof(self) -> None:
-        """End this direction; the other stays open. Idempotent."""
-        if not self._eof and self._error is None:
-            self._eof = True
-            self._stream.table.wants_to_send(self._stream)
-
-    def close(self) -> None:
-        """Do as `write_eof`."""
-        self.write_eof()
-
-    async def wait_closed(self) -> None:
-        """Wait until the peer's application has read everything to the end.
-
-        Raises StreamReset when it gave up, LinkClosed.
-        """
-        while not self._done and self._error is None:
-            self._wake.clear()
-            await self._wake.wait()
-        if self._error is not None and not self._done:
-            raise self._error
-
-    def reset(self, code: int = 0) -> None:
-        """Give up this direction: what has not arrived is dropped, and the peer's reader is told `code`. Idempotent."""
-        if not self.closed:
-            self._stream.table.reset(self._stream, code)
-            self.fail(StreamReset(code))
-
-    # --- the table's side ---------------------------------------------------------------------------------------------
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will be sent."""
-        return self._error is not None or self._end_sent
-
-    @property
-    def closed(self) -> bool:
-        """Whether the peer has everything, or never will."""
-        return self._error is not None or self._done
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to send that the peer takes."""
-        if self.finished:
-            return False
-        return bool(self._pending and self._sent < self._limit) or (self._eof and not self._pending)
-
-    def send_some(self, connection: SecureConnection) -> None:
-        """Give the engine up to TURN bytes."""
-        left = min(TURN, self._limit - self._sent)
-        while self._pending and left:
-            part = self._pending.popleft()
-            if len(part) > left:
-                self._pending.appendleft(part[left:])
-                part = part[:left]
-            connection.send_stream(self.stream_id, part)
-            left -= len(part)
-            self._sent += len(part)
-            self._count(-len(part))
-        if self._eof and not self._pending:
-            connection.send_stream(self.stream_id, b"", end=True)
-            self._end_sent = True
-        if not self._crowded:
-            self._wake.set()
-
-    @property
-    def _crowded(self) -> bool:
-        """Whether what waits here is too much for this stream, or more than its share of what waits in all."""
-        return self._pending_size > (LOW_WATER if self._stream.table.backlog > BACKLOG else HIGH_WATER)
-
-    def on_credit(self, limit: int) -> None:
-        """The peer takes bytes up to `limit`."""
-        self._limit = max(self._limit, limit)
-
-    def on_done(self) -> None:
-        """The peer's application has read everything."""
-        self._done = True
-        self._wake.set()
-
-    def fail(self, error: AgentError) -> None:
-        """End the stream for the writer."""
-        if self._error is None:
-            self._error = error
-            self._pending.clear()
-            self._count(-self._pending_size)
-            self._wake.set()
-
-    def _count(self, size: int) -> None:
-        self._pending_size += size
-        self._stream.table.backlog += size
+    def reset(self, code: int) -> None:
+        self._table.reset(self, code)
 
 
 class StreamTable:
@@ -350,6 +92,8 @@ class StreamTable:
         self._room = asyncio.Event()
         self._waiting: deque[_Stream] = deque()
         """Streams with something to send, next turn first."""
+        self._to_tell: dict[int, _Stream] = {}
+        """Streams with a CREDIT or DONE that the engine has not been given, by id."""
         self._accepted: deque[_Stream] = deque()
         self._arrived = asyncio.Event()
         self._error: LinkClosed | None = None
@@ -390,6 +134,7 @@ class StreamTable:
         """Give the engine what it can take, stream by stream, and the next stream its place."""
         if self._own < STREAM_COUNT and not self._room.is_set() and self._connection.may_open:
             self._room.set()
+        self._tell()
         waiting = self._waiting
         while waiting and self._connection.unsent < UNSENT:
             stream = waiting.popleft()
@@ -456,6 +201,7 @@ class StreamTable:
                 stream.writer.fail(error)
             self._streams.clear()
             self._waiting.clear()
+            self._to_tell.clear()
             self._room.set()
             self._arrived.set()
 
@@ -468,16 +214,16 @@ class StreamTable:
         self._wake()
 
     def grant(self, stream: _Stream, limit: int) -> None:
-        """Tell the peer how far it may send."""
-        self._connection.send_control(control.Credit(stream.stream_id, limit))
+        """Tell the peer how far it may send; only the newest limit counts."""
+        stream.credit = limit
+        self._to_tell[stream.stream_id] = stream
         self._wake()
 
     def on_read_to_end(self, stream: _Stream) -> None:
         """The application has read everything; say so, once."""
         stream.reader.release()
         if self._error is None and stream.stream_id in self._streams:
-            self._connection.send_control(control.Done(stream.stream_id))
-            self._forget_if_finished(stream)
+            self._tell_done(stream)
             self._wake()
 
     def reset(self, stream: _Stream, code: int) -> None:
@@ -488,10 +234,27 @@ class StreamTable:
     def stop(self, stream: _Stream, code: int) -> None:
         """Stop the incoming direction; where all of it has come in, only the writer waits to hear of it."""
         if stream.reader.ended:
-            self._connection.send_control(control.Done(stream.stream_id))
+            self._tell_done(stream)
         else:
             self._connection.stop_stream(stream.stream_id, code)
         self._after(stream)
+
+    def _tell_done(self, stream: _Stream) -> None:
+        """Have the peer told that `stream` was read to its end; until then it is not forgotten."""
+        stream.credit, stream.done_due = None, True
+        self._to_tell[stream.stream_id] = stream
+
+    def _tell(self) -> None:
+        """Give the engine what the peer is to be told of streams, as far as it can take it."""
+        while self._to_tell and self._connection.unsent < CONTROL_UNSENT:
+            stream = self._to_tell.pop(next(iter(self._to_tell)))
+            if stream.credit is not None:
+                self._connection.send_control(control.Credit(stream.stream_id, stream.credit))
+                stream.credit = None
+            if stream.done_due:
+                self._connection.send_control(control.Done(stream.stream_id))
+                stream.done_due = False
+                self._forget_if_finished(stream)
 
     def _after(self, stream: _Stream) -> None:
         asyncio.get_running_loop().call_soon(self._forget_if_finished, stream)
@@ -513,6 +276,7 @@ class StreamTable:
     def _forget_if_finished(self, stream: _Stream) -> None:
         if not stream.finished or self._streams.pop(stream.stream_id, None) is None:
             return
+        self._to_tell.pop(stream.stream_id, None)
         if self._is_own(stream.stream_id):
             self._own -= 1
             self._room.set()

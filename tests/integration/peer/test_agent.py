@@ -38,6 +38,7 @@ from visavis_peer.core.events import (
     Ready,
 )
 from visavis_peer.net.ice import IceSession
+from visavis_shared import limits
 from visavis_shared.messages import Offer, OfferPayload
 
 pytestmark = pytest.mark.timeout(30)
@@ -48,6 +49,23 @@ DESCRIPTION: Final[dict[str, Any]] = {
     "nonce": "0" * 32,
 }
 """What an OFFER or ANSWER says of an agent that has no candidate."""
+
+
+async def test_an_offer_that_would_be_too_long_is_told_of_and_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, fits = bytes(16), limits.SEALED_LENGTH
+    monkeypatch.setattr(negotiation, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(limits, "SEALED_LENGTH", 300)
+    async with (
+        running_server() as server,
+        watched(server, "ann", secret=secret) as ann,
+        watched(server, "bob", secret=secret) as bob,
+    ):
+        await until(lambda: ann.of(Failure))
+        (failure,) = ann.of(Failure)
+        assert (failure.error, failure.name) == ("internal", "bob")
+        assert failure.message.startswith("the peer cannot be told how to link: its OFFER has ")
+        monkeypatch.setattr(limits, "SEALED_LENGTH", fits)
+        await until(lambda: ann.links and bob.links, timeout=25.0)  # an attempt 5 s or 15 s later
 
 
 async def test_two_agents_link_and_exchange_datagrams_both_ways() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import DEADLINE, agent, next_event, next_line, run, start, url
+from tests.support.commands import DEADLINE, agent, end, next_event, next_line, run, start, url
 from tests.support.server_running import server_process
+from visavis_shared.invite import SECRET_SIZE, Invite
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -80,6 +81,33 @@ async def test_messages_cross_and_what_a_peer_sends_is_escaped() -> None:
         await plain.communicate()
         assert b"\x1b" not in line
         assert b"(unauthenticated) says: \\x1b[31mred" in line
+
+
+@pytest.mark.parametrize("secret", [None, bytes(SECRET_SIZE)], ids=["without a secret", "with a secret"])
+async def test_whatever_shows_a_peer_says_what_it_has_proved(secret: bytes | None) -> None:
+    async with server_process() as server:
+        invite = str(Invite(url(server), "r", secret))
+        common = ("agent", invite, "--interface", "lo")
+        told, recorded, bob = [await start(*common, *more) for more in ((), ("--json",), ("--name", "bob"))]
+        try:
+            named = [(await next_line(told.stdout, b"link to bob")).decode()]
+            records = [await next_event(recorded, "link_up")]
+            while records[-1]["name"] != "bob":
+                records.append(await next_event(recorded, "link_up"))
+            bob.terminate()
+            await bob.communicate()
+            while not {"link_down", "peer_left"} <= {record["event"] for record in records}:
+                records.append(await next_event(recorded, "link_up", "link_down", "peer_left"))
+            while "down" not in named[-1]:
+                named.append((await next_line(told.stdout, b"bob")).decode())
+            for record in records:
+                assert record["authenticated"] == (secret is not None) or record["event"] == "peer_left", record
+            assert ("unauthenticated" in named[-1]) == (secret is None)
+            if secret is None:
+                assert all("unauthenticated" in line for line in named), named
+        finally:
+            for each in (told, recorded, bob):
+                await end(each)
 
 
 async def test_discover_shows_the_endpoint_and_the_interfaces() -> None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, Negotiating, PathChanged, PathInfo, PeerLeft
+from visavis_peer.core.events import (
+    Event,
+    Failure,
+    LinkDown,
+    LinkUp,
+    Negotiating,
+    PathChanged,
+    PathInfo,
+    PeerLeft,
+    RelayCause,
+)
 from visavis_peer.core.outcomes import PEER_COUNT, PENDING_COUNT, OutcomeLog
 from visavis_shared.nat import Mapping, NatKind, NatReport
-from visavis_shared.outcomes import OUTCOME_COUNT, LinkOutcome, OutcomePath, OutcomeReason
+from visavis_shared.outcomes import OUTCOME_COUNT, LinkOutcome, OutcomePath
 
-FIRST, AGAIN = "not yet", "no longer"
 OURS = NatReport(nat=False)
 THEIRS = NatReport(mapping=Mapping.ADDRESS_AND_PORT_DEPENDENT)
 DIRECT = PathInfo("direct", "host-srflx", "192.0.2.1:1", "192.0.2.2:2", 1.0)
 
 
-def relayed(reason: str | None) -> PathInfo:
-    return PathInfo("relay", "server", "", "192.0.2.3:443", None, reason)
+def relayed(cause: RelayCause | None) -> PathInfo:
+    return PathInfo("relay", "server", "", "192.0.2.3:443", None, "in words", cause=cause)
 
 
 def negotiating(peer_id: str = "p") -> Negotiating:
@@ -32,7 +41,7 @@ def moved(path: PathInfo) -> PathChanged:
 
 
 def outcomes(*events: Event) -> list[tuple[str, str]]:
-    log = OutcomeLog({FIRST: None, AGAIN: OutcomeReason.PATH_LOST})
+    log = OutcomeLog()
     for event in events:
         log.on_event(event, OURS)
     return [(outcome.path.value, outcome.reason.value) for outcome in log.take()]
@@ -42,11 +51,13 @@ def outcomes(*events: Event) -> list[tuple[str, str]]:
     ("events", "expected"),
     [
         ([up(DIRECT)], [("direct", "none")]),
-        ([up(relayed(FIRST))], []),
-        ([up(relayed(FIRST)), moved(DIRECT)], [("direct", "none")]),
-        ([up(relayed(FIRST)), moved(relayed("your NATs do not match"))], [("relay", "no_path")]),
+        ([up(relayed(RelayCause.NOT_YET))], []),
+        ([up(relayed(RelayCause.NOT_YET)), moved(DIRECT)], [("direct", "none")]),
+        ([up(relayed(RelayCause.NOT_YET)), moved(relayed(RelayCause.NO_PATH))], [("relay", "no_path")]),
         ([up(relayed(None))], [("relay", "no_path")]),
-        ([up(DIRECT), moved(relayed(AGAIN))], [("direct", "none"), ("relay", "path_lost")]),
+        ([up(relayed(RelayCause.TURN))], [("relay", "no_path")]),
+        ([up(relayed(RelayCause.RELAY_ONLY))], [("relay", "relay_only")]),
+        ([up(DIRECT), moved(relayed(RelayCause.PATH_LOST))], [("direct", "none"), ("relay", "path_lost")]),
         ([up(DIRECT), moved(DIRECT)], [("direct", "none")]),
         ([up(DIRECT), LinkDown("p", None, "x"), up(DIRECT)], [("direct", "none")] * 2),
         ([Failure("no_path", "x", "p")] * 3, [("failed", "no_path")]),
@@ -62,7 +73,7 @@ def test_an_outcome_is_where_a_link_settles(events: list[Event], expected: list[
 
 
 def test_both_nats_stand_in_it() -> None:
-    log = OutcomeLog({})
+    log = OutcomeLog()
     log.on_event(negotiating(), OURS)
     log.on_event(up(DIRECT), OURS)
     log.on_event(up(DIRECT, "stranger"), OURS)
@@ -74,7 +85,7 @@ def test_both_nats_stand_in_it() -> None:
 
 
 def test_what_waits_and_what_is_remembered_is_bounded() -> None:
-    log = OutcomeLog({})
+    log = OutcomeLog()
     for number in range(2 * PEER_COUNT):
         log.on_event(negotiating(str(number)), OURS)
         log.on_event(up(DIRECT, str(number)), OURS)

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.shared.strategies import answer_payloads, candidate_payloads, offer_payloads
+from visavis_peer.core.addresses import Interface, choose_addresses
 from visavis_peer.core.sealing import (
     NONCE_SIZE,
     SESSION_COUNT,
@@ -25,7 +26,9 @@ from visavis_peer.core.sealing import (
     NotAuthentic,
     Repeated,
     RoomSeal,
+    TooLong,
 )
+from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate
 from visavis_shared import limits
 from visavis_shared.messages import (
     Answer,
@@ -150,6 +153,34 @@ def test_the_longest_description_that_an_agent_makes_fits_the_bounds() -> None:
     sealed = agent().seal(message(full, "b"), "a")
     assert len(sealed.payload.sealed or "") <= limits.SEALED_LENGTH
     assert len(carry(sealed, "a").model_dump_json()) <= limits.MESSAGE_SIZE
+
+
+def test_a_machine_with_many_interfaces_of_long_names_stays_far_below_the_bounds() -> None:
+    names = [f"{'interface' * 20}{number}" for number in range(64)]
+    addresses = [
+        tuple(f"2001:db8:{number:x}:ffff:ffff:ffff:ffff:{each + 0x1000:x}" for each in range(16))
+        for number in range(64)
+    ]
+    choice = choose_addresses([Interface(*pair) for pair in zip(names, addresses, strict=True)])
+    hosts = [host_candidate((each.ip, 65535), each.preference) for each in choice.used]
+    mapped = [
+        server_reflexive_candidate(host, (host.host, port)) for port in range(60000, 60004) for host in hosts
+    ]  # fmt: skip
+    lines = tuple(each.to_sdp() for each in (*hosts, *mapped))[: limits.CANDIDATE_COUNT]
+    assert len(lines) == limits.CANDIDATE_COUNT
+    full = offer(candidates=lines, nat=NatReport(notes=("n" * 200,) * 8), links=("0" * 32,) * limits.LINK_COUNT)
+    sealed = agent().seal(message(full, "b"), "a")
+    assert len(sealed.payload.sealed or "") < limits.SEALED_LENGTH * 3 // 4
+
+
+def test_what_does_not_fit_is_refused_with_the_way_out() -> None:
+    long = offer(
+        candidates=("c" * limits.CANDIDATE_LENGTH,) * limits.CANDIDATE_COUNT, nat=NatReport(notes=("é" * 200,) * 8)
+    )
+    with pytest.raises(
+        TooLong, match=r"its OFFER has \d+ characters sealed, and 24576 is the limit: use fewer addresses"
+    ):
+        agent().seal(message(long, "b"), "a")
 
 
 def test_no_nonce_is_used_twice() -> None:

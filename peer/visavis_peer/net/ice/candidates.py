@@ -3,65 +3,58 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
 
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 
 from visavis_shared.stun import Address
 
+MOST_PREFERRED: Final = 65535
+"""ICE's highest local preference (RFC 8445 section 5.1.2.1)."""
+
 
 def host_candidate(address: Address, preference: int) -> Candidate:
     """Return the host candidate of a socket; `preference` is ICE's local preference, 0 to 65535."""
-    return Candidate(
-        foundation=candidate_foundation("host", "udp", address[0]),
-        component=1,
-        transport="udp",
-        priority=candidate_priority(1, "host", preference),
-        host=address[0],
-        port=address[1],
-        type="host",
-    )
+    return _candidate("host", address, preference=preference)
 
 
 def server_reflexive_candidate(base: Candidate, mapped: Address) -> Candidate:
     """Return the server-reflexive candidate of the host candidate `base` (RFC 8445 section 5.1.1.2)."""
-    return Candidate(
-        foundation=candidate_foundation("srflx", "udp", base.host),
-        component=1,
-        transport="udp",
-        priority=candidate_priority(1, "srflx", (base.priority >> 8) & 0xFFFF),
-        host=mapped[0],
-        port=mapped[1],
-        type="srflx",
-        related_address=base.host,
-        related_port=base.port,
-    )
+    return _candidate("srflx", mapped, (base.host, base.port), base.host, (base.priority >> 8) & 0xFFFF)
 
 
 def peer_reflexive_candidate(address: Address) -> Candidate:
     """Return a remote candidate that the peer has not named (RFC 8445 section 7.3.1.3)."""
-    return Candidate(
-        foundation=candidate_foundation("prflx", "udp", address[0]),
-        component=1,
-        transport="udp",
-        priority=candidate_priority(1, "prflx"),
-        host=address[0],
-        port=address[1],
-        type="prflx",
-    )
+    return _candidate("prflx", address)
 
 
 def relayed_candidate(address: Address, related: Address) -> Candidate:
     """Return the candidate for an address on a TURN server; `related` is ours as the server sees it."""
+    return _candidate("relay", address, related)
+
+
+def _candidate(
+    kind: str,
+    address: Address,
+    related: Address | None = None,
+    base: str | None = None,
+    preference: int = MOST_PREFERRED,
+) -> Candidate:
+    """Return a candidate of UDP, component 1.
+
+    Those of one kind and `base` IP address (None: their own) share their foundation (RFC 8445 section 5.1.1.3).
+    """
+    related_host, related_port = related or (None, None)
     return Candidate(
-        foundation=candidate_foundation("relay", "udp", address[0]),
+        foundation=candidate_foundation(kind, "udp", base or address[0]),
         component=1,
         transport="udp",
-        priority=candidate_priority(1, "relay"),
+        priority=candidate_priority(1, kind, preference),
         host=address[0],
         port=address[1],
-        type="relay",
-        related_address=related[0],
-        related_port=related[1],
+        type=kind,
+        related_address=related_host,
+        related_port=related_port,
     )
 
 

@@ -25,7 +25,7 @@ from aioice import stun
 from aioice.candidate import Candidate
 from aioice.ice import CandidatePair, StunProtocol
 
-from visavis_peer.core.events import PathInfo
+from visavis_peer.core.events import PathInfo, RelayCause
 from visavis_peer.core.selection import Selection
 from visavis_peer.net.ice.candidates import peer_reflexive_candidate, usable_candidate
 from visavis_peer.net.ice.consent import ConsentKeeper
@@ -342,6 +342,7 @@ class IceSession(LocalSide):
             rtt_ms=None if rtt is None else rtt * 1000,
             reason="by a TURN server" if relayed else None,
             method=self._methods.get(pair),
+            cause=RelayCause.TURN if relayed else None,
         )
 
     # --- data ---------------------------------------------------------------------------------------------------------
