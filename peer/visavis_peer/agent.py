@@ -190,9 +190,10 @@ class Agent:
         await self._turn.close()
         if self._peering is not None:
             await self._peering.close()
-        if self._runner is not None and not self._runner.done():
+        if self._runner is not None:
             self._runner.cancel()
-            await asyncio.wait([self._runner])
+            # what has ended it has been published
+            await asyncio.gather(self._runner, return_exceptions=True)
         await self._pool.close()
         self._end_iterators()
 
