@@ -17,6 +17,7 @@ from visavis_shared.stun import (
     CHANGE_IP,
     CHANGE_PORT,
     Address,
+    BindingResponse,
     NotStun,
     binding_request,
     parse_binding_response,
@@ -56,7 +57,8 @@ class StunClient(asyncio.DatagramProtocol):
 
     async def mapped(self, server: Address) -> Address | None:
         """Return this socket's address as `server` sees it, or None when it does not tell."""
-        return _mapped(await self.ask(server))
+        response = _parsed(await self.ask(server))
+        return None if response is None else response.mapped
 
     @contextlib.contextmanager
     def expecting(self, transaction_id: bytes) -> Iterator[asyncio.Future[tuple[bytes, Address]]]:
@@ -80,10 +82,10 @@ async def probe_filtering(local_ip: str, server: Address) -> FilteringProbe | No
     except OSError:
         return None
     try:
-        plain = await client.ask(server)
-        other = _other_address(plain)
-        if other is None:
+        plain = _parsed(await client.ask(server))
+        if plain is None or plain.other is None:
             return None
+        other = plain.other
         has_other_ip = other[0] != server[0]
         both, port = await asyncio.gather(
             client.ask(server, CHANGE_IP | CHANGE_PORT) if has_other_ip else _nothing(),
@@ -92,7 +94,7 @@ async def probe_filtering(local_ip: str, server: Address) -> FilteringProbe | No
         probe = FilteringProbe(
             other_address=_came_from_elsewhere(both, server) if has_other_ip else None,
             other_port=_came_from_elsewhere(port, server) if other[1] != server[1] else None,
-            mapped=_mapped(plain),
+            mapped=plain.mapped,
         )
         kept_out = other if probe.other_address is False else None
         if probe.other_address is None and probe.other_port is False:
@@ -106,20 +108,12 @@ async def _nothing() -> None:
     return None
 
 
-def _mapped(answer: tuple[bytes, Address] | None) -> Address | None:
+def _parsed(answer: tuple[bytes, Address] | None) -> BindingResponse | None:
+    """Return a success response; None for no answer, an error or nonsense."""
     if answer is None:
         return None
     try:
-        return parse_binding_response(answer[0]).mapped
-    except NotStun:
-        return None
-
-
-def _other_address(answer: tuple[bytes, Address] | None) -> Address | None:
-    if answer is None:
-        return None
-    try:
-        return parse_binding_response(answer[0]).other
+        return parse_binding_response(answer[0])
     except NotStun:
         return None
 
@@ -128,11 +122,7 @@ def _came_from_elsewhere(answer: tuple[bytes, Address] | None, server: Address) 
     """Whether an answer came in; None when the server answered from where it was asked, or with an error."""
     if answer is None:
         return False
-    try:
-        parse_binding_response(answer[0])
-    except NotStun:
-        return None
-    return None if answer[1] == server else True
+    return None if _parsed(answer) is None or answer[1] == server else True
 
 
 async def answers_change_request(local_ip: str, server: Address) -> bool:
