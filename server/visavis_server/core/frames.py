@@ -18,9 +18,12 @@ PONG: Final = 0xA
 
 PROTOCOL_ERROR: Final = 1002
 INVALID_DATA: Final = 1007
+POLICY: Final = 1008
 TOO_BIG: Final = 1009
 """Close codes for what the client did wrong (section 7.4.1)."""
 
+EMPTY_COUNT: Final = 64
+"""Empty fragments of a message: who streams sends none, and they are all that a message's size does not bound."""
 CONTROL_SIZE: Final = 125
 """Bytes of a control frame's payload at most (section 5.5)."""
 
@@ -54,7 +57,7 @@ class Violation:
 class FrameReader:
     """Reads what one client sends."""
 
-    __slots__ = ("_opcode", "_partial", "_size_limit", "_tail", "_unmask", "has_more", "violation")
+    __slots__ = ("_empty", "_opcode", "_partial", "_size_limit", "_tail", "_unmask", "has_more", "violation")
 
     def __init__(self, size_limit: int, unmask: Callable[[bytes, bytearray], None]) -> None:
         """`size_limit` bounds a message in bytes; `unmask` XORs a payload in place with a 4-byte mask (section 5.3)."""
@@ -68,6 +71,8 @@ class FrameReader:
         """Of the message whose fragments are coming in; CONTINUATION while there is none."""
         self._partial = bytearray()
         """Its payload so far, at most `size_limit`."""
+        self._empty = 0
+        """Its fragments without payload, the last one aside."""
         self.violation: Violation | None = None
         """Set once the client has broken the protocol; whatever follows is ignored."""
 
@@ -146,6 +151,11 @@ class FrameReader:
                 messages.append((self._opcode, bytes(self._partial)))
                 self._opcode = CONTINUATION
                 self._partial.clear()
+                self._empty = 0
+            elif not payload:
+                self._empty += 1
+                if self._empty > EMPTY_COUNT:
+                    self.violation = Violation(POLICY, f"more than {EMPTY_COUNT} empty fragments in a message")
 
 
 def close_code(payload: bytes) -> int | None:

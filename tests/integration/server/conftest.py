@@ -12,8 +12,8 @@ import pytest
 from tests.support import server_running
 
 
-@pytest.fixture(params=["own", "aiohttp"])
+@pytest.fixture(params=["own", pytest.param("aiohttp", marks=pytest.mark.campaign)])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let the servers of this test run on one engine, then on the other; return its name."""
+    """Let the servers of this test run on one engine, in the campaign then on the other; return its name."""
     monkeypatch.setitem(server_running.DEFAULTS, "engine", request.param)
     return str(request.param)

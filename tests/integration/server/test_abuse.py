@@ -141,6 +141,14 @@ async def test_a_flood_of_fragments_of_one_byte(server: SignalingServer, others:
         assert (await flooder.closed()).code == 1009
 
 
+@pytest.mark.parametrize("engine", ["own"], indirect=True)
+async def test_a_flood_of_empty_fragments(server: SignalingServer, others: tuple[RawClient, RawClient]) -> None:
+    async with await RawClient.connect(server.port) as flooder, memory_bound(MIB):
+        flooder.write(client_frame(TEXT, b"", fin=False) + client_frame(CONTINUATION, b"", fin=False) * 1000)
+        await check_others(*others)
+        assert (await flooder.closed()).code == 1008
+
+
 async def test_a_declared_size_costs_nothing(server: SignalingServer, others: tuple[RawClient, RawClient]) -> None:
     """100 MiB announced in a header: refused by the header, without waiting for them."""
     async with await RawClient.connect(server.port) as liar, memory_bound(MIB):

@@ -113,6 +113,16 @@ def test_assigned_close_codes_pass(code: int) -> None:
     assert (opcode, close_code(payload)) == (frames.CLOSE, code)
 
 
+def test_empty_fragments_are_few() -> None:
+    """They add nothing to a message's size, so that they have a bound of their own."""
+    parser = reader()
+    begin, more, end = client_frame(frames.TEXT, b"", fin=False), client_frame(0, b"", fin=False), client_frame(0, b"x")
+    for _ in range(3):
+        assert parser.receive(begin + more * (frames.EMPTY_COUNT - 1) + end) == [(frames.TEXT, b"x")]
+    assert parser.receive(begin + more * frames.EMPTY_COUNT) == []
+    assert parser.violation == Violation(1008, "more than 64 empty fragments in a message")
+
+
 def test_an_empty_close_has_no_code() -> None:
     ((_, payload),) = reader().receive(client_frame(frames.CLOSE))
     assert close_code(payload) is None
