@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -62,12 +62,12 @@ class NatStudy:
                 await session.gathered.wait()
         return self._tell(session)
 
-    async def measure_lifetime(self, session: IceSession) -> None:
-        """Find out how long a silent mapping lasts, in SILENCES's longest; nothing where no server has answered."""
+    async def measure_lifetime(self, session: IceSession, silences: Sequence[float]) -> None:
+        """Find out which of `silences`, in seconds, a mapping survives; nothing where no server has answered."""
         if session.answered_from is not None:
             local = session.answered_from.local_candidate.host
-            silences = await measure_silences(local, session.answers[0].server)
-            self._survey = replace(self._survey, silences=silences)
+            found = await measure_silences(local, session.answers[0].server, silences)
+            self._survey = replace(self._survey, silences=found)
 
     def report(self, session: IceSession) -> NatReport:
         """Return what is known of the NAT from `session` and the filtering probe."""

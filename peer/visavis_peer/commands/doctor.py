@@ -63,8 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(name=None)
     parser.add_argument(
         "--lifetime",
-        action="store_true",
-        help=f"also measure how long the NAT keeps a silent mapping, which takes {max(SILENCES) / 60:.0f} minutes",
+        metavar="SECONDS",
+        type=float,
+        nargs="?",
+        const=max(SILENCES),
+        help="also measure how long the NAT keeps a silent mapping, by silences of so many seconds at most"
+        f" (default {max(SILENCES):g}), which it takes",
     )
     parser.add_argument("--show-addresses", action="store_true", help="leave addresses and host names in the report")
 
@@ -92,7 +96,7 @@ async def run(arguments: argparse.Namespace) -> int:
         hosts = hosts or offered
     for host, _ in hosts:
         redactor.hide_host(host)
-    nat = await _examine_nat(settings, hosts, report, lifetime=arguments.lifetime)
+    nat = await _examine_nat(settings, hosts, report, longest=arguments.lifetime)
     _forecast(nat, report)
     if invite is not None and report.error is None:
         await _attempt(settings, timeout_of(arguments), nat, report)
@@ -146,7 +150,7 @@ async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[t
 
 
 async def _examine_nat(
-    settings: AgentSettings, hosts: list[tuple[str, int]], report: _Report, *, lifetime: bool
+    settings: AgentSettings, hosts: list[tuple[str, int]], report: _Report, *, longest: float | None
 ) -> NatReport:
     """Survey the NAT as an agent does, from the sockets that would punch."""
     loop = asyncio.get_running_loop()
@@ -160,9 +164,9 @@ async def _examine_nat(
         found = await study.complete(session)
         elapsed = (loop.time() - began) * 1000
         nat = found.nat
-        if lifetime and nat.nat:
-            Printer(as_json=False, stream=sys.stderr).line(f"measuring lifetimes, {max(SILENCES) + 1:.0f} s …")
-            await study.measure_lifetime(session)
+        if longest is not None and nat.nat:
+            Printer(as_json=False, stream=sys.stderr).line(f"measuring lifetimes, {longest + 1:.0f} s …")
+            await study.measure_lifetime(session, [each for each in SILENCES if each <= longest])
             nat = study.report(session)
         answered = {answer.server for answer in session.answers}
     finally:

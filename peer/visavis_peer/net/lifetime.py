@@ -16,9 +16,7 @@ SILENCES: Final = (10.0, 25.0, 35.0, 55.0, 65.0, 90.0, 115.0, 125.0)
 section 4.3 demands two minutes."""
 
 
-async def measure_silences(
-    local_ip: str, server: Address, silences: Sequence[float] = SILENCES
-) -> list[tuple[float, bool]]:
+async def measure_silences(local_ip: str, server: Address, silences: Sequence[float]) -> list[tuple[float, bool]]:
     """Return for each of `silences`, in seconds, whether a mapping still lets an answer of `server` in after it.
 
     Leaves out those of which nothing can be said: the server does not answer or knows no RESPONSE-PORT, or the NAT has
