@@ -49,7 +49,6 @@ from visavis_shared.messages import (
     Ack,
     Answer,
     CandidateMessage,
-    ClientMessage,
     Discover,
     Endpoint,
     ErrorMessage,
@@ -107,7 +106,7 @@ class Agent:
         self._fresh_id = ""
         """Id that the latest connection was given; void once it has resumed."""
         self._endpoint: Endpoint | None = None
-        self._turn = TurnServers(self._pool.use_turn, lambda: self._send(Discover()))
+        self._turn = TurnServers(self._pool.use_turn, lambda: self._outbox.put(Discover()))
         self._reporter = OutcomeReporter(enabled=settings.report)
         self._network = NetworkWatch(list_interfaces, self._on_network)
         self._local_address = ""
@@ -121,7 +120,7 @@ class Agent:
         secret = self.settings.secret
         self._peering = Peering(
             self._pool,
-            self._send,
+            self._outbox.put,
             self._publish,
             self._links.publish,
             self._study.report,
@@ -224,9 +223,6 @@ class Agent:
         here = {address for interface in interfaces if interface.up for address in interface.addresses}
         if self._local_address not in here:
             self._cut_off.set("this machine's network has changed")
-
-    def _send(self, message: ClientMessage) -> None:
-        self._outbox.put(message)
 
     # --- signaling ----------------------------------------------------------------------------------------------------
 
@@ -396,7 +392,7 @@ class Agent:
                 if request_id == _RESUME:
                     logger.info("the session cannot be resumed: %s", printable(refusal.details or refusal.message))
                     self._leave_room()
-                    self._send(self._join_request())
+                    self._outbox.put(self._join_request())
                     return
                 if request_id == _JOIN:
                     raise from_server(refusal.code, printable(refusal.message), refusal.details)

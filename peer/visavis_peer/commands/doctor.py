@@ -35,6 +35,8 @@ from visavis_shared.nat import NatReport
 NAME = "doctor"
 HELP = "report on this machine's network and NAT, and with a peer explain what comes of an attempt"
 NEEDS_ROOM = False
+LIFETIME_MAX: Final = 3600
+"""Seconds of silence that can be tried: no NAT keeps UDP mappings for longer by default."""
 VERDICT_TIMEOUT: Final = 20.0
 """Seconds from the link to a direct path, or to the reason why there is none: two rounds of probing."""
 
@@ -67,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="?",
         const=max(SILENCES),
-        help="also measure how long the NAT keeps a silent mapping, by silences of so many seconds at most"
-        f" (default {max(SILENCES):g}), which it takes",
+        help="also measure how long the NAT keeps a silent mapping: whether it survives so many seconds (default"
+        f" {max(SILENCES):g}, which is how long it takes) and some shorter silences",
     )
     parser.add_argument("--show-addresses", action="store_true", help="leave addresses and host names in the report")
 
@@ -81,6 +83,8 @@ async def run(arguments: argparse.Namespace) -> int:
     invite = _invite(arguments)
     if not (arguments.stun or arguments.server or invite):
         raise UsageError("--server URL, --stun HOST[:PORT] or --with INVITE is required: somebody has to answer")
+    if arguments.lifetime is not None and not 1 <= arguments.lifetime <= LIFETIME_MAX:
+        raise UsageError(f"--lifetime must be 1 to {LIFETIME_MAX} seconds")
     if invite is not None:
         settings = invite_settings(arguments, invite)
     else:
@@ -166,7 +170,7 @@ async def _examine_nat(
         nat = found.nat
         if longest is not None and nat.nat:
             Printer(as_json=False, stream=sys.stderr).line(f"measuring lifetimes, {longest + 1:.0f} s …")
-            await study.measure_lifetime(session, [each for each in SILENCES if each <= longest])
+            await study.measure_lifetime(session, [each for each in SILENCES if each < longest] + [longest])
             nat = study.report(session)
         answered = {answer.server for answer in session.answers}
     finally:

@@ -45,7 +45,7 @@ class Survey:
     """New mappings of several sockets, in the order in which they were made."""
     hairpin: bool | None = None
     """Whether a datagram from a second socket to the first one's mapped address came in."""
-    silences: Sequence[tuple[float, bool]] = ()
+    silences: Sequence[tuple[float, bool]] | None = None
     """Seconds without a packet on a mapping, and whether it still let an answer in (RFC 5780 section 4.6)."""
     gateway_external: str | None = None
     """The external address that the gateway tells (PCP, NAT-PMP, UPnP-IGD)."""
@@ -102,8 +102,10 @@ def hairpinning_of(survey: Survey) -> tuple[bool | None, str]:
 
 def lifetime_of(survey: Survey) -> tuple[float | None, str]:
     """Return the longest silence in seconds that a mapping survived and no shorter one killed, and the reason."""
-    if not survey.silences:
+    if survey.silences is None:
         return None, "lifetime: not measured, it takes minutes (visavis doctor --lifetime)"
+    if not survey.silences:
+        return None, "lifetime: the STUN server knows no RESPONSE-PORT, or the external address changes"
     shortest_death = min((silence for silence, alive in survey.silences if not alive), default=float("inf"))
     survived = [silence for silence, alive in survey.silences if alive and silence < shortest_death]
     if not survived:

@@ -34,9 +34,9 @@ ALPN: Final = "visavis/1"
 DATAGRAM_SIZE: Final = 1200
 """Bytes of a UDP payload that every path carries (RFC 9000 section 14)."""
 RELAYED_SIZE: Final = 16_000
-"""Bytes of a UDP payload as long as the relay is all there is: TCP carries any size, and an eighth of the packets cost
-half the time (scripts/bench relay_link). Four of them fill a message of the relay's, and a line of 1 Mbit/s takes one
-in 0.13 s."""
+"""Bytes of a UDP payload as long as the relay is all there is: TCP carries any size, and a thirteenth of the packets
+take half the CPU time (scripts/bench relay_link). Four of them fill a message of the relay's, and a line of 1 Mbit/s
+takes one in 0.13 s."""
 PAYLOAD_MAX: Final = 65_527
 """Bytes of a UDP payload at most, which is what an end says it takes (RFC 9000 section 18.2)."""
 DATAGRAM_OVERHEAD: Final = 48

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -14,6 +14,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from tests.support.conditions import until
+from tests.support.http_server import Handler, http_server
 from visavis_peer.core.discovery import FilteringProbe
 from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, UsageError, from_server
 from visavis_peer.net import nat_type, signaling
@@ -34,22 +35,7 @@ from visavis_shared.stun import (
     parse_binding_request,
 )
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WELCOME = '{"type":"ACK","peer_id":"aa","payload":{"message":"connected"}}'
-
-
-@asynccontextmanager
-async def http_server(handler: Handler) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/ws", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"ws://127.0.0.1:{runner.addresses[0][1]}/ws"
-    finally:
-        await runner.cleanup()
 
 
 def websocket(*messages: str | bytes) -> Handler:

@@ -75,7 +75,7 @@ async def test_goaway_holds_messages_back_and_an_agent_that_is_not_let_go_leaves
         server._switchboard.perform(server.hub.drain({peer_id: 0}, now_ms()))
         server.hub.draining = False  # it stays: only the agent can end the connection
         await until(lambda: ann.agent._cut_off.announced)
-        ann.agent._send(Discover())
+        ann.agent._outbox.put(Discover())
         await until(lambda: len(ann.of(Joined)) == 2)
         await until(lambda: server.hub.counts.received["DISCOVER"] == 1)
         assert ann.agent.peer_id == peer_id
@@ -88,7 +88,7 @@ async def test_goaway_holds_messages_back_and_an_agent_that_is_not_let_go_leaves
 async def test_an_agent_keeps_below_the_rate_that_the_welcome_tells() -> None:
     async with running_server(message_rate=1) as server, watched(server, "ann") as ann:
         for _ in range(10):
-            ann.agent._send(Discover())
+            ann.agent._outbox.put(Discover())
         await until(lambda: server.hub.counts.received["DISCOVER"] == 10)
         assert server.hub.buckets.refusals[Cause.CONNECTION_RATE] == 0
 
@@ -100,7 +100,7 @@ async def test_a_server_that_finds_a_message_one_too_many_gets_none_for_a_while(
     async with running_server(pair_rate=1) as server, watched(server, "ann") as ann, await joined(server, "r") as other:
         for number in range(30):
             payload = CandidatePayload(session_id=str(number), end_of_candidates=True)
-            ann.agent._send(CandidateMessage(target_id=other.peer_id, payload=payload))
+            ann.agent._outbox.put(CandidateMessage(target_id=other.peer_id, payload=payload))
         await until(lambda: server.hub.buckets.refusals[Cause.PAIR_RATE])
         until_then = asyncio.get_running_loop().time() + 3000
         await until(lambda: ann.agent._outbox._pacer.delay(until_then) > 0)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from aiohttp import WSMsgType, web
 
 from tests.support.conditions import until
+from tests.support.http_server import http_server
 from visavis_peer.net.relay import RelayClient
 
 LIMIT = 65_536
@@ -29,16 +30,8 @@ async def relay() -> AsyncIterator[tuple[str, list[bytes]]]:
             messages.append(message.data)
         return socket
 
-    application = web.Application()
-    application.router.add_get("/relay", serve)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/relay", messages
-    finally:
-        await runner.cleanup()
+    async with http_server(serve, "/relay") as url:
+        yield url, messages
 
 
 def payloads(message: bytes) -> list[bytes]:

@@ -160,16 +160,17 @@ def test_without_an_answer_the_users_word_on_probing_still_travels() -> None:
 @pytest.mark.parametrize(
     ("silences", "lifetime", "words"),
     [
-        ([], None, "not measured"),
+        (None, None, "not measured"),
+        ([], None, "RESPONSE-PORT"),
         ([(10.0, True)], 10.0, "longest silence"),
         ([(10.0, True), (30.0, True), (60.0, False)], 30.0, "longest silence"),
         ([(10.0, True), (30.0, False), (60.0, True)], 10.0, "longest silence"),
         ([(10.0, False), (30.0, True)], None, "below 10 s"),
     ],
-    ids=["none", "one", "a cliff", "contradiction", "shorter than any"],
+    ids=["none", "in vain", "one", "a cliff", "contradiction", "shorter than any"],
 )
 def test_a_lifetime_is_what_no_shorter_silence_disproves(
-    silences: list[tuple[float, bool]], lifetime: float | None, words: str
+    silences: list[tuple[float, bool]] | None, lifetime: float | None, words: str
 ) -> None:
     value, reason = lifetime_of(Survey(silences=silences))
     assert value == lifetime
