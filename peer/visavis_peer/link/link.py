@@ -230,11 +230,9 @@ class Link:
         return self._direct
 
     def start(self) -> None:
-        """Begin the handshake, which the offerer's side does."""
+        """Begin the handshake, which the offerer's side does, as soon as there is a path."""
         self.started = True
-        if self._connection.is_offerer:
-            self._connection.start(time.monotonic())
-            self._flush()
+        self._begin()
 
     def use_direct(self, path: DirectPath, info: PathInfo) -> None:
         """Carry the link on `path` from now on."""
@@ -283,12 +281,19 @@ class Link:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        """Begin the handshake; not before there is a path, which says how large its datagrams may be."""
+        if self.started and self._connection.is_offerer and self._choice.main is not None:
+            self._connection.start(time.monotonic())
+            self._flush()
+
     def _path_moved(self) -> None:
         """The main path has changed: what was lost on the old one is found out and sent again at once."""
         main = self._choice.main
         info = self._direct_info if main == "direct" else self._relay_info if main == "relay" else None
         if info is None or self.closed_reason is not None:
             return
+        self._begin()
         self._ask()
         if info != self.path:
             self.path = info

@@ -248,9 +248,10 @@ class SecureConnection:
     # --- datagrams ----------------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """Begin the handshake, on the offerer's side."""
-        self._quic = _Engine(configuration=self._client_configuration())
-        self._quic.connect(_ADDRESS, now)
+        """Begin the handshake, on the offerer's side. Idempotent."""
+        if self._quic is None:
+            self._quic = _Engine(configuration=self._client_configuration())
+            self._quic.connect(_ADDRESS, now)
 
     def receive(self, datagrams: list[bytes], now: float) -> None:
         """Take UDP payloads of the peer."""

@@ -15,6 +15,7 @@ from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import AuthenticationFailed, LinkClosed, PeerAbsent, Refused
 from visavis_peer.link.identity import Identity
 from visavis_peer.link.link import HANDSHAKE_TIMEOUT, NO_PATH, RECEIVE_COUNT
+from visavis_peer.link.quic import DATAGRAM_SIZE
 
 MIB = 1 << 20
 
@@ -46,6 +47,24 @@ async def test_the_handshake_waits_for_a_path_and_survives_that_it_comes_late_on
     await pass_time(2.0)
     pair.b.link.set_relay(RELAY)
     await pair.up()
+    pair.close()
+
+
+@pytest.mark.parametrize("late", [["a"], ["a", "b"]])
+@virtually
+async def test_a_relay_that_comes_late_carries_large_datagrams_all_the_same(late: list[str]) -> None:
+    pair = Pair(relay=wires("relay"))
+    for name in {"a", "b"} - set(late):
+        getattr(pair, name).link.set_relay(RELAY)
+    pair.start(direct=False)
+    await pass_time(0.05)
+    for name in late:
+        getattr(pair, name).link.set_relay(RELAY)
+    await pair.up()
+    for sender, reader in ((pair.a, pair.b), (pair.b, pair.a)):
+        before = carried(pair, "relay")
+        await Transfer(sender.link, reader.link, MIB).done()
+        assert carried(pair, "relay") - before < MIB // DATAGRAM_SIZE // 2
     pair.close()
 
 
