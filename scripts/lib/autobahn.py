@@ -43,7 +43,7 @@ class Echo(Connections):
         self.put(outbox, preamble)
         return outbox
 
-    def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
+    def receive(self, outbox: Outbox, data: frames.Payload, *, text: bool) -> None:
         """Echo one message; text must be UTF-8 (RFC 6455 section 8.1)."""
         if not outbox.open:
             return

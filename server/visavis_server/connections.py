@@ -63,7 +63,7 @@ class Connections(ABC):
     # --- what the owner decides ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
+    def receive(self, outbox: Outbox, data: frames.Payload, *, text: bool) -> None:
         """Handle one message; called for a connection that is being closed, too."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Connections(ABC):
 
     # --- what an adapter tells ----------------------------------------------------------------------------------------
 
-    def on_ping(self, outbox: Outbox, data: bytes) -> None:
+    def on_ping(self, outbox: Outbox, data: frames.Payload) -> None:
         """Answer a client's ping with the same body."""
         if outbox.open:
             self.on_alive(outbox)

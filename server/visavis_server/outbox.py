@@ -16,6 +16,8 @@ FLUSH_SIZE: Final = 65 << 10
 """Bytes collected in one turn of the loop after which the kernel is offered them at once: only what it does not take
 counts as unread. More than a relay connection begins with (64 KiB in 16 frames), which must not go out before the
 answer to the upgrade where aiohttp writes that."""
+WHOLE_SIZE: Final = 16 << 10
+"""Bytes up to which what has been collected is copied into one piece: the kernel takes pieces, each at a cost."""
 CLOSE_TIMEOUT: Final = 0.5
 """Seconds that a client has to answer a close frame. Short, so that a shutdown is done within two; whoever is slower
 gets the frame all the same, for the kernel delivers what was written before the connection was cut."""
@@ -85,7 +87,12 @@ class Outbox:
         # uvloop's transports raise once they are closed
         if not self.transport.is_closing():
             self._count += len(pending)
-            self.transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+            if len(pending) == 1:
+                self.transport.write(pending[0])
+            elif self._pending_size < WHOLE_SIZE:
+                self.transport.write(b"".join(pending))
+            else:
+                self.transport.writelines(pending)
         pending.clear()
         self._pending_size = 0
         if not self.transport.get_write_buffer_size():

@@ -72,10 +72,10 @@ class RelayConnections(Connections):
         outbox = self._open[peer_id] = Outbox(peer_id, transport, self._loop)
         self.put(outbox, preamble)
         for source, body in kept:
-            self._deliver(outbox, bytes.fromhex(source), body)
+            self._deliver(outbox, bytes.fromhex(source) + body)
         return outbox
 
-    def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
+    def receive(self, outbox: Outbox, data: frames.Payload, *, text: bool) -> None:
         """Forward a binary message; there are no others."""
         if not outbox.open:
             return
@@ -87,7 +87,10 @@ class RelayConnections(Connections):
             case Forward(target):
                 to = self._open.get(target)
                 if to is not None:
-                    self._deliver(to, bytes.fromhex(outbox.peer_id), data[PEER_ID_BYTES:])
+                    # in place: a copy of it would cost more than everything else here
+                    relayed = data if isinstance(data, bytearray) else bytearray(data)
+                    relayed[:PEER_ID_BYTES] = bytes.fromhex(outbox.peer_id)
+                    self._deliver(to, relayed)
             case Drop(tell) if tell is not None:
                 code, message = _REFUSALS[tell]
                 self._refuse(outbox, code, message, f"peer_id: {data[:PEER_ID_BYTES].hex()}")
@@ -115,8 +118,8 @@ class RelayConnections(Connections):
         await self.close_all(list(self._open.values()))
         self._open.clear()
 
-    def _deliver(self, to: Outbox, source: bytes, body: bytes) -> None:
-        if not self.put(to, frames.frame(frames.BINARY, source + body)):
+    def _deliver(self, to: Outbox, message: frames.Payload) -> None:
+        if not self.put(to, frames.frame(frames.BINARY, message)):
             self.relay.drops["unread"] += 1
 
     def _refuse(self, outbox: Outbox, code: ErrorCode, message: str, details: str) -> None:

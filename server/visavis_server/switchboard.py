@@ -108,10 +108,10 @@ class Switchboard(Connections):
         self.perform(effects)
         return outbox
 
-    def receive(self, outbox: Outbox, data: bytes, *, text: bool) -> None:
+    def receive(self, outbox: Outbox, data: frames.Payload, *, text: bool) -> None:
         """Handle one message; ignored from a connection that is being closed."""
         if outbox.open:
-            self.perform(self.hub.receive(outbox.peer_id, data, self._loop.time(), now_ms(), text=text))
+            self.perform(self.hub.receive(outbox.peer_id, bytes(data), self._loop.time(), now_ms(), text=text))
 
     @property
     def outboxes(self) -> Collection[Outbox]:
@@ -127,7 +127,7 @@ class Switchboard(Connections):
         """Note that a client lives."""
         self.hub.touch(outbox.peer_id, self._loop.time())
 
-    def on_ping(self, outbox: Outbox, data: bytes) -> None:
+    def on_ping(self, outbox: Outbox, data: frames.Payload) -> None:
         """Answer a client's ping, unless it sends too many."""
         if self._admits_control(outbox):
             super().on_ping(outbox, data)

@@ -22,6 +22,9 @@ POLICY: Final = 1008
 TOO_BIG: Final = 1009
 """Close codes for what the client did wrong (section 7.4.1)."""
 
+Payload = bytes | bytearray
+LARGE: Final = 8 << 10
+"""Bytes of a payload that is worth the trouble of not copying it."""
 EMPTY_COUNT: Final = 64
 """Empty fragments of a message: who streams sends none, and they are all that a message's size does not bound."""
 CONTROL_SIZE: Final = 125
@@ -57,7 +60,17 @@ class Violation:
 class FrameReader:
     """Reads what one client sends."""
 
-    __slots__ = ("_empty", "_opcode", "_partial", "_size_limit", "_tail", "_unmask", "has_more", "violation")
+    __slots__ = (
+        "_empty",
+        "_missing",
+        "_opcode",
+        "_partial",
+        "_size_limit",
+        "_tail",
+        "_unmask",
+        "has_more",
+        "violation",
+    )
 
     def __init__(self, size_limit: int, unmask: Callable[[bytes, bytearray], None]) -> None:
         """`size_limit` bounds a message in bytes; `unmask` XORs a payload in place with a 4-byte mask (section 5.3)."""
@@ -65,6 +78,8 @@ class FrameReader:
         self._unmask = unmask
         self._tail = b""
         """The beginning of a frame, shorter than the limit and a header; while `has_more` also frames before it."""
+        self._missing = 0
+        """How many bytes of the frame that the tail begins are not here yet; 0 while that is not known."""
         self.has_more = False
         """Whether `receive` has stopped at `most` frames and may find more in what it has."""
         self._opcode = CONTINUATION
@@ -76,19 +91,30 @@ class FrameReader:
         self.violation: Violation | None = None
         """Set once the client has broken the protocol; whatever follows is ignored."""
 
-    def receive(self, data: bytes, most: int = sys.maxsize) -> list[tuple[int, bytes]]:
+    def receive(self, data: bytes, most: int = sys.maxsize) -> list[tuple[int, Payload]]:
         """Take what the network brought and return the complete messages in its first `most` frames: (opcode, payload).
 
         Look at `violation` afterwards: messages before the offence are still returned. While `has_more`, call this
-        again, with nothing. The opcode is TEXT, BINARY, CLOSE, PING or PONG; nobody has looked at a text's encoding.
+        again, with nothing. The opcode is TEXT, BINARY, CLOSE, PING or PONG; nobody has looked at a text's encoding. A
+        payload that can be changed is the caller's own: a large one of BINARY.
         """
-        messages: list[tuple[int, bytes]] = []
+        messages: list[tuple[int, Payload]] = []
         self.has_more = False
         if self.violation is not None:
             return messages
+        position = 0
         if self._tail:
-            data = self._tail + data
-        position, end = 0, len(data)
+            if 0 < self._missing < len(data):
+                # that frame alone: what follows is not copied for its sake
+                position = self._missing
+                messages = self.receive(data[:position], 1)
+                most -= 1
+                if self.violation is not None:
+                    return messages
+            else:
+                data = self._tail + data
+        end = len(data)
+        self._missing = 0
         while end - position >= _SHORTEST:
             if not most:
                 self.has_more = True
@@ -97,12 +123,14 @@ class FrameReader:
             first = data[position]
             start, stop = self._locate(data, position, end)
             if stop > end or self.violation is not None:
+                self._missing = stop - end if start <= end else 0
                 break
-            payload = bytearray(data[start:stop])
+            payload = bytearray(data[start:stop] if stop - start < LARGE else memoryview(data)[start:stop])
             self._unmask(data[start - _MASK_SIZE : start], payload)
             position = stop
             if first in _WHOLE and self._opcode == CONTINUATION:
-                messages.append((first & _OPCODE, bytes(payload)))
+                as_it_is = first & _OPCODE == BINARY and stop - start >= LARGE
+                messages.append((first & _OPCODE, payload if as_it_is else bytes(payload)))
             else:
                 self._on_other(first, payload, messages)
                 if self.violation is not None:
@@ -134,7 +162,7 @@ class FrameReader:
             self.violation = self.violation or Violation(TOO_BIG, f"message larger than {self._size_limit} bytes")
         return start, start + size
 
-    def _on_other(self, first: int, payload: bytearray, messages: list[tuple[int, bytes]]) -> None:
+    def _on_other(self, first: int, payload: bytearray, messages: list[tuple[int, Payload]]) -> None:
         """Handle a control frame or a fragment."""
         opcode, final = first & _OPCODE, first & _FIN
         if opcode & _CONTROL:
@@ -158,12 +186,12 @@ class FrameReader:
                     self.violation = Violation(POLICY, f"more than {EMPTY_COUNT} empty fragments in a message")
 
 
-def close_code(payload: bytes) -> int | None:
+def close_code(payload: Payload) -> int | None:
     """Return the code in the payload of a close frame that FrameReader let through, None where there is none."""
     return int.from_bytes(payload[:2]) if payload else None
 
 
-def frame(opcode: int, payload: bytes) -> bytes:
+def frame(opcode: int, payload: Payload) -> bytes:
     """Return one frame as a server sends it: final, unmasked."""
     size = len(payload)
     if size <= CONTROL_SIZE:

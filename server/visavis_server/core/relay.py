@@ -256,7 +256,7 @@ class Relay:
                 del self._sources[member.source]
             member.source = None
 
-    def forward(self, source: str, message: bytes, now: float) -> Forward | Keep | Drop:
+    def forward(self, source: str, message: bytes | bytearray, now: float) -> Forward | Keep | Drop:
         """Decide on a message: the target's id and a body."""
         target = message[:PEER_ID_BYTES].hex()
         ours = self._members[source]
@@ -280,7 +280,7 @@ class Relay:
         if theirs.source is not None:
             self.delivered += 1
             return Forward(target)
-        return self._keep(theirs, source, message[PEER_ID_BYTES:], now)
+        return self._keep(theirs, source, bytes(message[PEER_ID_BYTES:]), now)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

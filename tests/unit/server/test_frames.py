@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +101,26 @@ def test_a_frame_may_come_byte_by_byte(size: int) -> None:
     parser = FrameReader(70_000, unmask)
     read = [message for byte in client_frame(frames.TEXT, b"x" * size) for message in parser.receive(bytes([byte]))]
     assert read == [(frames.TEXT, b"x" * size)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([frames.TEXT, frames.BINARY]), st.integers(0, 3 * frames.LARGE)), max_size=8),
+    st.lists(st.integers(0, 60_000), max_size=12),
+    st.integers(1, 3),
+)
+def test_messages_are_the_same_wherever_the_network_cuts_them(
+    shapes: list[tuple[int, int]], cuts: list[int], most: int
+) -> None:
+    sent = [(opcode, random.Random(index).randbytes(size)) for index, (opcode, size) in enumerate(shapes)]
+    stream = b"".join(client_frame(opcode, payload) for opcode, payload in sent)
+    parser = FrameReader(3 * frames.LARGE, unmask)
+    read = []
+    for start, stop in pairwise([0, *sorted(cuts), max([len(stream), *cuts])]):
+        read += parser.receive(stream[start:stop], most)
+        while parser.has_more:
+            read += parser.receive(b"", most)
+    assert read == sent
+    assert parser.violation is None
 
 
 def test_after_a_violation_nothing_is_read() -> None:
