@@ -16,7 +16,7 @@ from visavis_shared.nat import Method, expected_method
 
 SKEWS: Final = (0.0, 0.5, 2.0)
 """Seconds between the two starts: a synchronous start hides races."""
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 """Seconds for anything that should take a fraction of one: two cores run many cells at a time."""
 _FOUND: Final = re.compile(r"found a pair after \d+ ms and (\d+) probes")
 Variant = Literal["", "one-router", "ipv6", "same-lan"]

@@ -2,7 +2,8 @@
 
 QUIC engines widen their windows as data arrives, whether anybody reads it or not. Above them, the receiver of a stream
 says up to which byte it takes, and says more as the application reads; so a reader that stops makes the writer wait,
-and the memory of both sides is bounded. Every stream has WINDOW_BASE; what it gets above comes out of one pool.
+and the memory of both sides is bounded. Every stream has WINDOW_BASE; what it gets above comes out of one pool, and so
+does what this side has sent and the peer, which may grant anything, has not acknowledged.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ WINDOW_BASE: Final = 8 << 10
 """Bytes of a new stream that need no credit; known to both sides, so a short exchange waits for nothing."""
 WINDOW_START: Final = 256 << 10
 """Bytes that a stream gets as soon as it is seen to carry more: a round trip of 20 ms at 100 Mbit/s."""
-POOL: Final = 3 << 19
-"""Bytes above WINDOW_BASE that all streams of a link share: with STREAM_COUNT streams of either side 2.5 MiB in all,
-and as much on the way out, which leaves the engine's bookkeeping more than a third of the 8 MiB that a link may take.
-One stream alone fills 15 MB/s at a round trip of 100 ms."""
+POOL: Final = 13 << 18
+"""Bytes that one link keeps of both directions together: credit lent above WINDOW_BASE, and what is in flight, kept until
+it is acknowledged. With a WINDOW_BASE for each of STREAM_COUNT streams of either side and what waits in writers
+(link/writer.py) 6.5 MiB, which leaves a fifth of the 8 that a link may take for bookkeeping."""
+SHARE: Final = 2 << 20
+"""Bytes of the pool that one direction takes at most, so that there is always something left for the other. One stream
+alone fills 20 MB/s at a round trip of 100 ms."""
 STREAM_COUNT: Final = 64
 """Streams that one side has open at a time; the engine lets the peer open 100."""
 
@@ -26,20 +30,28 @@ class Overrun(Exception):
 
 
 class CreditPool:
-    """What is left for the streams of one link."""
+    """What the two directions of one link share."""
 
     def __init__(self) -> None:
-        self.left = POOL
+        self.in_flight = 0
+        """Bytes that this side has sent and the peer has not acknowledged."""
+        self.lent = 0
+        """Bytes that windows have."""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether more may be in flight."""
+        return self.in_flight < min(SHARE, POOL - self.lent)
 
     def take(self, wanted: int) -> int:
-        """Return how much of `wanted` there is, and take it."""
-        taken = min(wanted, self.left)
-        self.left -= taken
+        """Return how much of `wanted` there is for a window, and take it."""
+        taken = max(0, min(wanted, SHARE - self.lent, POOL - self.lent - self.in_flight))
+        self.lent += taken
         return taken
 
     def give_back(self, size: int) -> None:
-        """Take back what a stream had."""
-        self.left += size
+        """Take back what a window had."""
+        self.lent -= size
 
 
 class ReceiveWindow:

@@ -338,7 +338,7 @@ class Link:
         for route in self._choice.routes(
             now,
             connection.rtt,
-            answer_due=connection.answer_due,
+            answer_due=connection.in_flight > 0,
             probes=connection.probes,
             confirmed=connection.confirmed,
         ):

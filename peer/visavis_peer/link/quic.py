@@ -22,6 +22,7 @@ from qh3.quic.connection import QuicConnection, QuicConnectionError
 from qh3.quic.packet import pull_quic_transport_parameters, push_quic_transport_parameters
 from qh3.quic.tls_bridge import QuicTlsBridge
 
+from visavis_peer.core.credits import SHARE, STREAM_COUNT, WINDOW_BASE
 from visavis_peer.link import control
 from visavis_peer.link.identity import Identity, Introduction, proves
 
@@ -42,8 +43,11 @@ PAYLOAD_MAX: Final = 65_527
 DATAGRAM_OVERHEAD: Final = 48
 """Bytes of a UDP payload that are not the application's: packet header 11 and tag 16, frame header 3, our kind 1, and
 17 to spare for the acknowledgements that share the packet."""
-RECEIVE_WINDOW: Final = 4 << 20
-"""Bytes that the engine takes out of order: more than all credits together (core/credits.py)."""
+STREAM_WINDOW: Final = 2 * (SHARE + WINDOW_BASE)
+"""Bytes of one stream that the engine takes, in order or not. It widens a window when half of it has come in, and once
+`shrink` has been called the sender goes by our own credits alone: so twice what these can be (core/credits.py)."""
+RECEIVE_WINDOW: Final = 2 * (SHARE + 2 * STREAM_COUNT * WINDOW_BASE)
+"""Bytes of all streams together: likewise."""
 EARLY_SIZE: Final = 1 << 20
 """Bytes kept for an offerer that has not proved itself yet: its 64 streams may carry half of that before any credit."""
 EARLY_OVERHEAD: Final = 256
@@ -307,9 +311,9 @@ class SecureConnection:
         return 0 if self._quic is None else self._quic.get_send_buffer_size()
 
     @property
-    def answer_due(self) -> bool:
-        """Whether something has been sent that the peer has to acknowledge, and has not yet."""
-        return self._quic is not None and self._quic.in_flight > 0
+    def in_flight(self) -> int:
+        """Bytes of packets that the peer has to acknowledge (RFC 9002 section 2)."""
+        return 0 if self._quic is None else self._quic.in_flight
 
     @property
     def rtt(self) -> float:
@@ -391,7 +395,7 @@ class SecureConnection:
             idle_timeout=IDLE_TIMEOUT,
             initial_rtt=INITIAL_RTT,
             max_data=RECEIVE_WINDOW,
-            max_stream_data=RECEIVE_WINDOW,
+            max_stream_data=STREAM_WINDOW,
             max_datagram_size=RELAYED_SIZE if self.roomy else DATAGRAM_SIZE,
             max_datagram_frame_size=DATAGRAM_SIZE,
             probe_datagram_size=False,

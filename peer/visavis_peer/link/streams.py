@@ -136,7 +136,8 @@ class StreamTable:
             self._room.set()
         self._tell()
         waiting = self._waiting
-        while waiting and self._connection.unsent < UNSENT:
+        self._pool.in_flight = self._connection.in_flight
+        while waiting and self._connection.unsent < UNSENT and self._pool.may_send:
             stream = waiting.popleft()
             if not stream.writer.ready:
                 continue

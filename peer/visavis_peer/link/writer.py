@@ -16,8 +16,8 @@ from visavis_peer.link.quic import SecureConnection
 
 HIGH_WATER: Final = 128 << 10
 """Bytes that a writer keeps before `drain` waits: enough for a full batch of datagrams while the writer is woken."""
-BACKLOG: Final = 3 << 19
-"""Bytes that all writers of a link keep before `drain` waits sooner: 12 of them with HIGH_WATER."""
+BACKLOG: Final = 1 << 20
+"""Bytes that all writers of a link keep before `drain` waits sooner: 8 of them with HIGH_WATER."""
 LOW_WATER: Final = 8 << 10
 """Bytes that a writer keeps then before `drain` waits: 128 streams then keep 1 MiB more."""
 PIECE: Final = 1024

@@ -11,7 +11,7 @@ from tests.support.link_pair import ends, linked, stream_of
 from tests.support.memory import memory_bound
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import pass_time, virtually
-from visavis_peer.core.credits import POOL, STREAM_COUNT, WINDOW_BASE, WINDOW_START
+from visavis_peer.core.credits import SHARE, STREAM_COUNT, WINDOW_BASE, WINDOW_START
 from visavis_peer.link.streams import UNSENT
 from visavis_peer.link.writer import BACKLOG, HIGH_WATER, LOW_WATER, StreamWriter
 
@@ -109,7 +109,7 @@ async def test_both_ends_of_a_link_full_of_streams_that_nobody_reads_are_bounded
                     pumps += [Pump(writer, 4096), Pump(their_writer, 4096)]
             await pass_time(SETTLED)
         written = sum(pump.written for pump in pumps)
-        assert written <= 2 * (BACKLOG + POOL + UNSENT) + len(pumps) * (WINDOW_BASE + LOW_WATER + 4096)
+        assert written <= 2 * (BACKLOG + SHARE + UNSENT) + len(pumps) * (WINDOW_BASE + LOW_WATER + 4096)
         assert not any(pump.task.done() for pump in pumps)
         for pump in pumps:
             await pump.stop()

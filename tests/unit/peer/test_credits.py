@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from visavis_peer.core.credits import (
     POOL,
+    SHARE,
     STREAM_COUNT,
     WINDOW_BASE,
     WINDOW_START,
@@ -16,6 +17,9 @@ from visavis_peer.core.credits import (
     Overrun,
     ReceiveWindow,
 )
+
+PIECE = 16 << 10
+"""Bytes that a sender sends at a time: it looks at the pool before and not in between."""
 
 
 class Stream:
@@ -86,6 +90,17 @@ class Receiver(RuleBasedStateMachine):
             stream.send(stream.granted - stream.sent)
             stream.consume(stream.held)
 
+    @rule(size=st.integers(1, 1 << 18))
+    def send_ourselves(self, size: int) -> None:
+        pool = self.pool
+        before = pool.in_flight
+        while pool.may_send and pool.in_flight < before + size:
+            pool.in_flight += PIECE
+
+    @rule(share=st.floats(0, 1))
+    def be_acknowledged(self, share: float) -> None:
+        self.pool.in_flight -= int(self.pool.in_flight * share)
+
     @invariant()
     def nothing_is_held_beyond_what_was_granted(self) -> None:
         for stream in self.streams:
@@ -93,12 +108,14 @@ class Receiver(RuleBasedStateMachine):
 
     @invariant()
     def the_pool_is_conserved(self) -> None:
-        assert self.pool.left >= 0
-        assert self.pool.left + sum(stream.window.size - WINDOW_BASE for stream in self.streams) == POOL
+        assert self.pool.lent == sum(stream.window.size - WINDOW_BASE for stream in self.streams)
+        assert self.pool.lent <= SHARE
+        assert self.pool.in_flight < SHARE + PIECE
+        assert self.pool.lent + self.pool.in_flight < POOL + PIECE
 
     @invariant()
     def all_streams_together_hold_at_most_their_bases_and_the_pool(self) -> None:
-        assert sum(stream.granted - stream.read for stream in self.streams) <= POOL + len(self.streams) * WINDOW_BASE
+        assert sum(stream.granted - stream.read for stream in self.streams) <= SHARE + len(self.streams) * WINDOW_BASE
 
     @invariant()
     def whoever_has_read_everything_gets_more(self) -> None:
@@ -125,7 +142,7 @@ def test_a_short_exchange_costs_no_message_and_nothing_of_the_pool() -> None:
     pool = CreditPool()
     window = ReceiveWindow(pool)
     assert window.on_received(WINDOW_BASE // 2) is None
-    assert pool.left == POOL
+    assert pool.lent == 0
     assert window.on_received(1) == WINDOW_START
 
 
@@ -136,12 +153,12 @@ def test_a_reader_that_never_reads_gets_its_first_window_and_no_more() -> None:
     assert stream.sent == WINDOW_START
 
 
-def test_a_window_grows_while_it_holds_the_sender_back_and_takes_the_whole_pool_if_nobody_else_wants_it() -> None:
+def test_a_window_grows_while_it_holds_the_sender_back_and_takes_its_whole_share_if_nobody_else_wants_it() -> None:
     stream = Stream(CreditPool())
     for _ in range(20):
         stream.send(stream.granted - stream.sent)
         stream.consume(stream.held)
-    assert stream.window.size == POOL + WINDOW_BASE
+    assert stream.window.size == SHARE + WINDOW_BASE
 
 
 def test_a_window_does_not_grow_for_a_sender_with_little_to_send() -> None:
@@ -154,7 +171,7 @@ def test_a_window_does_not_grow_for_a_sender_with_little_to_send() -> None:
 
 def test_an_empty_pool_slows_a_stream_down_and_does_not_stop_it() -> None:
     pool = CreditPool()
-    pool.take(POOL)
+    pool.take(SHARE)
     stream = Stream(pool)
     for _ in range(100):
         stream.send(stream.granted - stream.sent)
@@ -169,6 +186,19 @@ def test_what_a_released_stream_had_is_there_for_the_next() -> None:
     for _ in range(20):
         first.send(first.granted - first.sent)
         first.consume(first.held)
-    assert pool.left == 0
+    assert pool.lent == SHARE
     first.window.release()
-    assert pool.left == POOL
+    assert pool.lent == 0
+
+
+def test_each_direction_has_something_left_when_the_other_takes_all_it_can() -> None:
+    pool = CreditPool()
+    assert pool.take(2 * POOL) == SHARE
+    assert pool.may_send
+    pool.in_flight = POOL - SHARE
+    assert not pool.may_send
+    pool.give_back(SHARE)
+    assert pool.may_send
+    pool.in_flight = SHARE
+    assert not pool.may_send
+    assert pool.take(2 * POOL) == POOL - SHARE

@@ -10,7 +10,7 @@ import pytest
 from tests.support.link_pair import End, Pair, Wire, ends, linked, stream_of
 from tests.support.transfer import Transfer, send
 from tests.support.virtual_time import pass_time, virtually
-from visavis_peer.core.credits import POOL, STREAM_COUNT
+from visavis_peer.core.credits import STREAM_COUNT
 from visavis_peer.link.streams import (
     StreamReader,
     StreamReset,
@@ -332,6 +332,6 @@ async def test_short_streams_by_the_thousand_leave_nothing_behind(seed: int) -> 
     for end in pair.ends:
         table = end.link._streams
         assert not table._streams
-        assert table._pool.left == POOL
+        assert table._pool.lent == 0
     pair.close()
     await asyncio.gather(*serving)
