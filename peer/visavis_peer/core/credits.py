@@ -15,8 +15,8 @@ WINDOW_BASE: Final = 8 << 10
 WINDOW_START: Final = 256 << 10
 """Bytes that a stream gets as soon as it is seen to carry more: a round trip of 20 ms at 100 Mbit/s."""
 POOL: Final = 13 << 18
-"""Bytes that one link keeps of both directions together: credit lent above WINDOW_BASE, and what is in flight, kept until
-it is acknowledged. With a WINDOW_BASE for each of STREAM_COUNT streams of either side and what waits in writers
+"""Bytes that one link keeps of both directions together: credit lent above WINDOW_BASE, and what is in flight, kept
+until it is acknowledged. With a WINDOW_BASE for each of STREAM_COUNT streams of either side and what waits in writers
 (link/writer.py) 6.5 MiB, which leaves a fifth of the 8 that a link may take for bookkeeping."""
 SHARE: Final = 2 << 20
 """Bytes of the pool that one direction takes at most, so that there is always something left for the other. One stream
