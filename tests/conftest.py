@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import hypothesis
@@ -32,3 +33,13 @@ def blocking_calls_fail() -> Iterator[BlockBuster]:
     """Fail a test in which our own code blocks the event loop."""
     with blockbuster_ctx(["visavis_server", "visavis_peer", "visavis_shared"]) as guard:
         yield guard
+
+
+@pytest.fixture(autouse=True)
+def collector_as_it_was() -> Iterator[None]:
+    """Undo what a command does that runs in this process: it has the garbage collector relax."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+    if gc.get_freeze_count():
+        gc.unfreeze()

@@ -20,7 +20,7 @@ from visavis_peer.commands import agent, discover, doctor, ping, pipe
 from visavis_peer.errors import INTERRUPTED, AgentError, UsageError
 from visavis_peer.output import Printer
 from visavis_shared.ids import printable
-from visavis_shared.loops import fastest_loop
+from visavis_shared.loops import fastest_loop, relax_collector
 
 _PREFIX: Final = "VISAVIS_"
 _SETTINGS: Final = (
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         _fill_in(arguments, os.environ)
+        relax_collector()
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             return runner.run(_interruptible(arguments.command(arguments)))
     except AgentError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -15,15 +14,11 @@ from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.configuration import UsageError, read_settings
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
-from visavis_shared.loops import fastest_loop
+from visavis_shared.loops import fastest_loop, relax_collector
 
 OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
-
-GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""Generations of the cyclic garbage collector: a connection leaves some 100 tracked objects, and with the defaults the
-collector takes about a third of the CPU time of connecting (measured)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,8 +51,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with SignalingServer(settings, stop.set) as server:
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        relax_collector()
         sys.stdout.write(f"{server.announcement}\n")
         sys.stdout.flush()
         await stop.wait()

@@ -9,6 +9,7 @@ from scripts.benches.ends.loops import run
 from scripts.benches.ends.meter import BLOCK, Meter, arguments_of_end
 
 from visavis_peer import Agent, AgentSettings, Link
+from visavis_shared.loops import relax_collector
 
 ROOM: Final = "bench"
 
@@ -57,4 +58,5 @@ async def _receive(link: Link, size: int, meter: Meter) -> None:
 
 if __name__ == "__main__":
     parsed = arguments_of_end(__doc__)
+    relax_collector()  # as the commands do
     run(transfer(parsed), parsed.loop)

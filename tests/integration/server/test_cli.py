@@ -20,6 +20,7 @@ from tests.support.ws_raw import TIMEOUT, RawClient
 from visavis_server import cli
 from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.settings import Settings
+from visavis_shared import loops
 
 
 async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -152,7 +153,7 @@ def test_main_serves_until_a_signal(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(gc, "set_threshold", lambda *values: thresholds.append(values))
     assert cli.main(["--host", "127.0.0.1", "--port", "0", "--stun-port", "0"]) == 0
     assert capsys.readouterr().out.startswith("listening on http://127.0.0.1:")
-    assert thresholds == [cli.GC_THRESHOLDS]
+    assert thresholds == [loops.GC_THRESHOLDS]
 
 
 def test_main_returns_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
