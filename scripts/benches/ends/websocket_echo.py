@@ -12,7 +12,7 @@ from scripts.benches.ends.loops import run
 from scripts.benches.ends.meter import Meter, arguments_of_end
 
 MESSAGE_SIZE: Final = 32 << 10
-"""Bytes of a message, as many as our relay connection puts into one."""
+"""Bytes of a message: half of what our relay connection puts into one."""
 
 
 async def serve() -> None:
