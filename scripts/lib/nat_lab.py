@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
+from pathlib import Path
 from statistics import median
 from typing import Final
 
 from scripts.lib.lab_first_byte import measure_first_bytes
 from scripts.lib.lab_measure import measure
+from scripts.lib.lab_repeat import play, repeat_all, repeat_one
 from scripts.lib.lab_shell import LabShell
 
 from tests.netns.lab import KINDS, MATRIX_KINDS, Lab
 from tests.netns.lab.probe import Findings, claim, reflectors, survey
-from tests.netns.pairs import SKEWS, Cell, Matrix, Outcome
+from tests.netns.pairs import SKEWS, Cell, Outcome
 from tests.netns.programs import URL, start_server
 from tests.support.requirements import missing
 from visavis_shared.nat import Method
@@ -43,10 +44,16 @@ def main() -> int:
     )
     matrix.set_defaults(run=_matrix)
     repeat = commands.add_parser("repeat", help="link one pair again and again: how often and how soon directly")
-    repeat.add_argument("kinds", nargs=2, metavar="KIND", choices=[*KINDS])
+    repeat.add_argument("kinds", nargs="*", metavar="KIND", choices=[*KINDS, []], help="two, or with --all any number")
+    repeat.add_argument(
+        "--all", action="store_true", help="every pair of the kinds that the oracle sees linked directly"
+    )
     repeat.add_argument("--runs", type=int, default=100, metavar="N")
-    repeat.add_argument("--skew", type=float, default=SKEWS[2], metavar="SECONDS", help="between the starts")
+    repeat.add_argument("--skew", type=float, default=SKEWS[0], metavar="SECONDS", help="between the starts")
     repeat.add_argument("--concurrent", type=int, default=2, metavar="N", help="runs at a time")
+    repeat.add_argument(
+        "--record", type=Path, metavar="FILE", help="with --all: keep what is done, and go on from there another time"
+    )
     repeat.set_defaults(run=_repeat)
     first = commands.add_parser("first-byte", help="time to the first bytes at an application, in round trips")
     first.add_argument("--kinds", nargs="+", metavar="KIND", choices=[*KINDS], default=list(MATRIX_KINDS))
@@ -111,7 +118,7 @@ def _describe(findings: Findings) -> str:
 def _matrix(arguments: argparse.Namespace) -> None:
     kinds = list(KINDS) if arguments.all else arguments.kinds
     cells = [Cell(*pair, arguments.skew) for pair in combinations_with_replacement(kinds, 2)]
-    outcomes = dict(zip(cells, _play(cells, arguments.concurrent), strict=True))
+    outcomes = dict(zip(cells, play(cells, arguments.concurrent), strict=True))
     by_pair = {frozenset((cell.left, cell.right)): outcome for cell, outcome in outcomes.items()}
     print("| | " + " | ".join(kinds) + " |")
     print("|---" * (len(kinds) + 1) + "|")
@@ -135,46 +142,14 @@ def _matrix(arguments: argparse.Namespace) -> None:
             print(f"- {what}: {len(times)} pairs, median {median(times):.0f} ms, maximum {max(times):.0f} ms")
 
 
-def _played(matrix: Matrix, cell: Cell) -> Outcome | None:
-    """Play a cell; None where what came of it is not what the oracle says."""
-    try:
-        return matrix.run(cell)
-    except AssertionError as error:
-        print(f"{cell}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
-        return None
-
-
 def _repeat(arguments: argparse.Namespace) -> None:
-    left, right = arguments.kinds
-    cells = [Cell(left, right, arguments.skew, run=number) for number in range(1, arguments.runs + 1)]
-    outcomes = _play(cells, arguments.concurrent)
-    times = sorted(each.direct_ms for each in outcomes if each is not None and each.direct_ms is not None)
-    print(f"{left} x {right}, {cells[0].method}: {len(times)} of {arguments.runs} direct", end="")
-    if times:
-        within = sum(ms <= 3000 for ms in times) / arguments.runs
-        print(f", {within:.0%} within 3 s; median {median(times):.0f} ms, 95 % ", end="")
-        print(f"{times[len(times) * 95 // 100 - 1]:.0f} ms, maximum {times[-1]:.0f} ms from the OFFER", end="")
-    probes = [each.probes for each in outcomes if each is not None and each.probes is not None]
-    if probes:
-        print(f"; packets: median {median(probes):.0f}, maximum {max(probes)}", end="")
-    print()
-
-
-def _play(cells: list[Cell], concurrent: int) -> list[Outcome | None]:
-    """Play cells, so many at a time on sites of their own, each with NATs that know nothing of the ones before."""
-    outcomes: dict[Cell, Outcome | None] = {}
-
-    def play(matrix: Matrix, share: list[Cell]) -> None:
-        for cell in share:
-            outcomes[cell] = _played(matrix, cell)
-            matrix.forget(cell)
-
-    with Lab() as lab, ThreadPoolExecutor(concurrent) as pool:
-        start_server(lab)
-        matrices = [Matrix(lab, prefix=f"{number}") for number in range(concurrent)]
-        shares = [cells[start::concurrent] for start in range(concurrent)]
-        list(pool.map(play, matrices, shares))
-    return [outcomes[cell] for cell in cells]
+    runs, skew, concurrent = arguments.runs, arguments.skew, arguments.concurrent
+    if arguments.all:
+        repeat_all(arguments.kinds or list(KINDS), runs, skew, concurrent, arguments.record)
+    elif len(arguments.kinds) == 2:
+        repeat_one(*arguments.kinds, runs, skew, concurrent)
+    else:
+        sys.exit("nat-lab: repeat takes two kinds, or --all")
 
 
 def _cell(outcome: Outcome | None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from tests.netns.lab import KINDS, MATRIX_KINDS, Client, Lab, Site
-from tests.netns.programs import Program, Record, agent
+from tests.netns.programs import Program, Record, Start, agent, start
 from visavis_peer.core.events import RelayCause
 from visavis_shared.nat import Method, expected_method
 
@@ -111,9 +111,10 @@ def all_cells() -> list[Cell]:
 class Matrix:
     """The sites of all cells: one of each kind on either side, so that a kind can meet itself."""
 
-    def __init__(self, lab: Lab, *, cables: bool = False, prefix: str = "") -> None:
+    def __init__(self, lab: Lab, *, cables: bool = False, prefix: str = "", start: Start = start) -> None:
         """With `cables` every link can be given a delay; `prefix` tells the sites of several of these apart."""
         self._lab = lab
+        self._start = start
         self._prefix = prefix
         self._cables = cables
         self._sites: dict[tuple[str, str, Variant], Site] = {}
@@ -153,9 +154,9 @@ class Matrix:
         Raises AssertionError with both transcripts when what must happen does not.
         """
         left, right = self.clients(cell)
-        first = agent(left, str(cell), "left", "-v")
+        first = agent(left, str(cell), "left", "-v", start=self._start)
         time.sleep(cell.skew)  # the skew is what the cell is about
-        second = agent(right, str(cell), "right", "-v")
+        second = agent(right, str(cell), "right", "-v", start=self._start)
         try:
             outcome = _outcome(first, second, direct=cell.links)
         except AssertionError as error:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import IO, Any, Final, Protocol
 
 from tests.netns.lab import Client, Lab
 from tests.netns.lab.topology import SIGNALING
@@ -18,10 +18,39 @@ URL: Final = f"http://{SIGNALING[0]}:{PORT}"
 Record = dict[str, Any]
 
 
+class Start(Protocol):
+    """Starts `visavis` on a host of the lab."""
+
+    def __call__(self, client: Client, *arguments: str) -> Program:
+        """Run it with `arguments` and `--json`."""
+
+
+class Process(Protocol):
+    """What a Program needs of a process: these of subprocess.Popen's."""
+
+    stdout: IO[str] | None
+    stderr: IO[str] | None
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code.
+
+        Raises subprocess.TimeoutExpired.
+        """
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
 class Program:
     """A running command whose standard output is one JSON object per line."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.records: list[Record] = []
         self.errors = ""
@@ -108,7 +137,7 @@ def start(client: Client, *arguments: str) -> Program:
     return launch(client.namespace.popen, *arguments)
 
 
-def agent(client: Client, room: str, name: str, *more: str) -> Program:
+def agent(client: Client, room: str, name: str, *more: str, start: Start = start) -> Program:
     """Run `visavis agent` in `room`; it greets every peer by its name."""
     return start(client, "agent", "--server", URL, "--room", room, "--name", name, "--message", f"I am {name}", *more)
 

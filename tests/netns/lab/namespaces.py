@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 _CLONE_NEWNET: Final = 0x40000000
+_CLONE_NEWNS: Final = 0x00020000
+_MS_REC_SLAVE: Final = 1 << 14 | 1 << 19
+_MNT_DETACH: Final = 2
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _NAME: Final = re.compile(r"^vv(\d+)-")
 _SOCKET_TIMEOUT: Final = 2.0
@@ -143,6 +146,24 @@ class Namespace:
 def connect(left: Namespace, left_name: str, right: Namespace, right_name: str) -> None:
     """Lay a cable between two namespaces; the ends are down until configured."""
     ip_batch([f"link add {left_name} netns {left.name} type veth peer name {right_name} netns {right.name}"])
+
+
+def enter(name: str) -> None:
+    """Have this process, of one thread, inside a namespace for good, with a /sys of its own: as `ip netns exec` does.
+
+    Raises OSError.
+    """
+    with Path(f"/run/netns/{name}").open() as inside:
+        _setns(inside.fileno())
+    for what, result in (
+        ("unshare", _LIBC.unshare(_CLONE_NEWNS)),
+        ("mount /", _LIBC.mount(b"", b"/", b"none", _MS_REC_SLAVE, None)),
+        ("umount /sys", _LIBC.umount2(b"/sys", _MNT_DETACH)),
+        ("mount /sys", _LIBC.mount(b"sysfs", b"/sys", b"sysfs", 0, None)),
+    ):
+        if result:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), what)
 
 
 def remove_leftovers() -> list[str]:
