@@ -44,10 +44,7 @@ class Pair:
     def __str__(self) -> str:
         said = f"{self.left} x {self.right}, {self.method}: {len(self.times)} of {self.runs} direct"
         if self.times:
-            times = sorted(self.times)
-            within = sum(ms <= SOON for ms in times) / self.runs
-            said += f", {within:.0%} within {SOON // 1000} s; median {median(times):.0f} ms, 95 % "
-            said += f"{times[len(times) * 95 // 100 - 1]:.0f} ms, maximum {times[-1]:.0f} ms from the OFFER"
+            said += f", {_spread(self.times, self.runs)} from the OFFER"
         if self.probes:
             said += f"; packets: median {median(self.probes):.0f}, maximum {max(self.probes)}"
         return said
@@ -159,11 +156,19 @@ def _print_table(kinds: Sequence[str], pairs: Sequence[Pair]) -> None:
         if not of_method:
             continue
         worst = min(of_method, key=lambda pair: len(pair.times) / pair.runs)
-        times = sorted(ms for pair in of_method for ms in pair.times)
+        times = [ms for pair in of_method for ms in pair.times]
         runs = sum(pair.runs for pair in of_method)
-        within = sum(ms <= SOON for ms in times) / runs
         print(
             f"- {method}: {len(of_method)} pairs, {len(times)} of {runs} runs direct, the worst pair "
-            f"{len(worst.times)} of {worst.runs} ({worst.left} x {worst.right}); {within:.1%} within {SOON // 1000} s, "
-            f"median {median(times):.0f} ms, 95 % {times[len(times) * 95 // 100 - 1]:.0f} ms, maximum {times[-1]:.0f} ms"
+            f"{len(worst.times)} of {worst.runs} ({worst.left} x {worst.right}); {_spread(times, runs)}"
         )
+
+
+def _spread(times: Sequence[float], runs: int) -> str:
+    """Say how many of `runs` took how long; `times` are those of the ones that succeeded, in milliseconds."""
+    ordered = sorted(times)
+    within = sum(ms <= SOON for ms in times) / runs
+    return (
+        f"{within:.1%} within {SOON // 1000} s, median {median(times):.0f} ms, "
+        f"95 % {ordered[len(times) * 95 // 100 - 1]:.0f} ms, maximum {ordered[-1]:.0f} ms"
+    )
