@@ -147,7 +147,7 @@ def _repeat(arguments: argparse.Namespace) -> None:
     if arguments.all:
         repeat_all(arguments.kinds or list(KINDS), runs, skew, concurrent, arguments.record)
     elif len(arguments.kinds) == 2:
-        repeat_one(*arguments.kinds, runs, skew, concurrent)
+        repeat_one(arguments.kinds[0], arguments.kinds[1], runs, skew, concurrent)
     else:
         sys.exit("nat-lab: repeat takes two kinds, or --all")
 
