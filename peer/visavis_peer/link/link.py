@@ -16,7 +16,7 @@ from typing import Final, Protocol, assert_never
 
 from visavis_peer.core.credits import Overrun
 from visavis_peer.core.effects import Role
-from visavis_peer.core.events import PathInfo
+from visavis_peer.core.events import PathInfo, RelayCause
 from visavis_peer.core.paths import PathChoice, Route
 from visavis_peer.errors import AgentError, AuthenticationFailed, LinkClosed, PeerAbsent, Refused
 from visavis_peer.link import control, quic
@@ -31,7 +31,7 @@ PING_INTERVAL: Final = 5.0
 WATCH_INTERVAL: Final = 1.0
 """Seconds between looks at the clock, and between questions once PING_INTERVAL is over: a question is not repeated when
 it is lost, and after an outage of 20 s there is no time for many."""
-NO_PATH: Final = PathInfo("relay", "none", "", "", None, "no path has been found yet")
+NO_PATH: Final = PathInfo("relay", "none", "", "", None, "no path has been found yet", cause=RelayCause.NOT_YET)
 SILENCE: Final = 26.0
 """Seconds without a sign of life after which the link is given up: an outage of 20 s passes, and a peer that died is
 noticed within 30 s, the room told or not."""
