@@ -21,6 +21,8 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Generations of the cyclic garbage collector: a connection leaves some 100 tracked objects, and with the defaults the
 collector takes about a third of the CPU time of connecting (measured)."""
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             runner.run(serve(settings))
+            # the loop takes its handlers with it: a second signal must not kill what has stopped in order
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     except UsageError as error:
         sys.stderr.write(f"visavis-server: {error}\n")
         return USAGE
@@ -53,7 +57,7 @@ async def serve(settings: Settings) -> None:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     async with SignalingServer(settings, stop.set) as server:
         gc.freeze()

@@ -113,8 +113,6 @@ async def test_the_flag_reaches_the_agent() -> None:
 
 async def metrics_of(server: ServerProcess) -> str:
     """Return what a process tells that says in its log where."""
-    assert server.process.stderr is not None
-    while "metrics on" not in (line := (await server.process.stderr.readline()).decode()):
-        assert line
-    port = int(line.rpartition(":")[2].removesuffix("/metrics\n"))
+    line = await server.said("metrics on")
+    port = int(line.rpartition(":")[2].removesuffix("/metrics"))
     return (await http(port, "/metrics")).body.decode()
