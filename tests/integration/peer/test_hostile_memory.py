@@ -69,19 +69,3 @@ async def test_datagrams_that_nobody_takes_are_kept_up_to_a_bound() -> None:
         report = await attacker.report()
         assert report["closed"] is None
         assert report["size"] - before < BOUND
-
-
-async def test_a_peer_that_acknowledges_nothing_but_asks_on_loses_the_link() -> None:
-    async with attack(takes=False) as attacker:
-        before = (await attacker.report())["size"]
-        attacker.hears = 200  # bare acknowledgements: it may go on sending, and never answers
-        closed = None
-        while closed is None:
-            for _ in range(500):
-                for _ in range(BURST):
-                    attacker.connection.send_datagram(bytes((control.PING,)) + bytes(8))
-                await attacker.turn()
-            report = await attacker.report()
-            closed = report["closed"]
-            assert report["size"] - before < BOUND
-        assert closed == "the peer acknowledges nothing"
