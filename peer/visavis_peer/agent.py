@@ -278,9 +278,9 @@ class Agent:
         reading = asyncio.create_task(self._read(client))
         cut_off = asyncio.create_task(self._cut_off.wait())
         helpers = [
-            asyncio.create_task(self._outbox.run(client.send, client.message_rate)),
+            asyncio.create_task(self._outbox.run(client.send_encoded, client.message_rate)),
             asyncio.create_task(self._finish_study(session)),
-            asyncio.create_task(self._reporter.run(client.send)),
+            asyncio.create_task(self._reporter.run(self._outbox.put)),
             reading,
             cut_off,
         ]
@@ -291,11 +291,13 @@ class Agent:
             raise SignalingUnreachable(self._cut_off.reason)
         except asyncio.CancelledError:
             with contextlib.suppress(SignalingUnreachable):
-                await self._reporter.flush(client.send)
+                for report in self._reporter.take():
+                    await client.send(report)
                 await client.send(Leave())
             raise
         finally:
             self._cut_off.clear()
+            self._outbox.hold()
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
@@ -334,7 +336,13 @@ class Agent:
             before = client.received
             message = await client.receive()
             self._resume.count(client.received - before)
-            self._on_message(message)
+            if isinstance(message, ErrorMessage) and message.request_id == _RESUME:
+                refusal = message.payload
+                logger.info("the session cannot be resumed: %s", printable(refusal.details or refusal.message))
+                self._leave_room()
+                await client.send(self._join_request())
+            else:
+                self._on_message(message)
 
     async def _finish_study(self, session: IceSession) -> None:
         await self._study.complete(session)
@@ -369,6 +377,7 @@ class Agent:
                 listed = MembersPayload.model_validate(payload)
                 members = listed.peers
                 self._resume.begin(listed.resume)
+                self._outbox.joined()
                 self._use_turn(listed)
                 self._events.publish(Joined(self.settings.room, self.peer_id, len(members) - 1))
                 self._joined.set()
@@ -389,11 +398,6 @@ class Agent:
             case Offer() | Answer() | CandidateMessage():
                 self._peering.receive(message)
             case ErrorMessage(request_id=request_id, payload=refusal):
-                if request_id == _RESUME:
-                    logger.info("the session cannot be resumed: %s", printable(refusal.details or refusal.message))
-                    self._leave_room()
-                    self._outbox.put(self._join_request())
-                    return
                 if request_id == _JOIN:
                     raise from_server(refusal.code, printable(refusal.message), refusal.details)
                 if refusal.code is ErrorCode.RATE_LIMITED:
@@ -413,5 +417,6 @@ class Agent:
         self.peer_id = peer_id
         self._attempt = 0
         self._resume.begin(resumed.resume)
+        self._outbox.resumed(resumed.received)
         self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
         self._peering.resumed(resumed.peers, gap=resumed.gap)

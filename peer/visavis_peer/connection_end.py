@@ -20,11 +20,6 @@ class ConnectionEnd:
         self._event = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def announced(self) -> bool:
-        """Whether the server has said that the connection ends."""
-        return self._timer is not None
-
     def set(self, reason: str) -> None:
         """End the connection, or the wait for the next, now."""
         self.reason = reason

@@ -310,7 +310,8 @@ class Links:
             message = f"authentication failed: {error}"
             self._owner.emit(Failure(error.name, message, link.peer_id, link.name))
         elif isinstance(error, Refused) and not link.announced:
-            self._owner.emit(Failure(error.name, f"refused: {error}", link.peer_id, link.name))
+            message = f"refused: {error}"
+            self._owner.emit(Failure(error.name, message, link.peer_id, link.name, authenticated=link.authenticated))
         if link.announced and not self._closed:
             self._owner.emit(LinkDown(link.peer_id, link.name, str(error), link.authenticated))
         if current:  # not one that another has replaced

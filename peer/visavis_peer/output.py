@@ -95,9 +95,9 @@ def sentence(event: Event) -> str:
         case Joined(room, _, peers):
             return f"in room {printable(room)} with {_count(peers, 'other peer')}"
         case PeerJoined(peer_id, name):
-            return f"{_label(peer_id, name, event.authenticated)} is here"
+            return f"{qualified_label(peer_id, name, event.authenticated)} is here"
         case PeerLeft(peer_id, name):
-            return f"{_label(peer_id, name, event.authenticated)} has left the room"
+            return f"{qualified_label(peer_id, name, event.authenticated)} has left the room"
         case Notice(message):
             return f"the signaling server says: {printable(message)}"
         case Negotiating():
@@ -110,9 +110,9 @@ def sentence(event: Event) -> str:
             how = f"link to {peer_label(peer_id, name)} {verb}: {describe_path(path)}{_round_trip(path)}"
             return f"{how}, {_authentication(event.authenticated)}"
         case LinkDown(peer_id, name, reason):
-            return f"link to {_label(peer_id, name, event.authenticated)} down: {printable(reason)}"
+            return f"link to {qualified_label(peer_id, name, event.authenticated)} down: {printable(reason)}"
         case Failure(_, message, peer_id, name):
-            whom = f"{peer_label(peer_id, name)}: " if peer_id else ""
+            whom = f"{qualified_label(peer_id, name, event.authenticated)}: " if peer_id else ""
             return f"{whom}{printable(message)}"
         case _:
             assert_never(event)
@@ -125,10 +125,11 @@ def peer_label(peer_id: str, name: str | None) -> str:
 
 def linked_label(link: Link) -> str:
     """Return how the peer of a link is called in a sentence: nobody takes it for more than it has proved."""
-    return _label(link.peer_id, link.name, link.authenticated)
+    return qualified_label(link.peer_id, link.name, link.authenticated)
 
 
-def _label(peer_id: str, name: str | None, authenticated: bool) -> str:
+def qualified_label(peer_id: str, name: str | None, authenticated: bool) -> str:
+    """Return how a peer is called in a sentence, and that it is not authenticated where it is not."""
     return f"{peer_label(peer_id, name)}{'' if authenticated else ' (unauthenticated)'}"
 
 
@@ -158,7 +159,7 @@ def describe_nat(nat: NatReport) -> str:
 def _negotiating(event: Negotiating) -> str:
     ours, theirs = len(event.local_candidates), len(event.remote_candidates)
     remote = f"; its NAT: {describe_nat(event.remote_nat)}" if event.remote_nat else ""
-    who = _label(event.peer_id, event.name, event.authenticated)
+    who = qualified_label(event.peer_id, event.name, event.authenticated)
     return f"checking paths to {who} as {event.role}: {_count(ours, 'candidate')} here, {theirs} there{remote}"
 
 

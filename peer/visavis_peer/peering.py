@@ -48,6 +48,9 @@ NO_RELAY: Final = "only a relay is allowed, and none that reaches the peer is th
 FORGERY_INTERVAL: Final = 1.0
 """Seconds between two reports of messages of one peer that cannot be trusted: a server can forge any number of them."""
 
+_SAID: Final = frozenset({"no_path", "refused"})
+"""Failures that follow from what the peer has said, sealed where there is a secret; the others from what it has not."""
+
 
 class Peering:
     """The dealings of one agent with its peers. Every call comes from the event loop; only `close` waits."""
@@ -342,7 +345,9 @@ class Peering:
         retry = "" if failure.retry_in is None else f"; trying again in {failure.retry_in:.0f} s"
         message = failure.error.replace("_", " ")
         name = self.mesh.name_of(failure.peer_id)
-        self.emit(Failure(failure.error, f"{message}: {reason}{retry}", failure.peer_id, name))
+        text = f"{message}: {reason}{retry}"
+        said = self._seal is not None and failure.error in _SAID
+        self.emit(Failure(failure.error, text, failure.peer_id, name, authenticated=said))
 
     async def close(self) -> None:
         """Close every link, telling the peers, and every session; whatever comes in from now on is ignored."""

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from visavis_peer.core.events import Event
 from visavis_peer.core.outcomes import OutcomeLog
-from visavis_peer.errors import SignalingUnreachable
 from visavis_shared.messages import ClientMessage, KeepAlive, KeepAlivePayload
 from visavis_shared.nat import NatReport
 
 REPORT_DELAY: Final = 10.0
 """Seconds from an outcome to its report: those of a room that comes together fit into one message."""
 
-Send = Callable[[ClientMessage], Awaitable[None]]
-"""Sends to the server; raises SignalingUnreachable."""
-
 
 class OutcomeReporter:
-    """Reports at most once: what was sent on a connection that broke is not sent again."""
+    """Reports at most once: what waits when a session is over is dropped."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
@@ -35,19 +30,16 @@ class OutcomeReporter:
             if len(self._log):
                 self._wanted.set()
 
-    async def run(self, send: Send) -> None:
-        """Report on one connection for as long as it lasts."""
-        with contextlib.suppress(SignalingUnreachable):
-            while True:
-                await self._wanted.wait()
-                await asyncio.sleep(REPORT_DELAY)
-                await self.flush(send)
+    async def run(self, put: Callable[[ClientMessage], None]) -> None:
+        """Give reports to `put`, for as long as one connection lasts."""
+        while True:
+            await self._wanted.wait()
+            await asyncio.sleep(REPORT_DELAY)
+            for report in self.take():
+                put(report)
 
-    async def flush(self, send: Send) -> None:
-        """Report what there is.
-
-        Raises SignalingUnreachable.
-        """
+    def take(self) -> Iterator[KeepAlive]:
+        """Return reports of what there is."""
         self._wanted.clear()
         while outcomes := self._log.take():
-            await send(KeepAlive(payload=KeepAlivePayload(outcomes=outcomes)))
+            yield KeepAlive(payload=KeepAlivePayload(outcomes=outcomes))

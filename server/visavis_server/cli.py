@@ -20,6 +20,8 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until SIGTERM or SIGINT; return the exit code (0 stopped, 1 cannot listen, 2 usage)."""
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             runner.run(serve(settings))
+            # the loop takes its handlers with it: a second signal must not kill what has stopped in order
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     except UsageError as error:
         sys.stderr.write(f"visavis-server: {error}\n")
         return USAGE
@@ -48,7 +52,7 @@ async def serve(settings: Settings) -> None:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     async with SignalingServer(settings, stop.set) as server:
         relax_collector()

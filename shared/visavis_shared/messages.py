@@ -302,6 +302,9 @@ class ResumedPayload(Model):
     resumed: Literal[True]
     gap: bool
     """Whether events may be missing: then `peers` is all there is to know, else what was missed follows in order."""
+    received: Annotated[int, Field(ge=0)] | None = None
+    """Messages taken from this client since the ACK with the token that it has shown, that ACK's request not counted;
+    absent where the server does not know."""
     resume: ResumeOffer
     room_id: RoomId | None = None
     peers: Annotated[tuple[PeerInfo, ...], Field(strict=False)] = ()

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
+from tests.support.conditions import until
 from tests.support.ws_raw import TIMEOUT, RawClient
 from visavis_server.app import SignalingServer
 from visavis_server.settings import Settings
@@ -73,6 +74,24 @@ class ServerProcess:
         self.host = ""
         self.port = 0
         self.stun_port: int | None = None
+        self.errors = ""
+        """What has come on standard error so far."""
+        self._draining = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Read standard error all the time: a pipe that is full would hold up the server."""
+        assert self.process.stderr is not None
+        while data := await self.process.stderr.read(1 << 16):
+            self.errors += data.decode()
+
+    async def said(self, text: str) -> str:
+        """Wait for a line with `text` on standard error, and return it."""
+        await until(lambda: text in self.errors.rpartition("\n")[0])
+        return next(line for line in self.errors.splitlines() if text in line)
+
+    async def ended(self) -> None:
+        """Wait until the process, which must be about to end, has ended and all that it has said is read."""
+        await asyncio.gather(self.process.wait(), self._draining)
 
     @property
     def pid(self) -> int:
@@ -92,10 +111,11 @@ class ServerProcess:
         if self.process.returncode is None:
             self.process.send_signal(number)
         async with asyncio.timeout(TIMEOUT):
-            out, err = await self.process.communicate()
-        assert out == b"", out
+            await self.ended()
+        assert self.process.stdout is not None
+        assert await self.process.stdout.read() == b""
         assert self.process.returncode is not None
-        return self.process.returncode, err.decode()
+        return self.process.returncode, self.errors
 
 
 async def spawn(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
@@ -123,4 +143,4 @@ async def server_process(*arguments: str, **environment: str) -> AsyncIterator[S
     finally:
         if server.process.returncode is None:
             server.process.kill()
-            await server.process.wait()
+        await server.ended()

@@ -10,7 +10,7 @@ from visavis_peer.agent import Agent
 from visavis_peer.core.events import Event, Failure, PeerJoined
 from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused
 from visavis_peer.link.link import Link
-from visavis_peer.output import Printer, peer_label
+from visavis_peer.output import Printer, qualified_label
 
 _FATAL: Final[dict[str, type[AgentError]]] = {
     "no_path": NoPath,
@@ -52,7 +52,7 @@ async def meet(
             raise failure
     if failures:
         raise failures[-1]
-    seen = ", ".join(peer_label(info.peer_id, info.display_name) for info in agent.members) or "nobody"
+    seen = ", ".join(qualified_label(info.peer_id, info.display_name, False) for info in agent.members) or "nobody"
     raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen}")
 
 
@@ -90,7 +90,7 @@ async def _watch(
         if isinstance(event, Failure) and event.peer_id is not None and event.error in _FATAL:
             if wanted not in (None, event.peer_id, names.get(event.peer_id)):
                 continue
-            label = peer_label(event.peer_id, event.name)
+            label = qualified_label(event.peer_id, event.name, event.authenticated)
             reason = event.message.partition("; trying again")[0]
             failure = _FATAL[event.error](f"{label}: {reason}")
             if not patient and not (isinstance(failure, NoPath) and agent.has_relay):

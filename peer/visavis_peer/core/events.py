@@ -168,6 +168,8 @@ class Failure:
     peer_id: str | None = None
     name: str | None = None
     details: dict[str, str] = field(default_factory=dict)
+    authenticated: bool = False
+    """Whether the peer had its part in it as one that knows the room's secret; of no meaning without `peer_id`."""
 
 
 Event = (

@@ -143,10 +143,17 @@ class SignalingClient:
 
         Raises SignalingUnreachable when the connection is gone.
         """
+        await self.send_encoded(encode(message))
+
+    async def send_encoded(self, message: bytes) -> None:
+        """Send one message that `encode` has written.
+
+        Raises SignalingUnreachable when the connection is gone.
+        """
         if self._socket is None or self._socket.closed:
             raise SignalingUnreachable("the connection to the signaling server is closed")
         try:
-            await self._socket.send_str(encode(message).decode())
+            await self._socket.send_str(message.decode())
         except (ConnectionError, aiohttp.ClientError, RuntimeError) as error:
             raise self._translate(error) from error
 

@@ -139,6 +139,8 @@ class Hub(Governing, Resuming):
         """
         peer = self.peers[peer_id]
         peer.last_seen_at = now
+        if peer.mailbox is not None:
+            peer.mailbox.intake.count()
         request_id: str | None = None
         cause = self.buckets.admit(peer.bucket, peer.source, now)
         if cause is not None:

@@ -11,6 +11,8 @@ from collections import deque
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+from visavis_server.core.intake import Intake
+
 MAILBOX_COUNT: Final = 512
 """Messages for one peer: an OFFER and some candidates from each of the 64 peers that an agent links with."""
 MAILBOX_SIZE: Final = 256 << 10
@@ -59,9 +61,11 @@ class Space:
 class Mailbox:
     """The messages of one peer."""
 
-    __slots__ = ("_incomplete", "_letters", "_lost", "_parked_from", "_size", "_space", "_sweeps", "sent")
+    __slots__ = ("_incomplete", "_letters", "_lost", "_parked_from", "_size", "_space", "_sweeps", "intake", "sent")
 
     def __init__(self, space: Space) -> None:
+        self.intake = Intake()
+        """What has come from the peer itself in that time."""
         self._space = space
         self._letters: deque[Letter] = deque()
         self._size = 0

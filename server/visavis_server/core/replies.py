@@ -38,9 +38,15 @@ def joined(
     return b'{"type":"ACK",%b' % _members(peer, room, now_ms, request_id, extra)
 
 
-def resumed(peer: Peer, resume: ResumeOffer, *, gap: bool, seq: int, now_ms: int, request_id: str | None) -> bytes:
-    """Return the ACK of a RESUME; the next event that the peer is sent has the number after `seq`."""
-    extra = b',"resumed":true,"gap":%b,"resume":%b' % (b"true" if gap else b"false", encode(resume))
+def resumed(
+    peer: Peer, resume: ResumeOffer, *, gap: bool, taken: int | None, seq: int, now_ms: int, request_id: str | None
+) -> bytes:
+    """Return the ACK of a RESUME; the next event that the peer is sent has the number after `seq`.
+
+    `taken` messages have come from it before; None: nobody knows any more.
+    """
+    received = b"" if taken is None else b',"received":%d' % taken
+    extra = b',"resumed":true,"gap":%b%b,"resume":%b' % (b"true" if gap else b"false", received, encode(resume))
     if peer.room is not None:
         return b'{"type":"ACK",%b' % _members(peer, peer.room, now_ms, request_id, extra, seq)
     return b'{"type":"ACK","peer_id":"%b","payload":{%b},"timestamp":%d%b}' % (

@@ -71,11 +71,15 @@ class Resuming(Directory):
         now_ms: int,
     ) -> None:
         """Give a resumed peer what it has missed; `room` is to be entered anew, the server having lost all else."""
+        again = ticket.counter < peer.counter
         resumption.use(peer, ticket, now)
         missed: list[Letter] = []
         gap = peer.mailbox is None
+        taken: int | None = None
         if peer.mailbox is not None:
-            missed, gap = peer.mailbox.resume(received)
+            # who shows an old token has not seen the ACK that began the present count, so nothing after it either
+            missed, gap = peer.mailbox.resume(0 if again else received)
+            taken = peer.mailbox.intake.resume(again=again)
         self.counts.resumes[ResumeResult.GAP if gap else ResumeResult.COMPLETE] += 1
         if room is not None:
             self._enter(peer, room, now_ms)
@@ -85,7 +89,7 @@ class Resuming(Directory):
         if peer.room is not None:
             seq = peer.room.seq - (0 if gap else sum(letter.kind is Kind.EVENT for letter in missed))
         offer = resumption.offer(peer, now_ms)
-        ack = replies.resumed(peer, offer, gap=gap, seq=seq, now_ms=now_ms, request_id=request_id)
+        ack = replies.resumed(peer, offer, gap=gap, taken=taken, seq=seq, now_ms=now_ms, request_id=request_id)
         self._effects.append(Send((peer.peer_id,), ack))
         self._effects.extend(Send((peer.peer_id,), letter.data) for letter in missed)
         # its pong shows that the new token has arrived

@@ -78,7 +78,9 @@ def assert_nothing_delivered(*agents: Watched) -> None:
 
 
 def forgeries(agent: Watched) -> list[Failure]:
-    return [failure for failure in agent.of(Failure) if failure.error == "authentication_failed"]
+    found = [failure for failure in agent.of(Failure) if failure.error == "authentication_failed"]
+    assert not any(failure.authenticated for failure in found)
+    return found
 
 
 async def test_an_honest_postman_lets_a_room_with_a_secret_link_and_sees_nothing_of_it() -> None:

@@ -74,7 +74,7 @@ async def test_goaway_holds_messages_back_and_an_agent_that_is_not_let_go_leaves
         peer_id = ann.agent.peer_id
         server._switchboard.perform(server.hub.drain({peer_id: 0}, now_ms()))
         server.hub.draining = False  # it stays: only the agent can end the connection
-        await until(lambda: ann.agent._cut_off.announced)
+        await until(lambda: ann.agent._outbox._held)
         ann.agent._outbox.put(Discover())
         await until(lambda: len(ann.of(Joined)) == 2)
         await until(lambda: server.hub.counts.received["DISCOVER"] == 1)

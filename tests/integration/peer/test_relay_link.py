@@ -15,6 +15,7 @@ from visavis_peer import Link, Refused, StreamReader, StreamWriter
 from visavis_peer.core import backoff, negotiation
 from visavis_peer.core.events import Failure, Joined, LinkDown, LinkUp, PathChanged
 from visavis_peer.net.ice import IceSession
+from visavis_peer.output import sentence
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -164,3 +165,17 @@ async def test_a_server_that_allows_only_its_relay_and_an_agent_that_allows_none
         with pytest.raises(Refused, match="--relay never"):
             async with watched(server, "ann", relay="never"):
                 pass
+
+
+@pytest.mark.parametrize("secret", [None, bytes(16)], ids=["without a secret", "with a secret"])
+async def test_a_failure_says_what_the_peer_has_proved(secret: bytes | None) -> None:
+    """Where only a relay is allowed and the server has none."""
+    async with (
+        running_server(relay="never") as server,
+        watched(server, "ann", secret=secret, relay="only") as ann,
+        watched(server, "bob", secret=secret, relay="only"),
+    ):
+        await until(lambda: ann.of(Failure))
+        failure = ann.of(Failure)[0]
+        assert (failure.error, failure.name, failure.authenticated) == ("no_path", "bob", secret is not None)
+        assert ("(unauthenticated): no path" in sentence(failure)) == (secret is None)

@@ -14,7 +14,6 @@ from tests.support.server_running import ServerProcess, http, running_server, se
 from tests.support.watched import linked_pair, watched
 from visavis_peer import reporting
 from visavis_peer.core.events import Failure, PeerJoined
-from visavis_peer.errors import SignalingUnreachable
 from visavis_shared.messages import ClientMessage, KeepAlive
 from visavis_shared.nat import NatKind, NatReport
 from visavis_shared.outcomes import OutcomePath, OutcomeReason
@@ -66,18 +65,17 @@ async def test_a_link_that_fails_is_reported_with_its_reason() -> None:
         assert {key[3] for key in keys} == {NatKind.UNKNOWN}, "a description that does not open says nothing"
 
 
-async def test_a_report_on_a_connection_that_breaks_ends_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_report_waits_for_its_delay_and_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "REPORT_DELAY", 0.0)
     reporter = reporting.OutcomeReporter(enabled=True)
-    sent: list[ClientMessage] = []
-
-    async def send(message: ClientMessage) -> None:
-        sent.append(message)
-        raise SignalingUnreachable("gone")
-
+    put: list[ClientMessage] = []
     reporter.note(Failure("no_answer", "x", "p"), NatReport())
-    await reporter.run(send)
-    assert [type(message) for message in sent] == [KeepAlive]
+    running = asyncio.create_task(reporter.run(put.append))
+    await until(lambda: put)
+    running.cancel()
+    await asyncio.wait([running])
+    assert [type(message) for message in put] == [KeepAlive]
+    assert list(reporter.take()) == []
 
 
 @pytest.mark.parametrize("value", ["perhaps", "ON"])
@@ -115,8 +113,6 @@ async def test_the_flag_reaches_the_agent() -> None:
 
 async def metrics_of(server: ServerProcess) -> str:
     """Return what a process tells that says in its log where."""
-    assert server.process.stderr is not None
-    while "metrics on" not in (line := (await server.process.stderr.readline()).decode()):
-        assert line
-    port = int(line.rpartition(":")[2].removesuffix("/metrics\n"))
+    line = await server.said("metrics on")
+    port = int(line.rpartition(":")[2].removesuffix("/metrics"))
     return (await http(port, "/metrics")).body.decode()

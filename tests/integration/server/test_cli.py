@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -141,6 +142,16 @@ async def test_a_name_that_does_not_exist_is_named() -> None:
         await SignalingServer(Settings(host="no.such.host.invalid")).start()
 
 
+async def test_signals_beyond_the_first_change_nothing_until_the_very_end() -> None:
+    async with server_process() as server:
+        while server.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                server.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.0005)
+        code, err = await server.stop()
+        assert (code, "Traceback" in err) == (0, False), err
+
+
 async def test_an_address_of_another_host_is_refused() -> None:
     with pytest.raises(CannotListen, match=r"cannot listen on http://\[2001:db8::1\]:0: "):
         await SignalingServer(Settings(host="2001:db8::1", port=0)).start()
@@ -151,7 +162,11 @@ def test_main_serves_until_a_signal(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     thresholds: list[tuple[int, ...]] = []
     monkeypatch.setattr(gc, "freeze", lambda: os.kill(os.getpid(), signal.SIGTERM))
     monkeypatch.setattr(gc, "set_threshold", lambda *values: thresholds.append(values))
-    assert cli.main(["--host", "127.0.0.1", "--port", "0", "--stun-port", "0"]) == 0
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        assert cli.main(["--host", "127.0.0.1", "--port", "0", "--stun-port", "0"]) == 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert capsys.readouterr().out.startswith("listening on http://127.0.0.1:")
     assert thresholds == [loops.GC_THRESHOLDS]
 

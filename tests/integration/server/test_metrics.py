@@ -216,11 +216,8 @@ async def test_a_port_that_is_taken_is_said_with_the_option_and_leaves_nothing_o
 
 async def test_a_process_says_where_its_metrics_are_and_serves_them() -> None:
     async with server_process("--metrics-port", "0") as process:
-        assert process.process.stderr is not None
-        line = (await process.process.stderr.readline()).decode()
-        while "metrics on" not in line:
-            line = (await process.process.stderr.readline()).decode()
-        port = int(line.rpartition(":")[2].removesuffix("/metrics\n"))
+        line = await process.said("metrics on")
+        port = int(line.rpartition(":")[2].removesuffix("/metrics"))
         response = await http(port, "/metrics")
         assert b"visavis_event_loop_lag_seconds_count" in response.body
         assert (await process.stop())[0] == 0

@@ -72,7 +72,8 @@ SENTENCES: list[tuple[Event, str]] = [
     ),
     (LinkDown("bb", None, EVIL), "link to bb (unauthenticated) down: \\x1b[2Jeve"),
     (LinkDown("bb", None, "x", authenticated=True), "link to bb down: x"),
-    (Failure("no_path", "no path: because", "bb", EVIL), "\\x1b[2Jeve (bb): no path: because"),
+    (Failure("no_path", "no path: why", "bb", EVIL), "\\x1b[2Jeve (bb) (unauthenticated): no path: why"),
+    (Failure("refused", "refused: no", "bb", authenticated=True), "bb: refused: no"),
     (Failure("signaling_lost", "gone"), "gone"),
 ]
 

@@ -13,7 +13,7 @@ from tests.support.raw_peer import RawPeer
 from tests.support.virtual_time import virtually
 from visavis_peer.core.credits import WINDOW_BASE
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link import control, quic
+from visavis_peer.link import control, link, quic
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.streams import (
     LINGERING_COUNT,
@@ -196,3 +196,38 @@ async def test_a_flood_of_datagrams_and_pings_keeps_the_latest_and_no_more() -> 
                 await peer.turn()
                 peer.events.clear()
         assert peer.end.link.up
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_peer_that_makes_the_link_send_and_never_answers_loses_it(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine keeps a record of each datagram until a later one is acknowledged."""
+    monkeypatch.setattr(link, "UNANSWERED_COUNT", 512)
+    monkeypatch.setattr(link, "ASK_COUNT", 32)
+
+    @virtually
+    async def flood() -> None:
+        async with raw() as peer:
+            connection = peer.end.link._connection
+            next_event = connection.next_event
+
+            def without_answers() -> quic.ConnectionEvent | None:
+                event = next_event()
+                while isinstance(event, quic.Alive):
+                    event = next_event()
+                return event
+
+            if not answers:
+                monkeypatch.setattr(connection, "next_event", without_answers)
+            for _ in range(1000):
+                peer.connection.send_datagram(bytes((control.PING,)) + bytes(8))
+                await peer.turn()
+                peer.events.clear()
+                if peer.end.link.closed_reason:
+                    break
+            assert peer.end.link.closed_reason == (None if answers else "the peer acknowledges nothing")
+            if not answers:
+                assert isinstance(peer.end.link.error, LinkClosed)
+
+    flood()

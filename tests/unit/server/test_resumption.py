@@ -198,6 +198,44 @@ def test_the_count_starts_anew_with_every_ack_that_has_a_token(world: World) -> 
     assert not ack["payload"]["gap"]
 
 
+def test_the_ack_tells_how_many_of_the_clients_messages_were_taken(world: World) -> None:
+    token = join(world, "a")
+    world.joined("b", "r")
+    offer(world, "a", "b", "1")
+    offer(world, "a", "nobody", "2")
+    world.send_bytes("a", b"{")
+    world.disconnect("a")
+    ack, *_ = resume(world, token, received=3)
+    assert ack["payload"]["received"] == 3, "what is refused is taken"
+    offer(world, "a", "b", "3")
+    world.disconnect("a")
+    (ack,) = resume(world, token_of(ack), received=0)
+    assert ack["payload"]["received"] == 1
+
+
+def test_a_client_that_did_not_get_the_ack_comes_again_with_its_counts_from_before(world: World) -> None:
+    token = join(world, "a")
+    world.joined("b", "r")
+    world.take("a")
+    offer(world, "a", "b", "up")
+    for session in "12":
+        offer(world, "b", "a", session)
+    world.take("a")
+    for fresh in ("first", "second", "third"):
+        ack, missed = resume(world, token, received=2, fresh=fresh)
+        assert not ack["payload"]["gap"]
+        assert ack["payload"]["received"] == 1
+        assert missed["request_id"] == "2"
+
+
+def test_a_server_that_has_lost_the_count_says_none(world: World) -> None:
+    token = join(world, "a")
+    world.start()
+    ack, *_ = resume(world, token, received=0)
+    assert ack["payload"]["gap"]
+    assert "received" not in ack["payload"]
+
+
 def test_a_full_mailbox_is_told_to_the_sender_and_nobody_else(world: World) -> None:
     join(world, "a")
     world.joined("b", "r")
