@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from tests.netns.forked import start_forked
 from tests.netns.lab import Lab
 from tests.netns.pairs import Cell, Matrix, Outcome, all_cells
 from tests.netns.programs import start_server
@@ -29,7 +30,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Outcom
         if isinstance(item, pytest.Function) and item.module is request.module
     ]
     with Lab() as lab, ThreadPoolExecutor(CONCURRENT) as pool:
-        matrix = Matrix(lab)
+        matrix = Matrix(lab, start=start_forked)
         start_server(lab)
         futures = {str(cell): pool.submit(matrix.run, cell) for cell in selected}
         yield futures
