@@ -227,6 +227,30 @@ def test_a_path_that_has_become_too_narrow_is_left_for_the_relay(transfer: Trans
 
 
 @pytest.mark.timeout(120)
+def test_a_path_that_silently_carries_less_than_before_stays_in_use(world: World, transfer: Transfer) -> None:
+    """A router drops what is too large for it and does not say so (RFC 8899 section 4.3), and there is no relay."""
+    transfer.settle("direct")
+    world.server.kill()
+    world.server.wait()
+    began = time.time()
+    router = transfer.sites[0].router
+    router.nft(
+        "add table inet quiet\n"
+        "add chain inet quiet out { type filter hook output priority filter; }\n"
+        "add rule inet quiet out icmp type destination-unreachable counter drop\n"
+    )
+    router.configure("link set wan mtu 1400")
+    try:
+        transfer.keeps_going(10.0, STALL)
+        assert "packets 0 " not in router.run("nft", "list", "table", "inet", "quiet")
+        for program in transfer.programs:
+            assert not [each for each in program.records if each["event"] == "path" and each["ts"] > began]
+        transfer.check()
+    finally:
+        world.restart_server(0.0)
+
+
+@pytest.mark.timeout(120)
 def test_a_killed_agent_is_noticed(transfer: Transfer) -> None:
     transfer.settle("direct")
     killed, other = transfer.programs

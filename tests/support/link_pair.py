@@ -34,13 +34,18 @@ class Wire:
         self.carried = 0
         self.suspected = 0
         self.to: Link | None = None
-        self.path_datagram_size = 1200 if route == "direct" else 65_535
-        """Bytes of a datagram at most; larger ones are lost."""
+        self.carries = 1472 if route == "direct" else 65_535
+        """Bytes of a datagram at most; larger ones are lost, and nobody is told."""
+        self.path_datagram_size = self.carries
+        """The same as far as this side knows: what is larger is refused."""
+        self.sizes: list[int] = []
+        """Of the datagrams that were sent."""
         self._random = random.Random(seed)
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         loop = asyncio.get_running_loop()
-        datagrams = [each for each in datagrams if len(each) <= self.path_datagram_size]
+        self.sizes += map(len, datagrams)
+        datagrams = [each for each in datagrams if len(each) <= min(self.carries, self.path_datagram_size)]
         if not self.jitter and not self.loss:
             if not self.cut:
                 self._later(loop, list(datagrams), self.delay)
@@ -48,6 +53,11 @@ class Wire:
         for datagram in datagrams:
             if not self.cut and self._random.random() >= self.loss:
                 self._later(loop, [datagram], self.delay + self._random.random() * self.jitter)
+
+    async def find_datagram_size(self) -> int | None:
+        """Ask over this wire and the other one back (DirectPath)."""
+        await asyncio.sleep(2 * self.delay + self.jitter)
+        return None if self.cut else max(size for size in (1472, 1392, 1200) if size <= self.carries)
 
     def suspect(self) -> None:
         self.suspected += 1

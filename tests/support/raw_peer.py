@@ -47,6 +47,10 @@ class RawPeer:
         """Take what the link sends (DirectPath)."""
         self._loop.call_soon(self._arrive, list(datagrams))
 
+    async def find_datagram_size(self) -> int | None:
+        """Say the same (DirectPath)."""
+        return 1200
+
     def suspect(self) -> None:
         """Nothing is to be suspected of this path (DirectPath)."""
 

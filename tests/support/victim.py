@@ -45,6 +45,9 @@ class _Path:
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         _write(self._socket, datagrams)
 
+    async def find_datagram_size(self) -> int | None:
+        return self.path_datagram_size
+
     def suspect(self) -> None:
         """Nothing is to be suspected of this path."""
 

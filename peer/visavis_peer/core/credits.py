@@ -3,7 +3,7 @@
 QUIC engines widen their windows as data arrives, whether anybody reads it or not. Above them, the receiver of a stream
 says up to which byte it takes, and says more as the application reads; so a reader that stops makes the writer wait,
 and the memory of both sides is bounded. Every stream has WINDOW_BASE; what it gets above comes out of one pool, and so
-does what this side has sent and the peer, which may grant anything, has not acknowledged.
+does what this side sends and the peer, which may grant anything, has not acknowledged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WINDOW_BASE: Final = 8 << 10
 WINDOW_START: Final = 256 << 10
 """Bytes that a stream gets as soon as it is seen to carry more: a round trip of 20 ms at 100 Mbit/s."""
 POOL: Final = 13 << 18
-"""Bytes that one link keeps of both directions together: credit lent above WINDOW_BASE, and what is in flight, kept
+"""Bytes that one link keeps of both directions together: credit lent above WINDOW_BASE, and what the engine sends, kept
 until it is acknowledged. With a WINDOW_BASE for each of STREAM_COUNT streams of either side and what waits in writers
 (link/writer.py) 6.5 MiB, which leaves a fifth of the 8 that a link may take for bookkeeping."""
 SHARE: Final = 2 << 20
@@ -33,19 +33,19 @@ class CreditPool:
     """What the two directions of one link share."""
 
     def __init__(self) -> None:
-        self.in_flight = 0
-        """Bytes that this side has sent and the peer has not acknowledged."""
+        self.sending = 0
+        """Bytes that the engine has, to be sent or to be acknowledged."""
         self.lent = 0
         """Bytes that windows have."""
 
     @property
     def may_send(self) -> bool:
-        """Whether more may be in flight."""
-        return self.in_flight < min(SHARE, POOL - self.lent)
+        """Whether the engine may have more."""
+        return self.sending < min(SHARE, POOL - self.lent)
 
     def take(self, wanted: int) -> int:
         """Return how much of `wanted` there is for a window, and take it."""
-        taken = max(0, min(wanted, SHARE - self.lent, POOL - self.lent - self.in_flight))
+        taken = max(0, min(wanted, SHARE - self.lent, POOL - self.lent - self.sending))
         self.lent += taken
         return taken
 

@@ -12,15 +12,16 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from visavis_peer.core.credits import Overrun
 from visavis_peer.core.effects import Role
-from visavis_peer.core.events import PathInfo, RelayCause
-from visavis_peer.core.paths import PathChoice, Route
+from visavis_peer.core.events import PathInfo
+from visavis_peer.core.paths import Route
 from visavis_peer.errors import AgentError, AuthenticationFailed, LinkClosed, PeerAbsent, Refused
 from visavis_peer.link import control, quic
 from visavis_peer.link.quic import SecureConnection
+from visavis_peer.link.routing import NO_PATH, DirectPath, Routing
 from visavis_peer.link.streams import StreamReader, StreamTable, StreamWriter
 from visavis_shared.ids import printable
 
@@ -31,7 +32,6 @@ PING_INTERVAL: Final = 5.0
 WATCH_INTERVAL: Final = 1.0
 """Seconds between looks at the clock, and between questions once PING_INTERVAL is over: a question is not repeated when
 it is lost, and after an outage of 20 s there is no time for many."""
-NO_PATH: Final = PathInfo("relay", "none", "", "", None, "no path has been found yet", cause=RelayCause.NOT_YET)
 SILENCE: Final = 26.0
 """Seconds without a sign of life after which the link is given up: an outage of 20 s passes, and a peer that died is
 noticed within 30 s, the room told or not."""
@@ -44,20 +44,6 @@ UNANSWERED_COUNT: Final = 16_384
 engine keeps 144 bytes of each (measured), 2.3 MiB then. All credits of a link are 1,800 datagrams a round trip."""
 ASK_COUNT: Final = 1024
 """Datagrams sent without an answer after which the peer is asked; of 16 questions not all are lost."""
-
-
-class DirectPath(Protocol):
-    """What a link needs of an ICE session."""
-
-    @property
-    def path_datagram_size(self) -> int:
-        """Bytes of UDP payload that the selected pair carries unfragmented, as far as this machine knows."""
-
-    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
-        """Send UDP payloads on the selected pair."""
-
-    def suspect(self) -> None:
-        """Ask for consent at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +88,7 @@ class Link:
         self._connection = connection
         self._callbacks = callbacks
         self._streams = StreamTable(connection, self._wake_up)
-        self._choice = PathChoice()
-        self._direct: DirectPath | None = None
-        self._direct_info: PathInfo | None = None
-        self._relay_info: PathInfo | None = None
+        self._routing = Routing(connection, callbacks.relay, self._path_moved, callbacks.narrow)
         self._received: deque[bytes] = deque(maxlen=RECEIVE_COUNT)
         self._wake = asyncio.Event()
         self._pings: dict[bytes, asyncio.Future[None]] = {}
@@ -234,8 +217,8 @@ class Link:
 
     @property
     def direct(self) -> DirectPath | None:
-        """The ICE session that carries the link."""
-        return self._direct
+        """The ICE session that carries the link, or is about to."""
+        return self._routing.direct
 
     def start(self) -> None:
         """Begin the handshake, which the offerer's side does, as soon as there is a path."""
@@ -243,35 +226,24 @@ class Link:
         self._begin()
 
     def use_direct(self, path: DirectPath, info: PathInfo) -> None:
-        """Carry the link on `path` from now on."""
-        self._connection.shrink()
-        self._direct, self._direct_info = path, info
-        self._choice.set_direct(usable=True, now=time.monotonic())
-        self._path_moved()
+        """Carry the link on `path`, from now on or once it is known how large a datagram that takes."""
+        if self.closed_reason is None:
+            self._routing.use_direct(path, info)
 
     def lose_direct(self, path: DirectPath) -> None:
         """Carry nothing on `path` any longer, if it is the one in use."""
-        if path is self._direct:
-            self._direct = self._direct_info = None
-            self._choice.set_direct(usable=False, now=time.monotonic())
-            self._path_moved()
+        self._routing.lose_direct(path)
 
     def set_relay(self, info: PathInfo | None) -> None:
         """Say whether the server's relay carries datagrams to this peer, and how users are told."""
-        self._relay_info = info
-        usable = info is not None
-        # of no consequence once the handshake has begun
-        self._connection.roomy = usable and self._direct is None
-        if usable != self._choice.relay or self._choice.main == "relay":
-            self._choice.relay = usable
-            self._path_moved()
+        self._routing.set_relay(info)
 
     def receive(self, datagrams: list[bytes], route: Route) -> None:
         """Take UDP payloads of the peer."""
         if self.closed_reason is not None:
             return
         now = time.monotonic()
-        self._choice.on_received(route, now)
+        self._routing.on_received(route, now)
         self._connection.receive(datagrams, now)
         self._take_events()
         self._wake_up()
@@ -291,14 +263,13 @@ class Link:
 
     def _begin(self) -> None:
         """Begin the handshake; not before there is a path, which says how large its datagrams may be."""
-        if self.started and self._connection.is_offerer and self._choice.main is not None:
+        if self.started and self._connection.is_offerer and self._routing.open:
             self._connection.start(time.monotonic())
             self._flush()
 
     def _path_moved(self) -> None:
         """The main path has changed: what was lost on the old one is found out and sent again at once."""
-        main = self._choice.main
-        info = self._direct_info if main == "direct" else self._relay_info if main == "relay" else None
+        info = self._routing.info
         if info is None or self.closed_reason is not None:
             return
         self._begin()
@@ -318,7 +289,7 @@ class Link:
 
     def _send_datagram(self, kind: int, data: bytes) -> None:
         """Send a QUIC datagram; without a path it is lost, for the engine keeps any number of them."""
-        if self._choice.main is not None:
+        if self._routing.open:
             self._connection.send_datagram(bytes((kind,)) + data)
             self._wake_up()
 
@@ -330,7 +301,7 @@ class Link:
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if self._choice.main is None or self.closed_reason is not None:
+        if not self._routing.open or self.closed_reason is not None:
             return  # the engine keeps everything until there is a path
         now = time.monotonic()
         while True:
@@ -338,7 +309,7 @@ class Link:
             datagrams = self._connection.take_datagrams(now)
             if not datagrams:
                 break
-            self._transmit(datagrams, now)
+            self._routing.send(datagrams, now)
             self._unanswered += len(datagrams)
         self._check_answers()
         self._set_timer()
@@ -351,26 +322,6 @@ class Link:
         elif self._unanswered >= self._ask_at:
             self._ask_at += ASK_COUNT
             self._ask()
-
-    def _transmit(self, datagrams: list[bytes], now: float) -> None:
-        connection = self._connection
-        for route in self._choice.routes(
-            now,
-            connection.rtt,
-            answer_due=connection.in_flight > 0,
-            probes=connection.probes,
-            confirmed=connection.confirmed,
-        ):
-            if route == "relay":
-                self._callbacks.relay(datagrams)
-            elif self._direct is not None:
-                self._direct.send_datagrams(datagrams)
-                if self._direct.path_datagram_size < quic.DATAGRAM_SIZE and not self._choice.narrow:
-                    self._choice.narrow = True
-                    self._callbacks.narrow(self._direct.path_datagram_size)
-                    self._path_moved()
-        if self._choice.doubted and self._direct is not None:
-            self._direct.suspect()
 
     def _set_timer(self) -> None:
         due = self._connection.next_timer()
@@ -468,6 +419,7 @@ class Link:
         self.error, self.closed_reason = error, str(error)
         closed = error if isinstance(error, LinkClosed) else LinkClosed(str(error))
         self._streams.close(closed)
+        self._routing.close()
         self._watch.cancel()
         self._wake.set()
         for answered in self._pings.values():

@@ -142,15 +142,15 @@ ConnectionEvent = Established | StreamData | StreamReset | StreamStopped | Datag
 class _Engine(QuicConnection):
     """qh3's connection without what it does a datagram for a log that nobody keeps: a third of a sender's time.
 
-    And one whose datagrams can be made smaller while it lives, once; larger ones the engine refuses to make.
+    And one whose datagrams can be made smaller while it lives; larger ones the engine refuses to make after that.
     """
 
-    small = False
-    """Whether it is to send no more than DATAGRAM_SIZE bytes, once the peer's transport parameters are here."""
+    limit = PAYLOAD_MAX
+    """Bytes of a datagram at most, once the peer's transport parameters are here."""
 
-    def shrink(self) -> None:
-        """Send datagrams of DATAGRAM_SIZE bytes at most from now on."""
-        self.small = True
+    def shrink(self, size: int) -> None:
+        """Send datagrams of `size` bytes at most from now on."""
+        self.limit = min(self.limit, size)
         theirs = self._applied_transport_parameters
         if self._core is None or theirs is None:
             return
@@ -171,7 +171,7 @@ class _Engine(QuicConnection):
             theirs.stateless_reset_token,
             theirs.active_connection_id_limit or 2,
             bool(theirs.disable_active_migration),
-            DATAGRAM_SIZE,
+            self.limit,
         )
 
     def _create_tls(self, remote_source_cid: bytes | None) -> QuicTlsBridge:
@@ -182,8 +182,8 @@ class _Engine(QuicConnection):
 
     def _drain_tls(self) -> None:
         parameters = None if self._tls is None else self._tls.remote_transport_parameters
-        if self.small and parameters is not None:
-            parameters.max_udp_payload_size = DATAGRAM_SIZE
+        if self.limit < PAYLOAD_MAX and parameters is not None:
+            parameters.max_udp_payload_size = self.limit
         super()._drain_tls()
 
     def take_datagrams(self, now: float) -> list[bytes]:
@@ -198,6 +198,11 @@ class _Engine(QuicConnection):
         while (transmit := poll(now)) is not None:
             datagrams.append(transmit[0])
         return datagrams
+
+    @property
+    def datagram_size(self) -> int:
+        """Bytes of a datagram at most, by now."""
+        return DATAGRAM_SIZE if self._core is None else self._core.active_path[5]
 
     @property
     def in_flight(self) -> int:
@@ -241,6 +246,8 @@ class SecureConnection:
         self.terminated: Terminated | None = None
         self.roomy = False
         """Whether the path takes RELAYED_SIZE bytes; to be set before the first datagram goes or comes."""
+        self.may_grow = True
+        """Whether the engine may find out that the path takes more than DATAGRAM_SIZE bytes; to be set likewise."""
         self._identity = identity
         self._quic: _Engine | None = None
         self._events: deque[ConnectionEvent] = deque()
@@ -297,11 +304,15 @@ class SecureConnection:
         """Return the next event, if there is one."""
         return self._events.popleft() if self._events else None
 
-    def shrink(self) -> None:
-        """Send datagrams of DATAGRAM_SIZE bytes at most from now on; before the handshake is done, from then on."""
-        self.roomy = False
+    @property
+    def datagram_size(self) -> int:
+        """Bytes of a UDP payload that are sent at most, by now."""
+        return DATAGRAM_SIZE if self._quic is None else self._quic.datagram_size
+
+    def shrink(self, size: int) -> None:
+        """Send datagrams of `size` bytes at most from now on, once the handshake has begun; or from when it is done."""
         if self._quic is not None:
-            self._quic.shrink()
+            self._quic.shrink(size)
 
     # --- what to send -------------------------------------------------------------------------------------------------
 
@@ -398,7 +409,8 @@ class SecureConnection:
             max_stream_data=STREAM_WINDOW,
             max_datagram_size=RELAYED_SIZE if self.roomy else DATAGRAM_SIZE,
             max_datagram_frame_size=DATAGRAM_SIZE,
-            probe_datagram_size=False,
+            # of sizes up to what Ethernet carries (RFC 8899); what is lost on the way tells that they do not pass
+            probe_datagram_size=self.may_grow and not self.roomy,
         )
 
     def _accept(self, datagrams: list[bytes]) -> list[bytes]:

@@ -19,9 +19,9 @@ from visavis_peer.link.writer import TURN, StreamWriter
 
 __all__ = ["StreamReader", "StreamReset", "StreamTable", "StreamWriter"]
 
-UNSENT: Final = 256 << 10
-"""Bytes given to the engine ahead of what it has sent: a batch of 200 datagrams; the rest waits here, so that streams
-take turns and a reset has little to undo."""
+UNSENT: Final = 512 << 10
+"""Bytes given to the engine ahead of what it has sent: a batch of 350 datagrams, which makes up for what a turn of the
+loop costs (scripts/bench link); the rest waits here, so that streams take turns and a reset has little to undo."""
 CONTROL_UNSENT: Final = UNSENT + 2 * TURN
 """The same bound for the control stream: a TURN of 1,500 frames above what streams ever reach, so that bulk does not
 delay it; what a peer that acknowledges nothing leaves beyond waits in the table, one CREDIT and one DONE a stream."""
@@ -136,8 +136,12 @@ class StreamTable:
             self._room.set()
         self._tell()
         waiting = self._waiting
-        self._pool.in_flight = self._connection.in_flight
-        while waiting and self._connection.unsent < UNSENT and self._pool.may_send:
+        in_flight = self._connection.in_flight
+        while waiting:
+            unsent = self._connection.unsent
+            self._pool.sending = in_flight + unsent
+            if unsent >= UNSENT or not self._pool.may_send:
+                break
             stream = waiting.popleft()
             if not stream.writer.ready:
                 continue

@@ -14,10 +14,10 @@ from visavis_peer.core.credits import WINDOW_BASE
 from visavis_peer.errors import AgentError, StreamReset
 from visavis_peer.link.quic import SecureConnection
 
-HIGH_WATER: Final = 128 << 10
-"""Bytes that a writer keeps before `drain` waits: enough for a full batch of datagrams while the writer is woken."""
+HIGH_WATER: Final = 512 << 10
+"""Bytes that a writer keeps before `drain` waits: a full batch of datagrams (streams.py, UNSENT) while it is woken."""
 BACKLOG: Final = 1 << 20
-"""Bytes that all writers of a link keep before `drain` waits sooner: 8 of them with HIGH_WATER."""
+"""Bytes that all writers of a link keep before `drain` waits sooner: two of them with HIGH_WATER."""
 LOW_WATER: Final = 8 << 10
 """Bytes that a writer keeps then before `drain` waits: 128 streams then keep 1 MiB more."""
 PIECE: Final = 1024

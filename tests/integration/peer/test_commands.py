@@ -34,7 +34,8 @@ async def test_ping_in_json_ends_with_a_summary() -> None:
     async with server_process() as server, agent(server, "--name", "ann") as ann:
         await next_event(ann, "joined")
         code, output, _ = await run(
-            "ping", "--server", url(server), "--room", "r", "--interface", "lo", "-c", "2", "-i", "0", "--json"
+            *("ping", "--server", url(server), "--room", "r", "--interface", "lo", "-c", "2", "-i", "0", "--json"),
+            *("--relay", "never"),
         )
         records = [json.loads(line) for line in output.splitlines()]
         assert code == 0

@@ -119,6 +119,7 @@ async def test_forged_stun_changes_no_path_and_is_never_taken_for_the_peers() ->
     source = random.Random(6)
     async with AdversarialServer() as server, pair(server, **SETTINGS) as (ann, bob):
         await until(lambda: ann.links and bob.links)
+        await until(lambda: ann.links[0].path.path == bob.links[0].path.path == "direct")
         before = ann.links[0].path, bob.links[0].path
         with stranger() as sock:
             forged = forged_stun(source, user_names(server.letters))

@@ -93,13 +93,13 @@ class Receiver(RuleBasedStateMachine):
     @rule(size=st.integers(1, 1 << 18))
     def send_ourselves(self, size: int) -> None:
         pool = self.pool
-        before = pool.in_flight
-        while pool.may_send and pool.in_flight < before + size:
-            pool.in_flight += PIECE
+        before = pool.sending
+        while pool.may_send and pool.sending < before + size:
+            pool.sending += PIECE
 
     @rule(share=st.floats(0, 1))
     def be_acknowledged(self, share: float) -> None:
-        self.pool.in_flight -= int(self.pool.in_flight * share)
+        self.pool.sending -= int(self.pool.sending * share)
 
     @invariant()
     def nothing_is_held_beyond_what_was_granted(self) -> None:
@@ -110,8 +110,8 @@ class Receiver(RuleBasedStateMachine):
     def the_pool_is_conserved(self) -> None:
         assert self.pool.lent == sum(stream.window.size - WINDOW_BASE for stream in self.streams)
         assert self.pool.lent <= SHARE
-        assert self.pool.in_flight < SHARE + PIECE
-        assert self.pool.lent + self.pool.in_flight < POOL + PIECE
+        assert self.pool.sending < SHARE + PIECE
+        assert self.pool.lent + self.pool.sending < POOL + PIECE
 
     @invariant()
     def all_streams_together_hold_at_most_their_bases_and_the_pool(self) -> None:
@@ -195,10 +195,10 @@ def test_each_direction_has_something_left_when_the_other_takes_all_it_can() -> 
     pool = CreditPool()
     assert pool.take(2 * POOL) == SHARE
     assert pool.may_send
-    pool.in_flight = POOL - SHARE
+    pool.sending = POOL - SHARE
     assert not pool.may_send
     pool.give_back(SHARE)
     assert pool.may_send
-    pool.in_flight = SHARE
+    pool.sending = SHARE
     assert not pool.may_send
     assert pool.take(2 * POOL) == POOL - SHARE

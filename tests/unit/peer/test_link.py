@@ -14,8 +14,9 @@ from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import AuthenticationFailed, LinkClosed, PeerAbsent, Refused
 from visavis_peer.link.identity import Identity
-from visavis_peer.link.link import HANDSHAKE_TIMEOUT, NO_PATH, RECEIVE_COUNT
+from visavis_peer.link.link import HANDSHAKE_TIMEOUT, RECEIVE_COUNT
 from visavis_peer.link.quic import DATAGRAM_SIZE
+from visavis_peer.link.routing import NO_PATH
 
 MIB = 1 << 20
 

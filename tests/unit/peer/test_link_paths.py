@@ -29,10 +29,11 @@ async def test_a_transfer_moves_from_the_relay_to_the_direct_path_without_a_brea
         await transfer.arrived(0.3)
         for end in pair.ends:
             end.link.use_direct(end.direct, DIRECT)
+        await until(lambda: pair.a.link.path == pair.b.link.path == DIRECT)
         by_relay = carried(pair, "relay")
         await transfer.done()
         assert carried(pair, "relay") == by_relay
-        assert carried(pair, "direct") > 8 * MIB // 2 // 1200
+        assert carried(pair, "direct") > 8 * MIB // 2 // 1472
         assert transfer.longest_stall < 1.0
         assert pair.a.moves == pair.b.moves == ["direct"]
 
@@ -77,6 +78,7 @@ async def test_a_direct_path_that_is_lost_and_found_is_left_and_taken_again() ->
         cut(pair, "direct", mended=True)
         for end in pair.ends:
             end.link.use_direct(end.direct, DIRECT)
+        await until(lambda: pair.a.link.path == pair.b.link.path == DIRECT)
         by_relay = carried(pair, "relay")
         await transfer.done()
         assert carried(pair, "relay") - by_relay < 10
@@ -245,6 +247,94 @@ async def test_a_path_that_turns_out_too_narrow_is_left_for_the_relay_where_ther
         pair.a.direct.path_datagram_size = 1200
         pair.a.link.use_direct(pair.a.direct, DIRECT)
         assert pair.a.link.path == DIRECT
+
+
+@virtually
+async def test_a_link_that_moves_from_the_relay_sends_what_the_direct_path_carries_and_asks_first() -> None:
+    async with linked(direct=False) as pair:
+        for end, carries in zip(pair.ends, (1472, 1400), strict=True):
+            end.direct.carries = carries
+        transfers = [Transfer(*ends, 2 * MIB) for ends in ((pair.a.link, pair.b.link), (pair.b.link, pair.a.link))]
+        await asyncio.gather(*(transfer.arrived(0.3) for transfer in transfers))
+        for end in pair.ends:
+            end.link.use_direct(end.direct, DIRECT)
+            assert end.link.direct is end.direct
+            assert end.link.path == RELAY
+            assert not end.direct.sizes
+        for transfer in transfers:
+            await transfer.done()
+            assert transfer.longest_stall < 1.0
+        assert pair.a.moves == pair.b.moves == ["direct"]
+        assert 1400 < max(pair.a.direct.sizes) <= 1472
+        assert 1300 < max(pair.b.direct.sizes) <= 1392
+
+
+@virtually
+async def test_a_link_that_begins_on_the_direct_path_finds_out_that_it_carries_more() -> None:
+    async with linked(relay=False) as pair:
+        await Transfer(pair.a.link, pair.b.link, 2 * MIB).done()
+        assert pair.a.direct.sizes[0] == 1200
+        assert 1400 < max(pair.a.direct.sizes) <= 1472
+
+
+@virtually
+async def test_a_path_on_which_nothing_can_be_asked_is_used_with_small_datagrams() -> None:
+    async with linked(direct=False) as pair:
+        pair.a.direct.cut = True
+        for end in pair.ends:
+            end.link.use_direct(end.direct, DIRECT)
+        await until(lambda: pair.a.link.path == DIRECT)
+        pair.a.direct.cut = False
+        await Transfer(pair.a.link, pair.b.link, MIB).done()
+        assert max(pair.a.direct.sizes) <= 1200
+
+
+@virtually
+async def test_a_path_that_is_lost_while_its_size_is_asked_is_not_used() -> None:
+    async with linked(direct=False) as pair:
+        pair.a.link.use_direct(pair.a.direct, DIRECT)
+        pair.a.link.lose_direct(pair.a.direct)
+        await pass_time(1.0)
+        assert (pair.a.link.path, pair.a.link.direct, pair.a.moves) == (RELAY, None, [])
+
+
+@virtually
+@pytest.mark.parametrize("relay", [True, False])
+async def test_a_path_that_silently_carries_less_than_before_costs_a_short_stall(relay: bool) -> None:
+    """No router says what it drops, and small datagrams pass (RFC 8899 section 4.3)."""
+    async with linked(relay=relay) as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 8 * MIB)
+        await transfer.arrived(0.3)
+        assert max(pair.a.direct.sizes) > 1400
+        for end in pair.ends:
+            end.direct.carries = 1300
+        await transfer.done()
+        assert transfer.longest_stall < BACK
+        assert max(pair.a.direct.sizes[-100:]) <= 1200
+        assert pair.a.link.path == DIRECT
+
+
+@virtually
+async def test_an_outage_does_not_make_datagrams_smaller() -> None:
+    async with linked(relay=False) as pair:
+        await Transfer(pair.a.link, pair.b.link, 2 * MIB).done()
+        cut(pair, "direct")
+        transfer = Transfer(pair.a.link, pair.b.link, 2 * MIB)
+        await pass_time(5.0)
+        cut(pair, "direct", mended=True)
+        await transfer.done()
+        assert max(pair.a.direct.sizes[-100:]) > 1400
+
+
+@virtually
+async def test_datagrams_that_this_machine_refuses_get_smaller_at_once() -> None:
+    async with linked(relay=False) as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 4 * MIB)
+        await transfer.arrived(0.3)
+        pair.a.direct.path_datagram_size = 1200
+        await transfer.done()
+        assert transfer.longest_stall < 1.0
+        assert max(pair.a.direct.sizes[-1000:]) <= 1200
 
 
 @virtually

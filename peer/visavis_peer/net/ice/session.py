@@ -30,6 +30,7 @@ from visavis_peer.core.selection import Selection
 from visavis_peer.net.ice.candidates import peer_reflexive_candidate, usable_candidate
 from visavis_peer.net.ice.consent import ConsentKeeper
 from visavis_peer.net.ice.local import LocalSide
+from visavis_peer.net.ice.path_size import find_size
 from visavis_peer.net.ice.socket import DATAGRAM_SIZE, IceSocket, Transaction, ip_version
 from visavis_shared import limits
 from visavis_shared.endpoints import format_address
@@ -378,6 +379,14 @@ class IceSession(LocalSide):
             return DATAGRAM_SIZE
         assert isinstance(pair.protocol, IceSocket)
         return pair.protocol.datagram_size
+
+    async def find_datagram_size(self) -> int | None:
+        """Ask the peer and return how many bytes of UDP payload the selected pair carries; None: nothing came back."""
+        pair = self.selected_pair()
+        if pair is None:
+            return None
+        assert isinstance(pair.protocol, IceSocket)
+        return await find_size(pair.protocol, pair.remote_addr, lambda: self.consent_request(pair))
 
     # --- consent ------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,10 @@ DATAGRAM_SIZE: Final = 1200
 """Bytes of UDP payload that every path carries that can carry QUIC (RFC 9000 section 14)."""
 PAYLOADS: Final = (978, 548, 268)
 """Bytes of UDP payload below that: RFC 1191's plateaus of 1,006, 576 and 296 bytes, less 28 of headers."""
+HEADER_SIZES: Final = {4: 28, 6: 48}
+"""Bytes of the IP and UDP headers, by IP version."""
+ETHERNET_MTU: Final = 1500
+"""Bytes of an IP packet; more is not tried."""
 STUN_LAST: Final = 3
 """The last value that the first byte of a STUN message can have (RFC 7983 section 7)."""
 OPENER: Final = b"\x00\x11\x00\x00\x21\x12\xa4\x42" + bytes(12)
@@ -114,7 +118,7 @@ class IceSocket(StunProtocol):
         self.trusted: dict[Address, None] = {}
         """Addresses whose data is let through, the one last confirmed last."""
         self.datagram_size = DATAGRAM_SIZE
-        """Bytes of UDP payload that are not known to be too many."""
+        """Bytes of UDP payload that are not known to be too many; where fragments may be sent no more are tried."""
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Take what asyncio's transport brings."""
@@ -206,7 +210,7 @@ class IceSocket(StunProtocol):
     def datagram_refused(self, size: int) -> None:
         """Note that the network takes no datagram of so many bytes."""
         if size <= self.datagram_size:
-            self.datagram_size = next((each for each in PAYLOADS if each < size), PAYLOADS[-1])
+            self.datagram_size = next((each for each in (DATAGRAM_SIZE, *PAYLOADS) if each < size), PAYLOADS[-1])
 
 
 async def open_socket(session: Connection, owner: SocketOwner, ip: str, ports: Sequence[int]) -> IceSocket:
@@ -217,6 +221,8 @@ async def open_socket(session: Connection, owner: SocketOwner, ip: str, ports: S
     sock = _bound_socket(ip, ports)
     loop = asyncio.get_running_loop()
     protocol = IceSocket(session, owner, sock)
+    if forbid_fragments(sock):
+        protocol.datagram_size = ETHERNET_MTU - HEADER_SIZES[ip_version(ip)]
     try:
         BatchTransport(loop, sock, protocol)
     except NotImplementedError:
@@ -240,7 +246,6 @@ def _bound_socket(ip: str, ports: Sequence[int]) -> socket.socket:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-        forbid_fragments(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         last: OSError | None = None

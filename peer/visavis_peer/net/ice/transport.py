@@ -57,12 +57,15 @@ class BatchProtocol(Protocol):
         """A datagram of `size` bytes is larger than the path takes, and lost."""
 
 
-def forbid_fragments(sock: socket.socket) -> None:
-    """Send datagrams whole or not at all, as QUIC must (RFC 9000 section 14); does nothing but on Linux."""
-    if sys.platform == "linux":
-        level, option = _MTU_DISCOVER[sock.family]
-        with contextlib.suppress(OSError):
-            sock.setsockopt(level, option, _PMTUDISC_DO)
+def forbid_fragments(sock: socket.socket) -> bool:
+    """Send datagrams whole or not at all, as QUIC must (RFC 9000 section 14); return whether that can be had: Linux."""
+    if sys.platform != "linux":
+        return False
+    try:
+        sock.setsockopt(*_MTU_DISCOVER[sock.family], _PMTUDISC_DO)
+    except OSError:
+        return False
+    return True
 
 
 class BatchTransport(asyncio.DatagramTransport):

@@ -1,0 +1,74 @@
+"""net.ice.path_size: how large a datagram a pair carries, asked of a real peer."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.ice_sides import LOOPBACK, Side, linked, sides
+from visavis_peer.core.addresses import LocalAddress
+from visavis_peer.net.ice.socket import IceSocket
+from visavis_shared.stun import looks_like_stun, parse
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere datagrams may be fragmented, so none is tried"
+)
+
+LOOPBACK_6 = LocalAddress("::1", "lo", 65535)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A network that silently drops what has more than `limit` bytes; `sizes` are those of all STUN requests sent."""
+    path: dict[str, Any] = {"limit": 65_535, "sizes": []}
+    receive = IceSocket.datagrams_received
+
+    def carry(self: IceSocket, datagrams: list[bytes], addr: tuple[Any, ...]) -> None:
+        path["sizes"] += [len(each) for each in datagrams if looks_like_stun(each) and not parse(each).message_class]
+        receive(self, [each for each in datagrams if len(each) <= path["limit"]], addr)
+
+    monkeypatch.setattr(IceSocket, "datagrams_received", carry)
+    return path
+
+
+def selected(side: Side) -> IceSocket:
+    pair = side.ice.selected_pair()
+    assert pair is not None
+    assert isinstance(pair.protocol, IceSocket)
+    return pair.protocol
+
+
+@pytest.mark.parametrize(("address", "size"), [(LOOPBACK, 1472), (LOOPBACK_6, 1452)])
+async def test_a_path_carries_what_ethernet_does(narrow: dict[str, Any], address: LocalAddress, size: int) -> None:
+    async with linked(address) as (left, right):
+        for side in (left, right):
+            narrow["sizes"].clear()
+            assert await side.ice.find_datagram_size() == size
+            assert narrow["sizes"] == [size, size - 80, 1200]
+
+
+@pytest.mark.parametrize(("limit", "size"), [(1471, 1392), (1391, 1200), (1199, None)])
+async def test_what_does_not_pass_is_found_out_in_a_round_trip_and_silence_in_a_second(
+    narrow: dict[str, Any], limit: int, size: int | None
+) -> None:
+    async with linked() as (left, _):
+        narrow["limit"] = limit
+        narrow["sizes"].clear()
+        assert await left.ice.find_datagram_size() == size
+        assert narrow["sizes"] == [1472, 1392, 1200] * (1 if size else 2)
+        assert not any(transaction for transaction in selected(left).transactions)
+
+
+async def test_a_size_that_this_machine_refuses_is_not_asked_for(narrow: dict[str, Any]) -> None:
+    async with linked() as (left, _):
+        selected(left).datagram_refused(1472)
+        narrow["sizes"].clear()
+        assert await left.ice.find_datagram_size() == 1200
+        assert not narrow["sizes"]
+
+
+async def test_a_session_without_a_pair_has_nobody_to_ask() -> None:
+    async with sides() as (left, _):
+        assert await left.ice.find_datagram_size() is None
