@@ -10,7 +10,7 @@ import secrets
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -27,12 +27,9 @@ from visavis_server.core.buckets import Cause, counted_source
 from visavis_server.core.directory import TooManyFailures
 from visavis_server.core.door import HANDSHAKE_TIMEOUT, Door
 from visavis_server.core.forwarding import (
-    IpNetwork,
     client_address,
     is_host_allowed,
     is_origin_allowed,
-    is_trusted,
-    parse_address,
 )
 from visavis_server.core.hub import Hub
 from visavis_server.core.quiet import Quiet
@@ -43,6 +40,7 @@ from visavis_server.core.stun import StunService
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.turn import TurnService
 from visavis_server.credentials import Credentials
+from visavis_server.guarded_server import GuardedServer, stop_accepting
 from visavis_server.keys import read_or_make_keys
 from visavis_server.logs import ShowAddress, fields, show_addresses
 from visavis_server.metrics import Exposition, LagMeter, Sources
@@ -71,8 +69,6 @@ HTTP_SHUTDOWN_TIMEOUT: Final = 0.3
 """Seconds for REST answers under way at a shutdown; they are made at once, only a slow reader takes time."""
 IDLE_TIMEOUT: Final = 75.0
 """Seconds that an HTTP connection may idle before its first or next request, as usual with proxies in front."""
-DOOR_INTERVAL: Final = 1.0
-"""Seconds between two looks at the connections that have not asked for anything."""
 _SHOWN_TO_STRANGERS: Final = {
     Exposure.SEED: "every room with its members and their endpoints",
     Exposure.MEMBERS: "the name and size of every room",
@@ -81,46 +77,6 @@ _SHOWN_TO_STRANGERS: Final = {
 
 class CannotListen(Exception):
     """An address or port cannot be used."""
-
-
-class GuardedServer(web.Server):
-    """An HTTP server whose connections have to ask for something soon, and may not be too many before they do."""
-
-    def __init__(self, door: Door[asyncio.Transport], proxies: Sequence[IpNetwork], *args: Any, **options: Any) -> None:
-        """Every connection is noted at the `door`; those of `proxies` are many clients', and counted in total only."""
-        super().__init__(*args, **options)
-        self._door = door
-        self._proxies = proxies
-        self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
-        self._watching = asyncio.create_task(self._watch())
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """See web.Server."""
-        super().connection_made(handler, transport)
-        self._transports[handler] = transport
-        observed = observed_address(transport)
-        address = parse_address(observed[0]) if observed is not None else None
-        source = "" if address is None or is_trusted(address, self._proxies) else counted_source(str(address))
-        if not self._door.arrive(transport, source, asyncio.get_running_loop().time()):
-            transport.abort()
-
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        """See web.Server."""
-        super().connection_lost(handler, exc)
-        transport = self._transports.pop(handler, None)
-        if transport is not None:
-            self._door.settle(transport)
-
-    async def shutdown(self, timeout: float | None = None) -> None:
-        """See web.Server."""
-        self._watching.cancel()
-        await super().shutdown(timeout)
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(DOOR_INTERVAL)
-            for transport in self._door.overdue(asyncio.get_running_loop().time()):
-                transport.abort()
 
 
 class SignalingServer:
@@ -241,10 +197,10 @@ class SignalingServer:
     async def close(self) -> None:
         """Let go of who resumes within the drain time; then send 1001 to the others and end within two seconds."""
         if self._listener is not None and self.settings.reuse_port:
-            self._listener.close()  # whoever connects now meets the successor
+            await stop_accepting(self._listener)  # whoever connects now meets the successor
         await self._switchboard.drain(self.settings.drain_time)
         if self._listener is not None:
-            self._listener.close()
+            await stop_accepting(self._listener)
         if self._stun is not None:
             self._stun.close()
         if self._turn_secret is not None:

@@ -371,7 +371,7 @@ async def test_a_bad_certificate_is_one_clear_error(tmp_path: Path) -> None:
 async def test_a_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slowloris: half a request is none."""
     monkeypatch.setattr("visavis_server.core.door.HANDSHAKE_TIMEOUT", 0.05)
-    monkeypatch.setattr("visavis_server.app.DOOR_INTERVAL", 0.05)
+    monkeypatch.setattr("visavis_server.guarded_server.DOOR_INTERVAL", 0.05)
     async with running_server() as server:
         member = await connect(server)
         silent, slow = await RawClient.open(server.port), await RawClient.open(server.port)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from tests.support.conditions import until
 from tests.support.resuming import Member, cut_all, members
 from tests.support.rolling import Traveller, travellers
-from tests.support.server_running import server_process
+from tests.support.server_running import running_server, server_process
 from tests.support.ws_raw import TIMEOUT
 
 RESUMED_WITHIN = 5.0
@@ -112,3 +113,17 @@ def offer_to_others(member: Member, room: list[Member], *numbers: int) -> None:
         for target in room:
             if target is not member:
                 member.offer(target, number)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_client_that_connects_as_the_server_ends_is_served_or_turned_away(turns: int) -> None:
+    """A turn of the loop early or late: no client may be accepted and then be forgotten."""
+    async with running_server(drain_time=0) as server:
+        client = socket.create_connection((server.host, server.port))
+        client.setblocking(False)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    with client:
+        async with asyncio.timeout(TIMEOUT):
+            with suppress(ConnectionResetError):
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
