@@ -75,7 +75,7 @@ def arguments_of_end(description: str | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, required=True, help="bytes of the transfer, a multiple of the block")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--interface", action="append", default=[], help="for visavis")
-    parser.add_argument("--relay", default="never", help="for visavis")
+    parser.add_argument("--relay", default="auto", help="for visavis")
     parser.add_argument("--profile", default="", metavar="FILE")
     return parser.parse_args()
 

@@ -12,6 +12,8 @@ from visavis_peer import Agent, AgentSettings, Link
 from visavis_shared.loops import relax_collector
 
 ROOM: Final = "bench"
+_READY: Final = b"r"
+"""Goes there and back before the transfer: both ends are on the path that is measured."""
 
 
 async def transfer(arguments: argparse.Namespace) -> None:
@@ -25,8 +27,11 @@ async def transfer(arguments: argparse.Namespace) -> None:
     )
     meter = Meter(arguments.profile)
     async with Agent(settings) as agent:
+        events = agent.events()
         link = await anext(agent.links())
-        assert link.path.path == ("relay" if arguments.relay == "only" else "direct"), link.path
+        wanted = "relay" if arguments.relay == "only" else "direct"
+        while link.path.path != wanted:
+            await anext(events)
         if arguments.role == "send":
             await _send(link, arguments.size, meter)
         else:
@@ -35,7 +40,9 @@ async def transfer(arguments: argparse.Namespace) -> None:
 
 
 async def _send(link: Link, size: int, meter: Meter) -> None:
-    _, writer = await link.open_stream()
+    reader, writer = await link.open_stream()
+    writer.write(_READY)
+    await reader.readexactly(len(_READY))
     meter.start()
     for _ in range(size // len(BLOCK)):
         writer.write(BLOCK)
@@ -47,6 +54,7 @@ async def _send(link: Link, size: int, meter: Meter) -> None:
 
 async def _receive(link: Link, size: int, meter: Meter) -> None:
     reader, writer = await link.accept_stream()
+    writer.write(await reader.readexactly(len(_READY)))
     received = len(await reader.read(len(BLOCK)))
     meter.start()
     async for data in reader:

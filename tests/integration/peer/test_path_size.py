@@ -40,16 +40,16 @@ def selected(side: Side) -> IceSocket:
     return pair.protocol
 
 
-@pytest.mark.parametrize(("address", "size"), [(LOOPBACK, 1472), (LOOPBACK_6, 1452)])
-async def test_a_path_carries_what_ethernet_does(narrow: dict[str, Any], address: LocalAddress, size: int) -> None:
+@pytest.mark.parametrize(("address", "header"), [(LOOPBACK, 28), (LOOPBACK_6, 48)])
+async def test_a_path_carries_jumbo_frames(narrow: dict[str, Any], address: LocalAddress, header: int) -> None:
     async with linked(address) as (left, right):
         for side in (left, right):
             narrow["sizes"].clear()
-            assert await side.ice.find_datagram_size() == size
-            assert narrow["sizes"] == [size, size - 80, 1200]
+            assert await side.ice.find_datagram_size() == 9000 - header
+            assert narrow["sizes"] == [9000 - header, 1500 - header, 1420 - header, 1200]
 
 
-@pytest.mark.parametrize(("limit", "size"), [(1471, 1392), (1391, 1200), (1199, None)])
+@pytest.mark.parametrize(("limit", "size"), [(8971, 1472), (1471, 1392), (1391, 1200), (1199, None)])
 async def test_what_does_not_pass_is_found_out_in_a_round_trip_and_silence_in_a_second(
     narrow: dict[str, Any], limit: int, size: int | None
 ) -> None:
@@ -57,16 +57,19 @@ async def test_what_does_not_pass_is_found_out_in_a_round_trip_and_silence_in_a_
         narrow["limit"] = limit
         narrow["sizes"].clear()
         assert await left.ice.find_datagram_size() == size
-        assert narrow["sizes"] == [1472, 1392, 1200] * (1 if size else 2)
+        assert narrow["sizes"] == [8972, 1472, 1392, 1200] * (1 if size else 2)
         assert not any(transaction for transaction in selected(left).transactions)
 
 
-async def test_a_size_that_this_machine_refuses_is_not_asked_for(narrow: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("refused", "asked"), [(8972, [1472, 1392, 1200]), (1472, [1392, 1200]), (1392, []), (1200, [])])
+async def test_a_size_that_this_machine_refuses_is_not_asked_for(
+    narrow: dict[str, Any], refused: int, asked: list[int]
+) -> None:
     async with linked() as (left, _):
-        selected(left).datagram_refused(1472)
+        selected(left).datagram_refused(refused)
         narrow["sizes"].clear()
-        assert await left.ice.find_datagram_size() == 1200
-        assert not narrow["sizes"]
+        assert await left.ice.find_datagram_size() == max(asked, default=1200)
+        assert narrow["sizes"] == asked
 
 
 async def test_a_session_without_a_pair_has_nobody_to_ask() -> None:

@@ -13,12 +13,9 @@ from typing import Final
 
 from aioice import stun
 
-from visavis_peer.net.ice.socket import DATAGRAM_SIZE, ETHERNET_MTU, HEADER_SIZES, IceSocket, ip_version
+from visavis_peer.net.ice.socket import DATAGRAM_SIZE, IceSocket
 from visavis_shared.stun import HEADER_SIZE, Address
 
-MTUS: Final = (ETHERNET_MTU, 1420)
-"""Bytes of an IP packet that are worth a question: Ethernet's, where qh3's own discovery stops too, and what WireGuard
-or PPPoE leave of it. DATAGRAM_SIZE is asked as well: its answer says that silence about the others is one."""
 SIZE_SCHEDULE: Final = (0.2, 0.8)
 """Seconds between the transmissions of a request, and until it is given up: it is on a pair that has just answered."""
 _PADDING: Final = 0x0026
@@ -47,14 +44,13 @@ async def find_size(
 ) -> int | None:
     """Return how many bytes of UDP payload `remote` can be sent, of those that are asked; None when nothing came back.
 
-    `make_request` makes a Binding request and the key to sign it with. Ends with the answer to the largest or to the
-    smallest size, for they come in order; after a second at the latest.
+    `make_request` makes a Binding request and the key to sign it with. DATAGRAM_SIZE is asked as well: its answer says
+    that silence about the others is one. Ends with the answer to the largest or to the smallest size, for they come in
+    order; after a second at the latest.
     """
-    header = HEADER_SIZES[ip_version(remote[0])]
-    sizes = [mtu - header for mtu in MTUS if mtu - header <= sock.datagram_size]
-    if not sizes:
+    sizes = [size for size in sock.sizes if size >= DATAGRAM_SIZE]
+    if sizes in ([], [DATAGRAM_SIZE]):
         return DATAGRAM_SIZE
-    sizes.append(DATAGRAM_SIZE)
     passed = 0
 
     async def ask(size: int) -> None:

@@ -29,8 +29,9 @@ PAYLOADS: Final = (978, 548, 268)
 """Bytes of UDP payload below that: RFC 1191's plateaus of 1,006, 576 and 296 bytes, less 28 of headers."""
 HEADER_SIZES: Final = {4: 28, 6: 48}
 """Bytes of the IP and UDP headers, by IP version."""
-ETHERNET_MTU: Final = 1500
-"""Bytes of an IP packet; more is not tried."""
+MTUS: Final = (9000, 1500, 1420)
+"""Bytes of an IP packet that are worth a question: jumbo frames, as in a cloud's network, which cost nothing where this
+machine's interface has none; Ethernet's; and what WireGuard or PPPoE leave of it. More is not tried."""
 STUN_LAST: Final = 3
 """The last value that the first byte of a STUN message can have (RFC 7983 section 7)."""
 OPENER: Final = b"\x00\x11\x00\x00\x21\x12\xa4\x42" + bytes(12)
@@ -117,8 +118,9 @@ class IceSocket(StunProtocol):
         """Takes what has the form of a probe (core.probes), from whatever address; None: nobody does."""
         self.trusted: dict[Address, None] = {}
         """Addresses whose data is let through, the one last confirmed last."""
-        self.datagram_size = DATAGRAM_SIZE
-        """Bytes of UDP payload that are not known to be too many; where fragments may be sent no more are tried."""
+        self.sizes: tuple[int, ...] = (DATAGRAM_SIZE, *PAYLOADS)
+        """Bytes of UDP payload that are not known to be too many, descending, one at least; where fragments may be sent
+        no more are tried."""
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Take what asyncio's transport brings."""
@@ -207,10 +209,14 @@ class IceSocket(StunProtocol):
         if len(self.trusted) > TRUSTED_SIZE:
             del self.trusted[next(iter(self.trusted))]
 
+    @property
+    def datagram_size(self) -> int:
+        """Bytes of UDP payload at most that are not known to be too many."""
+        return self.sizes[0]
+
     def datagram_refused(self, size: int) -> None:
         """Note that the network takes no datagram of so many bytes."""
-        if size <= self.datagram_size:
-            self.datagram_size = next((each for each in (DATAGRAM_SIZE, *PAYLOADS) if each < size), PAYLOADS[-1])
+        self.sizes = tuple(each for each in self.sizes if each < size) or PAYLOADS[-1:]
 
 
 async def open_socket(session: Connection, owner: SocketOwner, ip: str, ports: Sequence[int]) -> IceSocket:
@@ -222,7 +228,8 @@ async def open_socket(session: Connection, owner: SocketOwner, ip: str, ports: S
     loop = asyncio.get_running_loop()
     protocol = IceSocket(session, owner, sock)
     if forbid_fragments(sock):
-        protocol.datagram_size = ETHERNET_MTU - HEADER_SIZES[ip_version(ip)]
+        header = HEADER_SIZES[ip_version(ip)]
+        protocol.sizes = (*(mtu - header for mtu in MTUS), *protocol.sizes)
     try:
         BatchTransport(loop, sock, protocol)
     except NotImplementedError:
