@@ -172,6 +172,7 @@ class Links:
             path_changed=lambda: self._on_path(key),
             down=lambda error: self._on_down(key, link, error),
             relay=lambda datagrams: self._send_by_relay(key, datagrams),
+            relay_room=lambda: self._relay_room(key),
             narrow=lambda size: self._on_narrow(key, size),
         )
         link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed)
@@ -260,6 +261,10 @@ class Links:
         entry = self._entries.get(key)
         if entry is not None and entry.relay is not None:
             entry.relay.send(entry.link.peer_id, datagrams)
+
+    def _relay_room(self, key: str) -> int:
+        entry = self._entries.get(key)
+        return 0 if entry is None or entry.relay is None else entry.relay.room(entry.link.relay_ready)
 
     def _show_relay(self, entry: _Entry) -> None:
         relay = entry.relay

@@ -91,7 +91,12 @@ class Interloper:
             task.add_done_callback(self._sending.discard)
 
         callbacks = LinkCallbacks(
-            up=poison, path_changed=lambda: None, down=lambda _: None, relay=send, narrow=lambda _: None
+            up=poison,
+            path_changed=lambda: None,
+            down=lambda _: None,
+            relay=send,
+            relay_room=lambda: 1 << 30,
+            narrow=lambda _: None,
         )
         link = Link(target.own_id, None, connection, callbacks, sealed=False)
         link.set_relay(_RELAY)

@@ -38,6 +38,8 @@ class Wire:
         """Bytes of a datagram at most; larger ones are lost, and nobody is told."""
         self.path_datagram_size = self.carries
         """The same as far as this side knows: what is larger is refused."""
+        self.room = 1 << 30
+        """Bytes that it takes at a time, as the relay says."""
         self.sizes: list[int] = []
         """Of the datagrams that were sent."""
         self._random = random.Random(seed)
@@ -107,6 +109,7 @@ def make_end(
         path_changed=lambda: end.moves.append(end.link.path.path),
         down=lambda error: end.downs.append(error),
         relay=relay.send_datagrams,
+        relay_room=lambda: relay.room,
         narrow=lambda size: end.narrowed.append(size),
     )
     end = End(Link("b" if is_offerer else "a", None, connection, callbacks, sealed=sealed), direct, relay)

@@ -58,6 +58,8 @@ class LinkCallbacks:
     """The link is over."""
     relay: Callable[[Sequence[bytes]], None]
     """Send UDP payloads by the server's relay."""
+    relay_room: Callable[[], int]
+    """Return how many bytes of them it takes now; with 0, `Link.relay_ready` is to be called when it takes some."""
     narrow: Callable[[int], None]
     """The direct path carries datagrams of so many bytes only, so that it is not used while there is a relay."""
 
@@ -88,7 +90,7 @@ class Link:
         self._connection = connection
         self._callbacks = callbacks
         self._streams = StreamTable(connection, self._wake_up)
-        self._routing = Routing(connection, callbacks.relay, self._path_moved, callbacks.narrow)
+        self._routing = Routing(connection, callbacks.relay, callbacks.relay_room, self._path_moved, callbacks.narrow)
         self._received: deque[bytes] = deque(maxlen=RECEIVE_COUNT)
         self._wake = asyncio.Event()
         self._pings: dict[bytes, asyncio.Future[None]] = {}
@@ -96,6 +98,8 @@ class Link:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._flush_scheduled = False
+        self._blocked = False
+        """Whether the engine keeps what it has to send, for the relay takes no more at the moment."""
         self._heard_at = time.monotonic()
         self._unanswered = 0
         """Datagrams sent since the peer has last answered a question."""
@@ -238,6 +242,10 @@ class Link:
         """Say whether the server's relay carries datagrams to this peer, and how users are told."""
         self._routing.set_relay(info)
 
+    def relay_ready(self) -> None:
+        """Go on sending by the server's relay, which has said that it has no room."""
+        self._wake_up()
+
     def receive(self, datagrams: list[bytes], route: Route) -> None:
         """Take UDP payloads of the peer."""
         if self.closed_reason is not None:
@@ -288,8 +296,8 @@ class Link:
             self._callbacks.up()
 
     def _send_datagram(self, kind: int, data: bytes) -> None:
-        """Send a QUIC datagram; without a path it is lost, for the engine keeps any number of them."""
-        if self._routing.open:
+        """Send a QUIC datagram; without a path that takes it it is lost, for the engine keeps any number of them."""
+        if self._routing.open and not self._blocked:
             self._connection.send_datagram(bytes((kind,)) + data)
             self._wake_up()
 
@@ -304,15 +312,21 @@ class Link:
         if not self._routing.open or self.closed_reason is not None:
             return  # the engine keeps everything until there is a path
         now = time.monotonic()
-        while True:
+        while room := self._room:
             self._streams.flush()
-            datagrams = self._connection.take_datagrams(now)
+            datagrams = self._connection.take_datagrams(now, room)
             if not datagrams:
                 break
             self._routing.send(datagrams, now)
             self._unanswered += len(datagrams)
+        self._blocked = not room
         self._check_answers()
         self._set_timer()
+
+    @property
+    def _room(self) -> int:
+        """Bytes that may be sent now; the notice of the end always may."""
+        return self._routing.room if self._connection.terminated is None else quic.DATAGRAM_SIZE
 
     def _check_answers(self) -> None:
         """Ask now and then for an acknowledgement, and end the link with a peer that gives none."""

@@ -13,6 +13,8 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Concatenate, Final, ParamSpec
 
 from qh3._hazmat import Buffer  # exported nowhere else
@@ -59,6 +61,8 @@ INITIAL_RTT: Final = 0.1
 says 0.333, for strangers; ours have just exchanged messages."""
 CONTROL_STREAM: Final = 0
 
+UNLIMITED: Final = 1 << 30
+"""Bytes that a path takes on which they are lost if they are too many."""
 CLOSED: Final = 0
 AUTHENTICATION_FAILED: Final = 1
 PROTOCOL_VIOLATION: Final = 2
@@ -69,7 +73,7 @@ _ADDRESS: Final = ("192.0.2.1", 9)
 _INITIAL_MASK: Final = 0xF0
 _INITIAL: Final = 0xC0
 """First byte of a QUIC version 1 Initial packet (RFC 9000 section 17.2.2)."""
-_UNLIMITED: Final = (1 << 62) - 1
+_LARGEST_LIMIT: Final = (1 << 62) - 1
 """The largest limit (RFC 9000 section 16)."""
 _BAD_CERTIFICATE: Final = 0x100 + 42
 """CRYPTO_ERROR with TLS's alert bad_certificate (RFC 9001 section 4.8): qh3 raises it when the fingerprint differs."""
@@ -158,10 +162,10 @@ class _Engine(QuicConnection):
         # applied as if the peer took no more. The limits of the first time would be taken for today's, so: of streams
         # today's, of bytes none, for our own credits allow less (core/credits.py)
         self._core.apply_peer_transport_parameters(
-            _UNLIMITED,
-            _UNLIMITED,
-            _UNLIMITED,
-            _UNLIMITED,
+            _LARGEST_LIMIT,
+            _LARGEST_LIMIT,
+            _LARGEST_LIMIT,
+            _LARGEST_LIMIT,
             bidirectional,
             unidirectional,
             3 if theirs.ack_delay_exponent is None else theirs.ack_delay_exponent,
@@ -186,18 +190,15 @@ class _Engine(QuicConnection):
             parameters.max_udp_payload_size = self.limit
         super()._drain_tls()
 
-    def take_datagrams(self, now: float) -> list[bytes]:
-        """Return the UDP payloads to send now.
+    def take_datagrams(self, now: float, limit: int) -> list[bytes]:
+        """Return the UDP payloads to send now, of `limit` bytes in all at most, but one at least.
 
         Raises RuntimeError when the engine fails.
         """
         if self._core is None:
             return []
-        poll = self._core.poll_transmit
-        datagrams = []
-        while (transmit := poll(now)) is not None:
-            datagrams.append(transmit[0])
-        return datagrams
+        transmits = iter(partial(self._core.poll_transmit, now), None)
+        return [transmit[0] for transmit in islice(transmits, max(1, limit // self.datagram_size))]
 
     @property
     def datagram_size(self) -> int:
@@ -276,12 +277,12 @@ class SecureConnection:
             self._fail(str(error))
         self._take_events()
 
-    def take_datagrams(self, now: float) -> list[bytes]:
-        """Return the UDP payloads to send now."""
+    def take_datagrams(self, now: float, limit: int = UNLIMITED) -> list[bytes]:
+        """Return the UDP payloads to send now, of `limit` bytes in all at most, but one at least."""
         if self._quic is None:
             return []
         try:
-            return self._quic.take_datagrams(now)
+            return self._quic.take_datagrams(now, limit)
         except RuntimeError as error:
             self._fail(str(error))
             return []

@@ -39,14 +39,16 @@ class Routing:
         self,
         connection: SecureConnection,
         relay: Callable[[Sequence[bytes]], None],
+        relay_room: Callable[[], int],
         moved: Callable[[], None],
         narrow: Callable[[int], None],
     ) -> None:
-        """`relay` sends UDP payloads by the server's relay; `moved` and `narrow` are told as in `LinkCallbacks`."""
+        """The callbacks are those of `LinkCallbacks`; `moved` is told that the main path is another one, or none."""
         self.direct: DirectPath | None = None
         """The ICE session that carries the link, or will as soon as its size is known."""
         self._connection = connection
         self._relay = relay
+        self._relay_room = relay_room
         self._moved = moved
         self._narrow = narrow
         self._choice = PathChoice()
@@ -64,6 +66,11 @@ class Routing:
         """The main path, as users are told; None while there is none."""
         main = self._choice.main
         return self._direct_info if main == "direct" else self._relay_info if main == "relay" else None
+
+    @property
+    def room(self) -> int:
+        """Bytes that the main path takes now; with 0, the link is told when the relay has room again."""
+        return self._relay_room() if self._choice.main == "relay" else quic.UNLIMITED
 
     def use_direct(self, path: DirectPath, info: PathInfo) -> None:
         """Carry the link on `path`: from now on, or once it is known which of today's datagrams it carries."""

@@ -23,7 +23,9 @@ from visavis_shared.ids import PEER_ID_BYTES, printable
 logger = logging.getLogger(__name__)
 
 QUEUE_SIZE: Final = 512 << 10
-"""Bytes that wait for the connection; newer ones are dropped, and QUIC slows down: 0.4 s at 10 Mbit/s."""
+"""Bytes that wait for the connection before links have to wait: 0.4 s at 10 Mbit/s."""
+QUEUE_MAX: Final = QUEUE_SIZE + (256 << 10)
+"""Bytes that wait at most: there is that much for what is sent without asking, as is the notice of a link's end."""
 BATCH_SIZE: Final = (64 << 10) - PEER_ID_BYTES
 """Bytes of one message's payloads with their lengths: a batch pays the cost of a message, of which the server takes 64
 KiB, once."""
@@ -61,15 +63,28 @@ class RelayClient:
         self._on_state = on_state
         self._queue: deque[tuple[str, bytes]] = deque()
         self._queue_size = 0
+        self._waiters: dict[Callable[[], None], None] = {}
+        """To be told that there is room, who has waited longest first; one a link."""
         self._wake = asyncio.Event()
         self._runner = asyncio.create_task(self._run())
+
+    def room(self, waiter: Callable[[], None]) -> int:
+        """Return how many bytes may be sent now, about; with 0, `waiter` is called once when it is worth asking again.
+
+        TCP loses nothing, so a link that waits instead of losing what does not fit keeps its congestion window.
+        """
+        left = QUEUE_SIZE - self._queue_size
+        if left < BATCH_SIZE:
+            self._waiters[waiter] = None
+            return 0
+        return left
 
     def send(self, peer_id: str, datagrams: Sequence[bytes]) -> None:
         """Send UDP payloads to a peer with whom OFFER and ANSWER have been exchanged; what does not fit is dropped."""
         if not self.connected:
             return
         for datagram in datagrams:
-            if self._queue_size + len(datagram) > QUEUE_SIZE:
+            if self._queue_size + len(datagram) > QUEUE_MAX:
                 break
             self._queue.append((peer_id, datagram))
             self._queue_size += len(datagram)
@@ -129,6 +144,7 @@ class RelayClient:
                 await self._write_batch(socket)
             self._queue.clear()
             self._queue_size = 0
+            self._offer_room()
             await socket.close()
 
     def _receive(self, message: bytes) -> None:
@@ -146,8 +162,18 @@ class RelayClient:
         while True:
             while self._queue:
                 await self._write_batch(socket)
+                self._offer_room()
             self._wake.clear()
             await self._wake.wait()
+
+    def _offer_room(self) -> None:
+        """Tell the link that has waited longest of room for it, and all when there is room for all."""
+        while self._waiters and self._queue_size <= QUEUE_SIZE // 2:
+            waiter = next(iter(self._waiters))
+            del self._waiters[waiter]
+            waiter()
+            if self._queue:
+                break  # it fills the queue at the end of this turn
 
     async def _write_batch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Send one message: the next peer's payloads as far as they stand together."""

@@ -21,7 +21,7 @@ from visavis_peer.net import nat_type, signaling
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.lifetime import measure_silences
 from visavis_peer.net.names import resolve
-from visavis_peer.net.relay import QUEUE_SIZE, RelayClient
+from visavis_peer.net.relay import QUEUE_MAX, RelayClient
 from visavis_peer.net.signaling import SignalingClient, websocket_url
 from visavis_peer.net.stun_probe import answers_change_request, probe_filtering
 from visavis_shared.errors import ErrorCode
@@ -393,7 +393,7 @@ async def test_datagrams_to_one_peer_share_a_message_and_those_before_a_connecti
         await until(lambda: len(messages) == 2)
         assert messages == [bytes.fromhex(PEER) + b"\0\x03one\0\x03two", bytes.fromhex("cd" * 8) + b"\0\x05three"]
         relay.client.send(PEER, [bytes(1200)] * 100_000)
-        assert relay.client._queue_size <= QUEUE_SIZE
+        assert relay.client._queue_size <= QUEUE_MAX
 
 
 async def test_what_the_relay_refuses_is_logged_escaped(caplog: pytest.LogCaptureFixture) -> None:

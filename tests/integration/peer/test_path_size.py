@@ -61,7 +61,9 @@ async def test_what_does_not_pass_is_found_out_in_a_round_trip_and_silence_in_a_
         assert not any(transaction for transaction in selected(left).transactions)
 
 
-@pytest.mark.parametrize(("refused", "asked"), [(8972, [1472, 1392, 1200]), (1472, [1392, 1200]), (1392, []), (1200, [])])
+@pytest.mark.parametrize(
+    ("refused", "asked"), [(8972, [1472, 1392, 1200]), (1472, [1392, 1200]), (1392, []), (1200, [])]
+)
 async def test_a_size_that_this_machine_refuses_is_not_asked_for(
     narrow: dict[str, Any], refused: int, asked: list[int]
 ) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from aiohttp import WSMsgType, web
 
 from tests.support.conditions import until
 from tests.support.http_server import http_server
-from visavis_peer.net.relay import RelayClient
+from visavis_peer.net.relay import QUEUE_SIZE, RelayClient
 
 LIMIT = 65_536
 """Bytes of a message that the server takes (docs/protocol.md, "Relay")."""
@@ -66,3 +67,47 @@ async def test_a_message_is_never_larger_than_the_server_takes_and_holds_what_st
     assert got == sent
     assert max(map(len, messages)) > LIMIT - 2 * 16_000
     assert len(messages) < 60 * 4
+
+
+async def test_those_who_wait_for_room_get_it_in_turns() -> None:
+    called: list[str] = []
+    async with relay() as (url, messages):
+        client = RelayClient(url, "token", lambda *_: None, lambda: None)
+
+        def fill(peer: str) -> None:
+            assert client._queue_size <= QUEUE_SIZE // 2
+            called.append(peer)
+            while len(called) <= 6 and (room := client.room(waiters[peer])):
+                client.send(peer, [bytes(16_000)] * (room // 16_000))
+
+        waiters = {peer: partial(fill, peer) for peer in (ANN, BOB)}
+        try:
+            await until(lambda: client.connected)
+            client.send(ANN, [bytes(16_000)] * 32)
+            assert [client.room(waiter) for waiter in (*waiters.values(), waiters[ANN])] == [0, 0, 0]
+            await until(lambda: len(called) == 8)  # the last two want nothing
+        finally:
+            await asyncio.wait_for(client.close(), 5.0)
+    assert called == [ANN, BOB] * 4
+    assert sum(len(payloads(each)) for each in messages) >= 32 + 6 * 16
+
+
+async def test_those_who_wait_for_room_hear_of_the_end_of_the_connection() -> None:
+    called: list[str] = []
+
+    async def hang_up(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        return socket
+
+    async with http_server(hang_up, "/relay") as url:
+        client = RelayClient(url, "token", lambda *_: None, lambda: None)
+        try:
+            await until(lambda: client.connected)
+            client.send(ANN, [bytes(16_000)] * 32)
+            assert client.room(partial(called.append, "ann")) == client.room(partial(called.append, "bob")) == 0
+            await until(lambda: len(called) == 2)
+        finally:
+            await asyncio.wait_for(client.close(), 5.0)
+    assert called == ["ann", "bob"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
@@ -14,7 +15,9 @@ from tests.support.watched import Watched, linked_pair, watched
 from visavis_peer import Link, Refused, StreamReader, StreamWriter
 from visavis_peer.core import backoff, negotiation
 from visavis_peer.core.events import Failure, Joined, LinkDown, LinkUp, PathChanged
+from visavis_peer.net import relay as relay_client
 from visavis_peer.net.ice import IceSession
+from visavis_peer.net.relay import RelayClient
 from visavis_peer.output import sentence
 
 pytestmark = pytest.mark.timeout(60)
@@ -61,6 +64,28 @@ async def test_with_relay_only_everything_goes_by_the_server_and_says_so() -> No
             assert path.reason == "only the relay is allowed"
             assert not each.of(PathChanged)
             assert each.links[0].direct is None
+
+
+async def test_bulk_never_exceeds_what_the_relays_connection_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 0
+    send = RelayClient.send
+
+    def watch(self: RelayClient, peer_id: str, datagrams: Sequence[bytes]) -> None:
+        nonlocal largest
+        send(self, peer_id, datagrams)
+        largest = max(largest, self._queue_size)
+
+    monkeypatch.setattr(RelayClient, "send", watch)
+    monkeypatch.setattr(relay_client, "QUEUE_SIZE", 2 * relay_client.BATCH_SIZE)
+    monkeypatch.setattr(relay_client, "QUEUE_MAX", 1 << 30)
+    async with running_server(stun=True) as server, linked_pair(server, relay="only") as (ann, bob):
+        reader, writer = await stream(ann, bob)
+        back, answer = await stream(bob, ann)
+        *_, received, returned = await asyncio.gather(
+            send_all(writer, DATA), send_all(answer, DATA[::-1]), reader.read(), back.read()
+        )
+        assert (received, returned) == (DATA, DATA[::-1])
+    assert relay_client.BATCH_SIZE < largest <= 2 * relay_client.BATCH_SIZE
 
 
 async def test_one_side_that_allows_only_the_relay_is_enough() -> None:

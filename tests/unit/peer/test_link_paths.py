@@ -350,3 +350,41 @@ async def test_nothing_is_lost_where_a_faster_path_is_found_in_the_middle_of_the
     await transfer.done()
     assert now() - began < 0.45, "a probe timeout has passed"
     pair.close()
+
+
+@virtually
+async def test_a_link_waits_while_the_relay_has_no_room_and_goes_on_where_it_was() -> None:
+    async with linked(direct=False) as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 8 * MIB)
+        await transfer.arrived(0.3)
+        pair.a.relay.room = 0
+        await pass_time(1.0)  # what was under way arrives
+        sent = pair.a.relay.carried
+        pair.a.link.send_datagram(b"lost, like any datagram for which there is no room")
+        await pass_time(5.0)
+        assert pair.a.relay.carried == sent
+        pair.a.relay.room = 1 << 30
+        pair.a.link.relay_ready()
+        await transfer.done()
+        pair.a.link.send_datagram(b"not lost")
+        assert await pair.b.link.receive_datagram() == b"not lost"
+
+
+@virtually
+async def test_a_direct_path_takes_what_waits_for_the_relay() -> None:
+    async with linked(direct=False) as pair:
+        transfer = Transfer(pair.a.link, pair.b.link, 8 * MIB)
+        await transfer.arrived(0.3)
+        pair.a.relay.room = 0
+        for end in pair.ends:
+            end.link.use_direct(end.direct, DIRECT)
+        await transfer.done()
+
+
+@virtually
+async def test_the_notice_of_the_end_needs_no_room() -> None:
+    async with linked(direct=False) as pair:
+        pair.a.relay.room = 0
+        pair.a.link.close("over")
+        await gone(pair.b)
+        assert pair.b.link.closed_reason == "closed by the peer: over"
