@@ -355,8 +355,11 @@ class Agent:
         if offer is None:
             links.offer_relay(None, only=False)
         else:
-            url, token, only = relay_url(self._url), offer.token, offer.mode == "only"
-            links.offer_relay(lambda: RelayClient(url, token, links.on_relayed, links.on_relay_state), only=only)
+            url, only = relay_url(self._url), offer.mode == "only"
+            links.offer_relay(
+                lambda: RelayClient(url, offer.token, offer.message_size, links.on_relayed, links.on_relay_state),
+                only=only,
+            )
             self._pool.relay_only = only or self.settings.relay == "only"
 
     def _use_turn(self, listed: MembersPayload) -> None:

@@ -327,6 +327,7 @@ class Relayed:
         self.client = RelayClient(
             url,
             "token",
+            1 << 20,
             lambda peer_id, datagrams: self.received.append((peer_id, datagrams)),
             lambda: self.states.append(self.client.connected),
         )

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import pytest
 from aiohttp import WSMsgType, web
 
 from tests.support.conditions import until
@@ -45,10 +46,11 @@ def payloads(message: bytes) -> list[bytes]:
     return found
 
 
-async def test_a_message_is_never_larger_than_the_server_takes_and_holds_what_stands_together() -> None:
+@pytest.mark.parametrize("limit", [LIMIT, 40_000])
+async def test_a_message_is_never_larger_than_the_server_takes_and_holds_what_stands_together(limit: int) -> None:
     rng = random.Random(11)
     async with relay() as (url, messages):
-        client = RelayClient(url, "token", lambda *_: None, lambda: None)
+        client = RelayClient(url, "token", limit, lambda *_: None, lambda: None)
         try:
             await until(lambda: client.connected)
             sent: dict[str, list[bytes]] = {ANN: [], BOB: []}
@@ -62,17 +64,17 @@ async def test_a_message_is_never_larger_than_the_server_takes_and_holds_what_st
             await asyncio.wait_for(client.close(), 5.0)
     got: dict[str, list[bytes]] = {ANN: [], BOB: []}
     for message in messages:
-        assert len(message) <= LIMIT
+        assert len(message) <= limit
         got[message[:8].hex()] += payloads(message)
     assert got == sent
-    assert max(map(len, messages)) > LIMIT - 2 * 16_000
-    assert len(messages) < 60 * 4
+    assert max(map(len, messages)) > limit - 2 * 16_000
+    assert len(messages) < 60 * (4 if limit == LIMIT else 6)
 
 
 async def test_those_who_wait_for_room_get_it_in_turns() -> None:
     called: list[str] = []
     async with relay() as (url, messages):
-        client = RelayClient(url, "token", lambda *_: None, lambda: None)
+        client = RelayClient(url, "token", LIMIT, lambda *_: None, lambda: None)
 
         def fill(peer: str) -> None:
             assert client._queue_size <= QUEUE_SIZE // 2
@@ -102,7 +104,7 @@ async def test_those_who_wait_for_room_hear_of_the_end_of_the_connection() -> No
         return socket
 
     async with http_server(hang_up, "/relay") as url:
-        client = RelayClient(url, "token", lambda *_: None, lambda: None)
+        client = RelayClient(url, "token", LIMIT, lambda *_: None, lambda: None)
         try:
             await until(lambda: client.connected)
             client.send(ANN, [bytes(16_000)] * 32)

@@ -76,7 +76,7 @@ async def test_bulk_never_exceeds_what_the_relays_connection_takes(monkeypatch: 
         largest = max(largest, self._queue_size)
 
     monkeypatch.setattr(RelayClient, "send", watch)
-    monkeypatch.setattr(relay_client, "QUEUE_SIZE", 2 * relay_client.BATCH_SIZE)
+    monkeypatch.setattr(relay_client, "QUEUE_SIZE", 2 * relay_client.SEND_SIZE)
     monkeypatch.setattr(relay_client, "QUEUE_MAX", 1 << 30)
     async with running_server(stun=True) as server, linked_pair(server, relay="only") as (ann, bob):
         reader, writer = await stream(ann, bob)
@@ -85,7 +85,7 @@ async def test_bulk_never_exceeds_what_the_relays_connection_takes(monkeypatch: 
             send_all(writer, DATA), send_all(answer, DATA[::-1]), reader.read(), back.read()
         )
         assert (received, returned) == (DATA, DATA[::-1])
-    assert relay_client.BATCH_SIZE < largest <= 2 * relay_client.BATCH_SIZE
+    assert relay_client.SEND_SIZE < largest <= 2 * relay_client.SEND_SIZE
 
 
 async def test_one_side_that_allows_only_the_relay_is_enough() -> None:
