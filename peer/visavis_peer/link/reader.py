@@ -99,6 +99,10 @@ class StreamReader:
 
     # --- the stream's side --------------------------------------------------------------------------------------------
 
+    def belong_to(self, stream: ReaderOwner) -> None:
+        """Ask nothing of the former stream any longer."""
+        self._stream = stream
+
     @property
     def finished(self) -> bool:
         """Whether nothing more will be read."""

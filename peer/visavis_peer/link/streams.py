@@ -51,6 +51,12 @@ class _Stream:
     def finished(self) -> bool:
         return self.reader.finished and self.writer.closed and not self.done_due
 
+    def part(self) -> None:
+        """Be over for reader and writer, which the application may keep; as a cycle, all wait for the collector."""
+        over = _Over(self.stream_id)
+        self.reader.belong_to(over)
+        self.writer.belong_to(over)
+
     @property
     def backlog(self) -> int:
         return self._table.backlog
@@ -72,6 +78,21 @@ class _Stream:
 
     def reset(self, code: int) -> None:
         self._table.reset(self, code)
+
+
+class _Over:
+    """What is left of a stream for its reader and writer when it is over."""
+
+    __slots__ = ("backlog", "stream_id")
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
+        self.backlog = 0
+
+    def nothing(self, *_: object) -> None:
+        """Do nothing: there is nobody to be told."""
+
+    count = grant = on_read_to_end = stop = wants_to_send = reset = nothing
 
 
 class StreamTable:
@@ -186,7 +207,10 @@ class StreamTable:
             self._wake()
 
     def on_control(self, frame: control.Credit | control.Done) -> None:
-        """Take credit, or learn that a stream was read to its end."""
+        """Take credit, or learn that a stream was read to its end.
+
+        Raises Overrun.
+        """
         stream = self._streams.get(frame.stream_id)
         if stream is None:
             return
@@ -282,6 +306,7 @@ class StreamTable:
         if not stream.finished or self._streams.pop(stream.stream_id, None) is None:
             return
         self._to_tell.pop(stream.stream_id, None)
+        stream.part()
         if self._is_own(stream.stream_id):
             self._own -= 1
             self._room.set()

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import Final, Protocol
 
-from visavis_peer.core.credits import WINDOW_BASE
+from visavis_peer.core.credits import WINDOW_BASE, Overrun
 from visavis_peer.errors import AgentError, StreamReset
 from visavis_peer.link.quic import SecureConnection
 
@@ -122,6 +122,10 @@ class StreamWriter:
 
     # --- the stream's side --------------------------------------------------------------------------------------------
 
+    def belong_to(self, stream: WriterOwner) -> None:
+        """Ask nothing of the former stream any longer."""
+        self._stream = stream
+
     @property
     def finished(self) -> bool:
         """Whether nothing more will be sent."""
@@ -167,7 +171,12 @@ class StreamWriter:
         self._limit = max(self._limit, limit)
 
     def on_done(self) -> None:
-        """The peer's application has read everything."""
+        """The peer's application has read everything.
+
+        Raises Overrun: it cannot, before the end has been sent.
+        """
+        if not self._end_sent:
+            raise Overrun("word of having read a stream that has not ended")
         self._done = True
         self._wake.set()
 

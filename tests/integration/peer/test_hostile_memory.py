@@ -16,8 +16,8 @@ from visavis_peer.link import control
 pytestmark = pytest.mark.timeout(60)
 
 MIB: Final = 1 << 20
-BOUND: Final = 16 * MIB
-"""The 8 MiB of a link, and as much of garbage that Python has not collected and of what its allocator keeps."""
+BOUND: Final = 8 * MIB
+"""What a link may take, all garbage and what the allocator keeps included."""
 STREAMS: Final = 24_000
 PACKETS: Final = 100_000
 BURST: Final = 32

@@ -142,13 +142,15 @@ async def test_credit_that_is_taken_back_or_has_no_end_does_no_harm() -> None:
 
 
 @virtually
-async def test_a_peer_that_says_it_has_read_what_was_never_sent_ends_only_its_own_stream() -> None:
+async def test_a_peer_that_says_it_has_read_what_was_never_sent_ends_the_link() -> None:
     async with raw() as peer:
         _, writer = await peer.end.link.open_stream()
+        writer.write(b"and no end")
         peer.connection.send_control(control.Done(writer.stream_id))
         await peer.turn()
-        await writer.wait_closed()
-        assert peer.end.link.up
+        await closed_for(peer, "the peer sends word of having read a stream that has not ended")
+        with pytest.raises(LinkClosed):
+            await writer.wait_closed()
 
 
 @virtually

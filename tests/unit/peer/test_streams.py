@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+from weakref import ref
 
 import pytest
 
@@ -232,6 +234,27 @@ async def test_a_stream_that_both_sides_give_up_at_once_is_over() -> None:
                 writer.reset(1)
                 reader.stop(2)
         await Transfer(pair.a.link, pair.b.link, 100_000).done()
+
+
+@virtually
+async def test_a_stream_that_is_over_leaves_nothing_for_the_collector_of_garbage() -> None:
+    async with linked(relay=False, delay=0.005) as pair:
+        gc.disable()
+        try:
+            left = []
+            for give_up in (True, False):
+                ours, theirs = await stream_of(pair.a, pair.b)
+                left += [ref(half) for half in (*ours, *theirs)]
+                for reader, writer in (ours, theirs):
+                    writer.reset() if give_up else writer.write_eof()
+                    reader.stop() if give_up else await pass_time(SETTLED)
+                if not give_up:
+                    assert [await reader.read() for reader, _ in (ours, theirs)] == [b"", b""]
+                del ours, theirs, reader, writer
+            await pass_time(SETTLED)
+            assert [half() for half in left] == [None] * 8
+        finally:
+            gc.enable()
 
 
 @virtually
