@@ -60,8 +60,8 @@ def on_loopback() -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def between_namespaces() -> Iterator[Place]:
-    """Each end in a network namespace of its own with a cable between them, the server beside the sender."""
+def between_namespaces(*, server: bool) -> Iterator[Place]:
+    """Each end in a network namespace of its own with a cable between them, with a `server` beside the sender."""
     with ExitStack() as stack:
         spaces = [Namespace(f"bench-{side}") for side in ("send", "receive")]
         for space in spaces:
@@ -69,7 +69,7 @@ def between_namespaces() -> Iterator[Place]:
         connect(spaces[0], "eth0", spaces[1], "eth0")
         for space, address in zip(spaces, ADDRESSES, strict=True):
             space.configure(f"addr add {address}/24 dev eth0", "link set eth0 up")
-        url, _ = stack.enter_context(signaling_server(spaces[0].popen, ADDRESSES[0]))
+        url = stack.enter_context(signaling_server(spaces[0].popen, ADDRESSES[0]))[0] if server else ""
         yield Place(spaces[0].popen, spaces[1].popen, url)
 
 
@@ -85,7 +85,7 @@ def contestants(wormhole: str, say: Callable[[str], object] = print) -> list[Con
     where: dict[str, Callable[[], AbstractContextManager[Place]]] = {"visavis": on_loopback}
     reason = missing("netns")
     if reason is None:
-        where["visavis netns"] = between_namespaces
+        where["visavis netns"] = partial(between_namespaces, server=True)
     else:
         say(f"skipped: visavis between namespaces: {reason}")
     for name, place in where.items():
@@ -99,6 +99,9 @@ def contestants(wormhole: str, say: Callable[[str], object] = print) -> list[Con
     ]
     if wormhole:
         found.append(Contestant("wormhole", Ends("wormhole_transit", python=wormhole), anywhere))
+        if reason is None:
+            ends = Ends("wormhole_transit", ("--host", ADDRESSES[1]), wormhole)
+            found.append(Contestant("wormhole netns", ends, partial(between_namespaces, server=False)))
     return found
 
 
@@ -155,8 +158,8 @@ def measure(chosen: Sequence[Contestant], rounds: int, size: int, profiled: str 
     version, load = sys.version.split()[0], os.getloadavg()[0]
     print(f"Python {version}, {size // MEBIBYTE} MiB, rounds: {rounds}, load before: {load:.1f}")
     results = in_turns({each.name: partial(turn, each) for each in chosen}, rounds)
-    ours = {loop: f"visavis {loop}" for loop in available()}
-    table(results, {loop: name for loop, name in ours.items() if name in results[0]})
+    ours = {name.removeprefix("visavis "): name for name in results[0] if name.startswith("visavis")}
+    table(results, ours)
 
 
 if __name__ == "__main__":

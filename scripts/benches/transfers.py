@@ -187,7 +187,7 @@ def table(rounds: Sequence[dict[str, Transfer]], ours: Mapping[str, str], say: C
     width = max(map(len, names))
     heads = "".join(f"   {title:>11}" for title in ("CPU s", "peak MiB", "grown MiB"))
     say(f"{'':{width}}  {'MB/s':>7} {'[min-max]':>11}{heads}   ours is x times as fast")
-    say(f"{'':{width}}  {'':19}{'    send  recv' * 3}" + "".join(f"  {heading:>8}" for heading in ours))
+    say(f"{'':{width}}  {'':19}{'    send  recv' * 3}" + "".join(f"  {heading:>6}" for heading in ours))
     for name in names:
         runs = [each[name] for each in rounds]
         rates = [run.rate for run in runs]
@@ -195,10 +195,14 @@ def table(rounds: Sequence[dict[str, Transfer]], ours: Mapping[str, str], say: C
         cpu = " ".join(f"{statistics.median(one.cpu for one in side):5.2f}" for side in sides)
         peak = " ".join(f"{max(one.peak for one in side) / MEBIBYTE:5.0f}" for side in sides)
         growth = " ".join(f"{max(one.growth for one in side) / MEBIBYTE:5.1f}" for side in sides)
-        ratios = [statistics.median(each[other].rate / each[name].rate for each in rounds) for other in ours.values()]
+        ratios = {
+            heading: statistics.median(each[other].rate / each[name].rate for each in rounds)
+            for heading, other in ours.items()
+        }
         say(
             f"{name:{width}}  {statistics.median(rates):7.1f} {f'[{min(rates):.0f}-{max(rates):.0f}]':>11}"
-            f"   {cpu}   {peak}   {growth}" + "".join(f"  {ratio:8.2f}" for ratio in ratios)
+            f"   {cpu}   {peak}   {growth}"
+            + "".join(f"  {ratio:{max(6, len(heading))}.2f}" for heading, ratio in ratios.items())
         )
 
 

@@ -68,13 +68,15 @@ class Meter:
 
 
 def arguments_of_end(description: str | None) -> argparse.Namespace:
-    """Return the command line that all ends share: `role`, `address`, `size`, `loop`, `profile`, `relay`."""
+    """Return the command line that all ends share: `role`, `address`, `size`, `loop`, `profile`, and what
+    only some heed."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("role", choices=["send", "receive", "serve"])
     parser.add_argument("address", nargs="?", default="", help="what the other end or a server has printed")
     parser.add_argument("--size", type=int, required=True, help="bytes of the transfer, a multiple of the block")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--interface", action="append", default=[], help="for visavis")
+    parser.add_argument("--host", default="127.0.0.1", help="address of the receiver, for wormhole")
     parser.add_argument("--relay", default="auto", help="for visavis")
     parser.add_argument("--profile", default="", metavar="FILE")
     return parser.parse_args()

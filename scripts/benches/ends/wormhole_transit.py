@@ -69,7 +69,7 @@ async def receive(reactor: Any, arguments: argparse.Namespace) -> None:
     """Wait for the sender and take everything."""
     end = transit.TransitReceiver("", reactor=reactor)
     hints = await end.get_connection_hints()
-    hints[0]["hostname"] = "127.0.0.1"
+    hints[0]["hostname"] = arguments.host
     end.set_transit_key(KEY)
     print(json.dumps(hints[:1]), flush=True)
     connection = await end.connect()
