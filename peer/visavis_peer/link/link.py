@@ -27,6 +27,8 @@ from visavis_shared.ids import printable
 
 RECEIVE_COUNT: Final = 1024
 """Datagrams kept for a reader that is busy, 1.2 MB at most; the oldest are dropped, as UDP does."""
+HELD_COUNT: Final = 64
+"""Datagrams given to the engine while the relay takes no more, 1 MiB at most; those that follow are dropped."""
 PING_INTERVAL: Final = 5.0
 """Seconds of silence after which the peer is asked for a sign of life."""
 WATCH_INTERVAL: Final = 1.0
@@ -100,6 +102,8 @@ class Link:
         self._flush_scheduled = False
         self._blocked = False
         """Whether the engine keeps what it has to send, for the relay takes no more at the moment."""
+        self._held = 0
+        """Datagrams among that."""
         self._heard_at = time.monotonic()
         self._unanswered = 0
         """Datagrams sent since the peer has last answered a question."""
@@ -296,8 +300,9 @@ class Link:
             self._callbacks.up()
 
     def _send_datagram(self, kind: int, data: bytes) -> None:
-        """Send a QUIC datagram; without a path that takes it it is lost, for the engine keeps any number of them."""
-        if self._routing.open and not self._blocked:
+        """Send a QUIC datagram; it is lost without a path and where too many wait, for the engine keeps any number."""
+        if self._routing.open and self._held < HELD_COUNT:
+            self._held += self._blocked
             self._connection.send_datagram(bytes((kind,)) + data)
             self._wake_up()
 
@@ -320,6 +325,8 @@ class Link:
             self._routing.send(datagrams, now)
             self._unanswered += len(datagrams)
         self._blocked = not room
+        if room:
+            self._held = 0
         self._check_answers()
         self._set_timer()
 

@@ -59,10 +59,10 @@ IDLE_TIMEOUT: Final = 60.0
 INITIAL_RTT: Final = 0.1
 """Seconds taken for the round trip until it is measured: a lost first flight is repeated after three of them. RFC 9002
 says 0.333, for strangers; ours have just exchanged messages."""
+UNLIMITED: Final = 1 << 30
+"""Bytes that a path takes at a time where too many are lost and nobody is told."""
 CONTROL_STREAM: Final = 0
 
-UNLIMITED: Final = 1 << 30
-"""Bytes that a path takes on which they are lost if they are too many."""
 CLOSED: Final = 0
 AUTHENTICATION_FAILED: Final = 1
 PROTOCOL_VIOLATION: Final = 2

@@ -52,7 +52,7 @@ class _Stream:
         return self.reader.finished and self.writer.closed and not self.done_due
 
     def part(self) -> None:
-        """Be over for reader and writer, which the application may keep; as a cycle, all wait for the collector."""
+        """Let go of reader and writer, which the application may keep: a cycle would wait for the garbage collector."""
         over = _Over(self.stream_id)
         self.reader.belong_to(over)
         self.writer.belong_to(over)

@@ -12,7 +12,7 @@ from tests.support.link_pair import DIRECT, RELAY, Pair, Wire, carried, cut, gon
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link.link import SILENCE, SILENCE_OUTSIDE
+from visavis_peer.link.link import HELD_COUNT, SILENCE, SILENCE_OUTSIDE
 
 BACK = 3.0
 """Seconds within which a transfer goes on by the relay when its direct path has died."""
@@ -360,14 +360,16 @@ async def test_a_link_waits_while_the_relay_has_no_room_and_goes_on_where_it_was
         pair.a.relay.room = 0
         await pass_time(1.0)  # what was under way arrives
         sent = pair.a.relay.carried
-        pair.a.link.send_datagram(b"lost, like any datagram for which there is no room")
+        for number in range(2 * HELD_COUNT):
+            pair.a.link.send_datagram(bytes([number]))
         await pass_time(5.0)
         assert pair.a.relay.carried == sent
         pair.a.relay.room = 1 << 30
         pair.a.link.relay_ready()
         await transfer.done()
-        pair.a.link.send_datagram(b"not lost")
-        assert await pair.b.link.receive_datagram() == b"not lost"
+        pair.a.link.send_datagram(b"last")
+        received = [await pair.b.link.receive_datagram() for _ in range(HELD_COUNT + 1)]
+        assert received == [*(bytes([number]) for number in range(HELD_COUNT)), b"last"]
 
 
 @virtually
