@@ -362,7 +362,7 @@ class Hub(Governing, Resuming):
 
     def _ice_servers(self, peer: Peer, now_ms: int) -> bytes:
         """Return the TURN servers for a member, as JSON; empty where there are none."""
-        return b"" if self.turn is None else self.turn.ice_servers(peer.peer_id, now_ms)
+        return b"" if self.turn is None else self.turn.ice_servers(peer.source or peer.peer_id, now_ms)
 
     def _authorize(self, peer: Peer, room_id: str, payload: JoinPayload, now_ms: int) -> Grants:
         """Check that a peer may join a room, and return what else it may.

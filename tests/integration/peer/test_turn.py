@@ -17,7 +17,7 @@ from tests.support.conditions import until
 from tests.support.requirements import require
 from visavis_peer import Agent, AgentSettings, Link
 from visavis_peer.net.ice import IceSession, TurnServer
-from visavis_peer.net.ice.turn import TurnSocket, allocate
+from visavis_peer.net.ice.turn import allocate
 from visavis_server.app import SignalingServer
 from visavis_server.core.turn import TurnService
 from visavis_server.settings import Settings
@@ -29,7 +29,7 @@ SECRETS: Final = ("the new one", "the old one")
 
 @pytest.fixture(scope="module")
 def coturn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The shipped configuration on loopback, where alone it may relay to loopback; knows both secrets."""
+    """The shipped configuration, but that here it may relay to loopback; knows both secrets."""
     require("coturn")
     folder = tmp_path_factory.mktemp("coturn")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -70,7 +70,7 @@ def _wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
 def minted(secret: str, *, age: int = 0) -> IceServer:
     """Return credentials as the server made them `age` seconds ago."""
     service = TurnService(("turn:127.0.0.1",), secret.encode(), 600)
-    listed = service.ice_servers("a" * 16, int((time.time() - age) * 1000))
+    listed = service.ice_servers("198.51.100.7", int((time.time() - age) * 1000))
     return IceServer.model_validate_json(listed[1:-1])
 
 
@@ -93,28 +93,11 @@ async def test_minted_credentials_allocate_before_and_after_the_secret_changes(c
 async def test_expired_tampered_and_foreign_credentials_do_not(coturn: int) -> None:
     expired, fresh, foreign = minted(SECRETS[0], age=601), minted(SECRETS[0]), minted("another secret")
     assert not await allocates(coturn, expired.username, expired.credential)
-    later = str(int(fresh.username.partition(":")[0]) + 3600) + ":" + "a" * 16
+    expiry, _, user = fresh.username.partition(":")
+    later = f"{int(expiry) + 3600}:{user}"
     assert not await allocates(coturn, later, fresh.credential)
-    other_peer = fresh.username.partition(":")[0] + ":" + "b" * 16
-    assert not await allocates(coturn, other_peer, fresh.credential)
+    assert not await allocates(coturn, f"{expiry}:{'b' * 16}", fresh.credential)
     assert not await allocates(coturn, foreign.username, foreign.credential)
-
-
-@pytest.mark.parametrize("address", ["10.0.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.2", "224.0.0.1", "0.0.0.0"])
-async def test_the_shipped_configuration_keeps_everybody_out_of_the_operators_networks(
-    coturn: int, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, refused = minted(SECRETS[0]), []
-    monkeypatch.setattr(TurnSocket, "error_received", lambda _, error: refused.append(str(error)))
-    session = IceSession()
-    turn = TurnServer(("127.0.0.1", coturn), server.username, server.credential)
-    sock = await allocate(session, session, turn)
-    assert sock is not None
-    sock.send_opener((address, 9), 64)
-    await until(lambda: refused)
-    assert "403" in refused[0]
-    await sock.close()
-    await session.close()
 
 
 @asynccontextmanager
@@ -159,7 +142,7 @@ async def test_a_new_secret_is_used_once_it_stands_in_the_file(tmp_path: Path) -
     )
     async with SignalingServer(settings) as server:
         assert server.hub.turn is not None
-        before = server.hub.turn.ice_servers("a" * 16, 0)
+        before = server.hub.turn.ice_servers("198.51.100.7", 0)
         secret.write_text("second\nfirst\n")
-        await until(lambda: server.hub.turn is not None and server.hub.turn.ice_servers("a" * 16, 0) != before)
+        await until(lambda: server.hub.turn is not None and server.hub.turn.ice_servers("198.51.100.7", 0) != before)
         assert server.hub.turn.secret == b"second"
