@@ -22,13 +22,13 @@ from typing import Final, Self
 from visavis_peer.broadcast import Broadcast
 from visavis_peer.connection_end import ConnectionEnd
 from visavis_peer.core.addresses import Interface, choose_addresses
-from visavis_peer.core.backoff import signaling_delay
+from visavis_peer.core.backoff import signaling_delay, untimely_delay
 from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Notice, Ready
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.core.resume import ResumeState
 from visavis_peer.core.sealing import RoomSeal
 from visavis_peer.discovery import NatStudy
-from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, from_server
+from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, TokenUntimely, from_server
 from visavis_peer.link.link import Link
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.interfaces import list_interfaces
@@ -83,8 +83,11 @@ _RESUME: Final = "resume"
 class Agent:
     """An agent in one room; use it as an asynchronous context manager.
 
-    Entering it connects and joins, or raises SignalingUnreachable, Refused, ServerBusy or UsageError. From then on it
-    reconnects by itself. Leaving it closes all links, with the room and the peers told at once.
+    Entering it connects and joins. Where the server cannot be reached, is busy, or finds the token's times wrong, it
+    tries again until `connect_timeout` of the settings is over, and then raises SignalingUnreachable, ServerBusy or
+    TokenUntimely; with None it goes on trying for as long as it takes, and tells each failure as an event. Refused and
+    UsageError, which no waiting changes, are raised at once. Once in the room it reconnects by itself without end.
+    Leaving it closes all links, with the room and the peers told at once.
     """
 
     def __init__(self, settings: AgentSettings) -> None:
@@ -240,16 +243,16 @@ class Agent:
 
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self.settings.connect_timeout
+        timeout = self.settings.connect_timeout
+        give_up_at = None if timeout is None else loop.time() + timeout
         while True:
             try:
                 async with SignalingClient(self._url, self.settings.token) as client:
                     await self._serve(client)
-            except (SignalingUnreachable, ServerBusy) as error:
-                told = error.retry_after if isinstance(error, ServerBusy) else 0.0
-                delay = signaling_delay(self._attempt, random.random()) + (told or 0.0)
+            except (SignalingUnreachable, ServerBusy, TokenUntimely) as error:
+                delay, promising = self._delay_after(error)
                 self._attempt += 1
-                in_vain = told is None or loop.time() + delay > give_up_at
+                in_vain = give_up_at is not None and (not promising or loop.time() + delay > give_up_at)
                 if in_vain and not self._joined.is_set():
                     raise
                 self._events.publish(Failure("signaling_lost", f"{error}; trying again in {delay:.1f} s"))
@@ -260,6 +263,13 @@ class Agent:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._cut_off.wait()
+
+    def _delay_after(self, error: AgentError) -> tuple[float, bool]:
+        """Return the seconds until the next attempt, and whether a person who waits may hope for it."""
+        if isinstance(error, TokenUntimely):
+            return untimely_delay(self._attempt, random.random()), False
+        told = error.retry_after if isinstance(error, ServerBusy) else 0.0
+        return signaling_delay(self._attempt, random.random()) + (told or 0.0), told is not None
 
     async def _serve(self, client: SignalingClient) -> None:
         """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""

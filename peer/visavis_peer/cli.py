@@ -159,7 +159,9 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool)
     verb.add_argument(
         "--port", metavar="N", type=int, help="first UDP port to bind to; the next 31 serve further links"
     )
-    verb.add_argument("--timeout", metavar="SECONDS", type=float, help="give up after this long (default 30)")
+    verb.add_argument(
+        "--timeout", metavar="SECONDS", type=float, help="give up after this long (default 30; `agent`: never)"
+    )
     verb.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
     verb.add_argument("--json", action="store_true", help="print one JSON object per line")
     verb.add_argument("-v", "--verbose", action="count", default=0, help="log to standard error; twice for more")

@@ -9,6 +9,7 @@ VisavisError
     ├── AuthenticationFailed   6  the peer does not know the room's secret, or somebody interferes
     ├── NoPath                 7  no direct path to the peer
     ├── Refused                9  the server or the peer said no
+    │   └── TokenUntimely      9  the token has expired or is not valid yet, by the server's clock
     ├── StreamReset            9  the peer has given up a stream
     └── ServerBusy            10  the server or the room is full
 """
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from visavis_shared.errors import ErrorCode, VisavisError
+from visavis_peer.core.backoff import TOO_MANY_WAIT
+from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, ErrorCode, VisavisError
 
 
 class AgentError(VisavisError):
@@ -76,6 +78,10 @@ class Refused(AgentError):
     name = "refused"
 
 
+class TokenUntimely(Refused):
+    """The token has expired or is not valid yet, by the server's clock; which may be wrong, and be set right."""
+
+
 class StreamReset(AgentError):
     """The peer has given up this stream; `code` is the application's number for the reason."""
 
@@ -103,7 +109,17 @@ INTERRUPTED = 130
 """Exit code after an interrupt (SIGINT), as shells have it."""
 
 
+_PASSING = (ErrorCode.RATE_LIMITED, ErrorCode.INTERNAL_ERROR)
+"""Codes that say nothing of the request itself: the same one may be taken later."""
+
+
 def from_server(code: ErrorCode, message: str, details: str | None) -> AgentError:
     """Return the error for an ERROR message that refuses what this agent cannot do without."""
     text = f"the server refused: {message}" + (f" ({details})" if details else "")
-    return ServerBusy(text) if code is ErrorCode.ROOM_FULL else Refused(text)
+    if code is ErrorCode.ROOM_FULL:
+        return ServerBusy(text)
+    if code in _PASSING:
+        return ServerBusy(text, TOO_MANY_WAIT)
+    if details in (TOKEN_EXPIRED, TOKEN_NOT_YET_VALID):
+        return TokenUntimely(text)
+    return Refused(text)

@@ -42,8 +42,9 @@ class AgentSettings(BaseModel):
     """First of the UDP ports to bind to; None: any."""
     report: bool = True
     """Whether to tell the signaling server how links turn out (direct, relayed or failed, why, kinds of NAT)."""
-    connect_timeout: Annotated[float, Field(gt=0, le=86_400)] = 30.0
-    """Seconds within which the first connection to the signaling server must succeed."""
+    connect_timeout: Annotated[float | None, Field(gt=0, le=86_400)] = 30.0
+    """Seconds within which the first connection to the signaling server must succeed; None: it is tried until it does,
+    as lost ones are."""
 
     @property
     def ports(self) -> tuple[int, ...]:

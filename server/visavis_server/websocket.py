@@ -62,11 +62,12 @@ class WebSocketEndpoint:
         if preamble is None or transport is None:
             headers = {"Sec-Websocket-Version": PROTOCOL_VERSION, **CORS}
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="Bad Request\n", headers=headers)
+        shown = request.headers.get(hdrs.AUTHORIZATION, "")
         try:
-            outbox = self._connect(transport, preamble, request.headers.get(hdrs.AUTHORIZATION, ""), address)
+            outbox = self._connect(transport, preamble, shown, address)
         except Unauthorized as error:
             response = refusal(HTTPStatus.UNAUTHORIZED, str(error), request.path)
-            response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+            response.headers[hdrs.WWW_AUTHENTICATE] = _challenge(error, shown)
             return response
         except ServerFull as error:
             response = refusal(error.status, f"the server takes no connection: {error}", request.path)
@@ -95,6 +96,12 @@ class WebSocketEndpoint:
         request.protocol.set_parser(cast("Any", _Inbox(self._owner, outbox, self._size_limit)))
         await outbox.gone.wait()
         return _Upgraded()
+
+
+def _challenge(error: Unauthorized, shown: str) -> str:
+    """Return a WWW-Authenticate that says what is wrong with what was shown, if anything was (RFC 6750 section 3)."""
+    reason = "".join(each for each in str(error) if each.isascii() and each.isprintable() and each not in '"\\')
+    return f'Bearer error="invalid_token", error_description="{reason}"' if shown else "Bearer"
 
 
 def accept_key(request: web.BaseRequest) -> bytes | None:

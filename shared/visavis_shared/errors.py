@@ -26,6 +26,11 @@ class ErrorCode(StrEnum):
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
+TOKEN_EXPIRED = "the token has expired"
+TOKEN_NOT_YET_VALID = "the token is not valid yet"
+"""The reasons of a refusal that depend on a clock, and may pass by themselves; clients tell them by these words."""
+
+
 class VisavisError(Exception):
     """Root of every error that visavis raises on purpose."""
 

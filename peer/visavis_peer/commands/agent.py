@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(arguments: argparse.Namespace) -> int:
     """Run until a signal or an error that makes going on pointless."""
     settings = agent_settings(arguments)
+    if arguments.timeout is None:  # unattended: it may be started before its network or its server is there
+        settings = settings.model_copy(update={"connect_timeout": None})
     message = (arguments.message or "").encode()
     if len(message) > MESSAGE_SIZE:
         raise UsageError(f"--message has {len(message)} bytes; {MESSAGE_SIZE} is the limit")

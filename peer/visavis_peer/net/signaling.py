@@ -13,8 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 
 from visavis_peer.core.backoff import TOO_MANY_WAIT, told_delay
-from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, UsageError
-from visavis_shared.errors import RemoteProtocolError
+from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, TokenUntimely, UsageError
+from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, RemoteProtocolError
 from visavis_shared.ids import printable
 from visavis_shared.messages import (
     Ack,
@@ -200,6 +200,10 @@ class SignalingClient:
                 if status in (429, 503):
                     return ServerBusy(text, told_delay(headers.get("Retry-After") if headers else None))
                 if status == HTTPStatus.UNAUTHORIZED:
+                    told = headers.get("WWW-Authenticate", "") if headers else ""
+                    untimely = [reason for reason in (TOKEN_EXPIRED, TOKEN_NOT_YET_VALID) if f'"{reason}"' in told]
+                    if untimely:
+                        return TokenUntimely(f"{text}: {untimely[0]}, by the server's clock")
                     why = "it asks for a token (--token)" if self._token is None else "the token is not valid"
                     return Refused(f"{text}: {why}")
                 return (Refused if status == HTTPStatus.FORBIDDEN else SignalingUnreachable)(text)

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from visavis_server.core.grants import EVERYTHING, PATTERN_COUNT, Grants
 from visavis_shared import limits
+from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID
 
 LEEWAY: Final = 30.0
 """Seconds by which the clock of who made a token may be off."""
@@ -138,7 +139,7 @@ class Authorizer:
             raise TokenRefused("the token is not for this room, or was not signed for this server")
         # what is signed was made by an operator, and may still be no number
         if not expiry.isdecimal() or int(expiry) * 1000 <= now_ms:
-            raise TokenRefused("the token has expired")
+            raise TokenRefused(TOKEN_EXPIRED)
 
     def _verified_claims(self, token: str) -> dict[str, Any]:
         try:
@@ -187,9 +188,9 @@ def _grants_of(claims: dict[str, Any], audience: str | None, now: float) -> Gran
     if len(read.visavis.rooms) > PATTERN_COUNT:
         raise TokenRefused(f"the token names more than {PATTERN_COUNT} rooms")
     if read.exp + LEEWAY <= now:
-        raise TokenRefused("the token has expired")
+        raise TokenRefused(TOKEN_EXPIRED)
     if read.nbf is not None and read.nbf - LEEWAY > now:
-        raise TokenRefused("the token is not valid yet")
+        raise TokenRefused(TOKEN_NOT_YET_VALID)
     if audience is not None and audience not in ([read.aud] if isinstance(read.aud, str) else read.aud):
         raise TokenRefused("the token is for another audience")
     allowed = read.visavis

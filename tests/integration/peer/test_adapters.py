@@ -16,7 +16,15 @@ from aiohttp import WSMsgType, web
 from tests.support.conditions import until
 from tests.support.http_server import Handler, http_server
 from visavis_peer.core.discovery import FilteringProbe
-from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, UsageError, from_server
+from visavis_peer.errors import (
+    AgentError,
+    Refused,
+    ServerBusy,
+    SignalingUnreachable,
+    TokenUntimely,
+    UsageError,
+    from_server,
+)
 from visavis_peer.net import nat_type, signaling
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.lifetime import measure_silences
@@ -164,6 +172,8 @@ def test_a_refusal_of_the_server_keeps_its_reason() -> None:
     assert isinstance(error, Refused)
     assert str(error) == "the server refused: no (token)"
     assert isinstance(from_server(ErrorCode.ROOM_FULL, "full", None), ServerBusy)
+    assert isinstance(from_server(ErrorCode.RATE_LIMITED, "later", None), ServerBusy)
+    assert isinstance(from_server(ErrorCode.UNAUTHORIZED, "no", "the token has expired"), TokenUntimely)
 
 
 class BehaviourServer(asyncio.DatagramProtocol):

@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visavis_peer.core.backoff import PUNCH_RETRY, SIGNALING_FIRST, SIGNALING_MAX, punch_delay, signaling_delay
+from visavis_peer.core.backoff import (
+    PUNCH_RETRY,
+    SIGNALING_FIRST,
+    SIGNALING_MAX,
+    UNTIMELY_MAX,
+    punch_delay,
+    signaling_delay,
+    untimely_delay,
+)
 from visavis_peer.core.resume import ResumeState
 from visavis_shared.messages import ResumeOffer
 
@@ -37,3 +45,8 @@ def test_a_session_to_resume_begins_with_an_ack_and_keeps_its_count_over_new_tok
     state.begin(ResumeOffer(token="third", grace=30.0))
     state.forget()
     assert vars(state)["token"] is None
+
+
+def test_a_token_refused_for_its_times_is_shown_again_slowly() -> None:
+    assert [untimely_delay(attempt, 1.0) for attempt in (0, 1, 9)] == [5.0, 10.0, UNTIMELY_MAX]
+    assert untimely_delay(0, 0.0) == 2.5
