@@ -26,8 +26,8 @@ class ErrorCode(StrEnum):
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
-TOKEN_EXPIRED = "the token has expired"
-TOKEN_NOT_YET_VALID = "the token is not valid yet"
+TOKEN_EXPIRED = "the token has expired"  # noqa: S105 -- words
+TOKEN_NOT_YET_VALID = "the token is not valid yet"  # noqa: S105 -- words
 """The reasons of a refusal that depend on a clock, and may pass by themselves; clients tell them by these words."""
 
 
