@@ -28,7 +28,8 @@ LEEWAY: Final = 30.0
 
 @asynccontextmanager
 async def early_agent(server: str, **environment: str) -> AsyncIterator[Process]:
-    process = await start("agent", "--server", server, "--room", "r", "--interface", "lo", "--json", **environment)
+    arguments = ("agent", "--server", server, "--room", "r", "--interface", "lo", "--json")
+    process = await start(*arguments, stdin=asyncio.subprocess.DEVNULL, **environment)
     try:
         yield process
     finally:
