@@ -17,7 +17,9 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from visavis_peer.broadcast import Broadcast
 from visavis_peer.connection_end import ConnectionEnd
@@ -76,6 +78,7 @@ logger = logging.getLogger(__name__)
 EVENT_COUNT: Final = 4096
 """Events kept for a subscriber that is busy; one that is slower than that gets ItemsLost."""
 STUN_PORT: Final = 3478
+_M = TypeVar("_M", bound=BaseModel)
 _JOIN: Final = "join"
 _RESUME: Final = "resume"
 
@@ -352,7 +355,16 @@ class Agent:
                 self._leave_room()
                 await client.send(self._join_request())
             else:
-                self._on_message(message)
+                self._take(message)
+
+    def _take(self, message: ServerMessage) -> None:
+        """Do what a message asks for; what a server or peer has made up ends nothing."""
+        try:
+            self._on_message(message)
+        except AgentError:
+            raise
+        except Exception:  # noqa: BLE001: whatever it is, links of others depend on this loop
+            logger.exception("a message of the server was not understood")
 
     async def _finish_study(self, session: IceSession) -> None:
         await self._study.complete(session)
@@ -386,8 +398,8 @@ class Agent:
     def _on_message(self, message: ServerMessage) -> None:
         assert self._peering is not None
         match message:
-            case Ack(request_id=request_id, payload=payload) if request_id == _JOIN and payload is not None:
-                listed = MembersPayload.model_validate(payload)
+            case Ack(request_id=request_id, payload=payload) if request_id == _JOIN:
+                listed = _understood(MembersPayload, payload or {})
                 members = listed.peers
                 self._resume.begin(listed.resume)
                 self._outbox.joined()
@@ -397,7 +409,7 @@ class Agent:
                 self._attempt = 0
                 self._peering.joined(self.peer_id, members)
             case Ack(request_id=request_id, payload=payload, peer_id=peer_id) if request_id == _RESUME:
-                self._on_resumed(ResumedPayload.model_validate(payload or {}), peer_id)
+                self._on_resumed(_understood(ResumedPayload, payload or {}), peer_id)
             case ResumeRefresh(payload=offer):
                 self._resume.refresh(offer)
             case PeerList(room_id=room, payload=listed) if room == self.settings.room:
@@ -433,3 +445,16 @@ class Agent:
         self._outbox.resumed(resumed.received)
         self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
         self._peering.resumed(resumed.peers, gap=resumed.gap)
+
+
+def _understood(model: type[_M], payload: dict[str, Any]) -> _M:
+    """Return what an ACK of the server says.
+
+    Raises SignalingUnreachable, for a server that cannot be understood is none.
+    """
+    try:
+        return model.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "payload"
+        raise SignalingUnreachable(f"the server's answer cannot be understood: {printable(field)}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
 
@@ -44,8 +45,12 @@ class LinkOwner(Protocol):
 class _Entry:
     """A link and what belongs to it."""
 
-    def __init__(self, link: Link, session: Session, relay: RelayClient | None, cause: RelayCause) -> None:
+    def __init__(
+        self, link: Link, instance: str, session: Session, relay: RelayClient | None, cause: RelayCause
+    ) -> None:
         self.link = link
+        self.instance = instance
+        """What the peer says of its process."""
         self.made_at = session.started_at
         """When the OFFER in which it was made was sent or received."""
         self.moved_at = session.started_at
@@ -63,7 +68,7 @@ class _Entry:
 
 
 class Links:
-    """All links of one agent, by the remote agent's instance."""
+    """All links of one agent, by numbers of its own: nothing that a peer says of itself is a key."""
 
     def __init__(self, owner: LinkOwner, policy: RelayPolicy, *, sealed: bool) -> None:
         """`sealed` tells whether the room has a secret, so that whoever gets this far knows it."""
@@ -71,7 +76,8 @@ class Links:
         self._owner = owner
         self._policy: RelayPolicy = policy
         self._sealed = sealed
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[int, _Entry] = {}
+        self._numbers = itertools.count()
         self._relay: RelayClient | None = None
         self._relays: set[RelayClient] = set()
         self._make_relay: Callable[[], RelayClient] | None = None
@@ -122,7 +128,8 @@ class Links:
             entry.moved_at = session.started_at
             entry.link.peer_is_outside(False)
         else:
-            key = self._free_key(effect)
+            self._retire(effect)
+            key = next(self._numbers)
             entry = self._entries[key] = self._make(key, effect, session, name)
         self._show_relay(entry)
         if not entry.link.started:
@@ -140,21 +147,19 @@ class Links:
                 return entry
         return None
 
-    def _free_key(self, effect: Introduce) -> str:
-        """Return what a new link goes by, the remote process; the one before it, which the peer has lost, is closed.
+    def _retire(self, effect: Introduce) -> None:
+        """Close the links with the process that a new one is made with: it has lost them.
 
         Any member may name another's instance: a link that shows signs of life is not given up for that.
         """
-        entry = self._entries.get(effect.instance)
-        if entry is None:
-            return effect.instance
-        if entry.link.peer_id != effect.peer_id and entry.link.up and entry.link.silence < LIVELY:
-            return effect.peer_id
-        del self._entries[effect.instance]
-        entry.link.close("a new link takes its place")
-        return effect.instance
+        for key, entry in list(self._entries.items()):
+            of_another = entry.link.peer_id != effect.peer_id
+            if entry.instance != effect.instance or (of_another and entry.link.up and entry.link.silence < LIVELY):
+                continue
+            del self._entries[key]
+            entry.link.close("a new link takes its place")
 
-    def _make(self, key: str, effect: Introduce, session: Session, name: str | None) -> _Entry:
+    def _make(self, key: int, effect: Introduce, session: Session, name: str | None) -> _Entry:
         is_offerer = session.role == "offerer"
         theirs, ours = effect.description, self.identity.fingerprint
         assert theirs.fingerprint is not None  # the core refuses a description without
@@ -177,7 +182,7 @@ class Links:
         )
         link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed)
         cause = RelayCause.RELAY_ONLY if self._policy == "only" else RelayCause.NOT_YET
-        return _Entry(link, session, self._relay, cause)
+        return _Entry(link, effect.instance, session, self._relay, cause)
 
     # --- paths --------------------------------------------------------------------------------------------------------
 
@@ -257,12 +262,12 @@ class Links:
         if link is not None:
             link.receive(datagrams, "relay")
 
-    def _send_by_relay(self, key: str, datagrams: Sequence[bytes]) -> None:
+    def _send_by_relay(self, key: int, datagrams: Sequence[bytes]) -> None:
         entry = self._entries.get(key)
         if entry is not None and entry.relay is not None:
             entry.relay.send(entry.link.peer_id, datagrams)
 
-    def _relay_room(self, key: str) -> int:
+    def _relay_room(self, key: int) -> int:
         entry = self._entries.get(key)
         return 0 if entry is None or entry.relay is None else entry.relay.room(entry.link.relay_ready)
 
@@ -287,26 +292,26 @@ class Links:
 
     # --- what links say -----------------------------------------------------------------------------------------------
 
-    def _on_up(self, key: str) -> None:
+    def _on_up(self, key: int) -> None:
         link = self._entries[key].link
         elapsed = self._since(self._entries[key].made_at)
         self._owner.emit(LinkUp(link.peer_id, link.name, link.path, elapsed, link.authenticated))
         self._owner.on_link_up(link)
 
-    def _on_path(self, key: str) -> None:
+    def _on_path(self, key: int) -> None:
         entry = self._entries[key]
         link = entry.link
         elapsed = self._since(entry.moved_at)
         self._owner.emit(PathChanged(link.peer_id, link.name, link.path, elapsed, link.authenticated))
 
-    def _on_narrow(self, key: str, size: int) -> None:
+    def _on_narrow(self, key: int, size: int) -> None:
         entry = self._entries.get(key)
         if entry is not None:
             reason = f"the direct path carries datagrams of {size} bytes at most, and a link needs 1,200"
             entry.explain(RelayCause.NARROW, reason)
             self._show_relay(entry)
 
-    def _on_down(self, key: str, link: Link, error: AgentError) -> None:
+    def _on_down(self, key: int, link: Link, error: AgentError) -> None:
         entry = self._entries.get(key)
         current = entry is not None and entry.link is link
         if current:

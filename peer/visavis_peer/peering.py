@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -16,6 +17,7 @@ from visavis_peer.core.effects import (
     Introduce,
     ReportFailure,
     SendRefusal,
+    SessionKey,
     StartSession,
     SuspectSession,
     UseSession,
@@ -41,6 +43,8 @@ from visavis_shared.messages import (
 )
 from visavis_shared.nat import NatReport, explain_no_path
 
+logger = logging.getLogger(__name__)
+
 PROBING_COUNT: Final = 1
 """Sessions that probe at a time: the bound of 500 packets a second holds for the whole agent."""
 
@@ -50,6 +54,10 @@ FORGERY_INTERVAL: Final = 1.0
 
 _SAID: Final = frozenset({"no_path", "refused"})
 """Failures that follow from what the peer has said, sealed where there is a secret; the others from what it has not."""
+
+
+def _key_of(message: Offer | Answer | CandidateMessage) -> SessionKey:
+    return SessionKey(message.peer_id or "", message.payload.session_id)
 
 
 class Peering:
@@ -78,7 +86,7 @@ class Peering:
         self._seal = seal
         self._send = send
         self._pool = pool
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[SessionKey, Session] = {}
         self.probing_turn = asyncio.Semaphore(PROBING_COUNT)
         self._outcomes: dict[str, str] = {}
         """What came of probing in the last session with a peer, in words, for those where it had a part."""
@@ -123,9 +131,12 @@ class Peering:
                 return
         if isinstance(message, Offer | Answer) and message.payload.instance == self.instance:
             return  # our own, sent back to us
+        key = _key_of(message)
+        if isinstance(message, Offer) and key in self._sessions:
+            return  # of a session that there is: it changes nothing
         self._apply(self.mesh.receive(message, self._loop.time()))
-        session = self._sessions.get(message.payload.session_id)
-        if isinstance(message, Offer | Answer) and session is not None and session.peer_id == message.peer_id:
+        session = self._sessions.get(key)
+        if isinstance(message, Offer | Answer) and session is not None:
             session.on_described(message.seen)
 
     def signaling_lost(self) -> None:
@@ -172,11 +183,10 @@ class Peering:
         name = self.mesh.name_of(peer_id)
         text = f"authentication failed: its {message.type} cannot be trusted: {error}"
         self.emit(Failure(AuthenticationFailed.name, text, peer_id, name))
-        session_id = message.payload.session_id
-        if isinstance(message, Offer) and member and session_id not in self._sessions:
-            self._refuse(session_id, peer_id, UNTRUSTED_OFFER)
-        session = self._sessions.get(session_id)
-        if isinstance(message, Answer) and session is not None and session.peer_id == peer_id:
+        session = self._sessions.get(_key_of(message))
+        if isinstance(message, Offer) and member and session is None:
+            self._refuse(message.payload.session_id, peer_id, UNTRUSTED_OFFER)
+        if isinstance(message, Answer) and session is not None:
             session.untrusted = not session.answered
 
     # --- what sessions say (SessionOwner) -----------------------------------------------------------------------------
@@ -193,23 +203,23 @@ class Peering:
                 return
         self._send(message)
 
-    def on_check_received(self, session_id: str) -> None:
+    def on_check_received(self, key: SessionKey) -> None:
         """See SessionOwner."""
-        self._apply(self.mesh.on_check_received(session_id, self._loop.time()))
+        self._apply(self.mesh.on_check_received(key, self._loop.time()))
 
-    def on_probing(self, session_id: str) -> None:
+    def on_probing(self, key: SessionKey) -> None:
         """See SessionOwner."""
-        self._apply(self.mesh.on_probing(session_id, self._loop.time()))
+        self._apply(self.mesh.on_probing(key, self._loop.time()))
 
-    def on_no_way(self, session_id: str, reason: str) -> None:
+    def on_no_way(self, key: SessionKey, reason: str) -> None:
         """See SessionOwner: the checks go on all the same, for a report may be wrong."""
-        self.links.explain(self._sessions[session_id].peer_id, reason)
+        self.links.explain(key.peer_id, reason)
 
-    def on_checks_started(self, session_id: str) -> None:
+    def on_checks_started(self, key: SessionKey) -> None:
         """See SessionOwner."""
-        session = self._sessions[session_id]
-        assert session.ice is not None
-        assert session.remote is not None
+        session = self._sessions.get(key)
+        if session is None or session.ice is None or session.remote is None:
+            return
         self.emit(
             Negotiating(
                 session.peer_id,
@@ -222,32 +232,42 @@ class Peering:
             )
         )
 
-    def on_valid(self, session_id: str) -> None:
+    def on_valid(self, key: SessionKey) -> None:
         """See SessionOwner: the first pair, or a better one."""
-        session = self._sessions[session_id]
+        session = self._sessions.get(key)
+        if session is None:
+            return
         link = self.links.of_peer(session.peer_id)
         if link is not None and link.direct is session.ice:
             self.links.use_direct(session)
         else:
-            self._apply(self.mesh.on_valid_pair(session_id, self._loop.time()))
+            self._apply(self.mesh.on_valid_pair(key, self._loop.time()))
 
-    def on_suspended(self, session_id: str) -> None:
+    def on_suspended(self, key: SessionKey) -> None:
         """See SessionOwner."""
-        self.links.lose_direct(self._sessions[session_id])
-        self._apply(self.mesh.on_session_suspended(session_id, self._loop.time()))
+        if key in self._sessions:
+            self.links.lose_direct(self._sessions[key])
+            self._apply(self.mesh.on_session_suspended(key, self._loop.time()))
 
-    def on_resumed(self, session_id: str) -> None:
+    def on_resumed(self, key: SessionKey) -> None:
         """See SessionOwner."""
-        self.links.use_direct(self._sessions[session_id])
-        self._apply(self.mesh.on_session_resumed(session_id))
+        if key in self._sessions:
+            self.links.use_direct(self._sessions[key])
+            self._apply(self.mesh.on_session_resumed(key))
 
-    def on_lost(self, session_id: str) -> None:
+    def on_lost(self, key: SessionKey) -> None:
         """See SessionOwner."""
-        self._apply(self.mesh.on_session_lost(session_id, self._loop.time()))
+        self._apply(self.mesh.on_session_lost(key, self._loop.time()))
 
-    def on_datagrams(self, session_id: str, datagrams: list[bytes]) -> None:
+    def on_failed(self, key: SessionKey, error: BaseException) -> None:
+        """See SessionOwner: there will be another session."""
+        logger.error("a session with %s has failed", printable(key.peer_id), exc_info=error)
+        self._apply(self.mesh.on_session_lost(key, self._loop.time()))
+
+    def on_datagrams(self, key: SessionKey, datagrams: list[bytes]) -> None:
         """See SessionOwner."""
-        self.links.receive(self._sessions[session_id], datagrams)
+        if key in self._sessions:
+            self.links.receive(self._sessions[key], datagrams)
 
     def links_to_offer(self, session_id: str) -> tuple[str, ...]:
         """See SessionOwner."""
@@ -260,7 +280,7 @@ class Peering:
         self._apply(self.mesh.on_link_closed(link.peer_id, self._loop.time()))
         for session in list(self._sessions.values()):
             if session.ice is not None and session.ice is link.direct:
-                self._drop(session.session_id)
+                self._drop(session.key)
 
     # --- the core's effects -------------------------------------------------------------------------------------------
 
@@ -279,20 +299,20 @@ class Peering:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case StartSession(session_id=session_id):
-                self._sessions[session_id] = Session(
+            case StartSession():
+                self._sessions[effect.key] = Session(
                     effect, self._pool, self, self.mesh.own_id, self.instance, self.links.identity.fingerprint
                 )
-            case Introduce(session_id=session_id, peer_id=peer_id):
-                former = self.links.introduce(effect, self._sessions[session_id], self.mesh.name_of(peer_id))
+            case Introduce(peer_id=peer_id):
+                former = self.links.introduce(effect, self._sessions[effect.key], self.mesh.name_of(peer_id))
                 if former is not None:
                     self._apply(self.mesh.on_peer_left(former))
-            case UseSession(session_id=session_id):
-                self._use(self._sessions[session_id])
-            case DropSession(session_id=session_id):
-                self._drop(session_id)
-            case SuspectSession(session_id=session_id):
-                session = self._sessions.get(session_id)
+            case UseSession():
+                self._use(self._sessions[effect.key])
+            case DropSession():
+                self._drop(effect.key)
+            case SuspectSession():
+                session = self._sessions.get(effect.key)
                 if session is not None and session.ice is not None:
                     session.ice.suspect()
             case SendRefusal(session_id=session_id, peer_id=peer_id, reason=reason):
@@ -300,7 +320,7 @@ class Peering:
             case ReportFailure():
                 self._report_failure(effect)
             case _:
-                self._sessions[effect.session_id].perform(effect)
+                self._sessions[effect.key].perform(effect)
 
     def _use(self, session: Session) -> None:
         """Move the peer's link to `session` and close the one it rode on."""
@@ -309,17 +329,17 @@ class Peering:
         self.links.use_direct(session)
         for other in list(self._sessions.values()):
             if other is not session and other.ice is not None and other.ice is former:
-                self._drop(other.session_id)
+                self._drop(other.key)
 
-    def _drop(self, session_id: str) -> None:
-        session = self._sessions.pop(session_id, None)
+    def _drop(self, key: SessionKey) -> None:
+        session = self._sessions.pop(key, None)
         if session is not None:
             if session.probing_outcome is None:
                 self._outcomes.pop(session.peer_id, None)
             elif session.peer_id in self.mesh.members:
                 self._outcomes[session.peer_id] = session.probing_outcome
             if session.untrusted:  # the peer waits for checks that will never come
-                failed = CandidatePayload(session_id=session_id, failed=UNTRUSTED_ANSWER)
+                failed = CandidatePayload(session_id=key.session_id, failed=UNTRUSTED_ANSWER)
                 self.send(CandidateMessage(target_id=session.peer_id, payload=failed))
             self.links.lose_direct(session)
             session.retire()
@@ -355,7 +375,7 @@ class Peering:
         if self._timer is not None:
             self._timer.cancel()
         await self.links.close()
-        for session_id in list(self._sessions):
-            self._drop(session_id)
+        for key in list(self._sessions):
+            self._drop(key)
         if self._closing:
             await asyncio.wait(self._closing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from visavis_peer.core.effects import (
@@ -14,6 +15,7 @@ from visavis_peer.core.effects import (
     SendAnswer,
     SendOffer,
     SendReady,
+    SessionKey,
     SetRemote,
     StartChecks,
     StartSession,
@@ -40,7 +42,8 @@ from visavis_shared.nat import NatReport
 logger = logging.getLogger(__name__)
 
 INBOX_SIZE: Final = 128
-"""Effects of one session that await its ICE agent: the core lets at most 32 candidates and a few others through."""
+"""Effects of one session that await its ICE agent: the core lets at most 32 candidates, 64 NAT reports and a few others
+through."""
 
 _SAMPLED: Final = ("port_bracket", "attempt", "last_port")
 """Members of a report that a session's own sampling sets: they stay when the rest becomes better known."""
@@ -60,32 +63,35 @@ class SessionOwner(Protocol):
     def nat_report(self, session: IceSession) -> NatReport:
         """Return what is known of the NAT before `session`."""
 
-    def on_probing(self, session_id: str) -> None:
+    def on_probing(self, key: SessionKey) -> None:
         """Probing beyond the checks begins."""
 
-    def on_no_way(self, session_id: str, reason: str) -> None:
+    def on_no_way(self, key: SessionKey, reason: str) -> None:
         """Nothing but a relay can be expected."""
 
-    def on_check_received(self, session_id: str) -> None:
+    def on_check_received(self, key: SessionKey) -> None:
         """The peer has begun its checks."""
 
-    def on_checks_started(self, session_id: str) -> None:
+    def on_checks_started(self, key: SessionKey) -> None:
         """Both sides' descriptions are known and the checks begin."""
 
-    def on_valid(self, session_id: str) -> None:
+    def on_valid(self, key: SessionKey) -> None:
         """The session has a valid pair, or a better one."""
 
-    def on_suspended(self, session_id: str) -> None:
+    def on_suspended(self, key: SessionKey) -> None:
         """The peer has ceased to answer on the session's path."""
 
-    def on_resumed(self, session_id: str) -> None:
+    def on_resumed(self, key: SessionKey) -> None:
         """The peer answers again."""
 
-    def on_lost(self, session_id: str) -> None:
+    def on_lost(self, key: SessionKey) -> None:
         """The session's path is dead."""
 
-    def on_datagrams(self, session_id: str, datagrams: list[bytes]) -> None:
+    def on_datagrams(self, key: SessionKey, datagrams: list[bytes]) -> None:
         """The peer has sent UDP payloads on the session's path."""
+
+    def on_failed(self, key: SessionKey, error: BaseException) -> None:
+        """The session has come to an end by a fault of this program or machine."""
 
     def links_to_offer(self, session_id: str) -> tuple[str, ...]:
         """Return the claims to the links that a session may carry on."""
@@ -97,6 +103,7 @@ class Session:
     def __init__(
         self, start: StartSession, pool: SessionPool, owner: SessionOwner, own_id: str, instance: str, fingerprint: str
     ) -> None:
+        self.key = start.key
         self.session_id = start.session_id
         self.peer_id = start.peer_id
         self.role: Role = start.role
@@ -128,7 +135,7 @@ class Session:
         """OFFER or ANSWER has been sent: later candidates trickle."""
         self._inbox: asyncio.Queue[SessionEffect] = asyncio.Queue(INBOX_SIZE)
         self._checks: asyncio.Task[None] | None = None
-        self._worker = asyncio.create_task(self._work())
+        self._worker = self._owned(self._work())
 
     def perform(self, effect: SessionEffect) -> None:
         """Carry out `effect` after those before it."""
@@ -164,6 +171,17 @@ class Session:
         if self.ice is not None:
             await self.ice.close()
 
+    def _owned(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` as a task whose failure the owner hears of."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._owner.on_failed(self.key, error)
+
     async def _work(self) -> None:
         self.ice = ice = await self._pool.take()
         ice.opener_ttl = opener_ttl(self._start.round)
@@ -172,14 +190,14 @@ class Session:
             IceCallbacks(
                 candidate=self._on_candidate,
                 gathered=self._on_gathered,
-                check_received=lambda: self._owner.on_check_received(self.session_id),
+                check_received=lambda: self._owner.on_check_received(self.key),
                 valid=self._on_valid,
-                suspended=lambda: self._owner.on_suspended(self.session_id),
-                resumed=lambda: self._owner.on_resumed(self.session_id),
+                suspended=lambda: self._owner.on_suspended(self.key),
+                resumed=lambda: self._owner.on_resumed(self.key),
                 lost=self._on_lost,
             )
         )
-        ice.deliver_to(lambda datagrams: self._owner.on_datagrams(self.session_id, datagrams))
+        ice.deliver_to(lambda datagrams: self._owner.on_datagrams(self.key, datagrams))
         while True:
             self._perform(await self._inbox.get(), ice)
 
@@ -204,9 +222,9 @@ class Session:
             case OpenHoles():
                 ice.open_holes()
             case StartChecks():
-                self._checks = asyncio.create_task(ice.check())
+                self._checks = self._owned(ice.check())
                 self._start_puncher(ice)
-                self._owner.on_checks_started(self.session_id)
+                self._owner.on_checks_started(self.key)
 
     def _set_remote(self, ice: IceSession, description: IceDescription) -> None:
         assert description.ice is not None  # the core refuses such a description
@@ -294,11 +312,11 @@ class Session:
 
     def on_probing(self) -> None:
         """See PunchOwner."""
-        self._owner.on_probing(self.session_id)
+        self._owner.on_probing(self.key)
 
     def on_no_way(self, reason: str) -> None:
         """See PunchOwner."""
-        self._owner.on_no_way(self.session_id, reason)
+        self._owner.on_no_way(self.key, reason)
 
     def _trickle(self, payload: CandidatePayload) -> None:
         self._owner.send(CandidateMessage(target_id=self.peer_id, payload=payload))
@@ -307,8 +325,8 @@ class Session:
         self.path = path
         if path.path == "direct" and self._puncher is not None:
             self._puncher.stop()
-        self._owner.on_valid(self.session_id)
+        self._owner.on_valid(self.key)
 
     def _on_lost(self, reason: str) -> None:
         logger.info("session %s: %s", self.session_id, reason)
-        self._owner.on_lost(self.session_id)
+        self._owner.on_lost(self.key)

@@ -14,6 +14,8 @@ from visavis_shared.messages import IceServer
 
 TURN_PORT: Final = 3478
 """RFC 8656 section 3.1."""
+TTL_MAX: Final = 86_400
+"""Seconds for which credentials are believed: they are asked for again sooner than the server thinks, never later."""
 
 
 class TurnServers:
@@ -32,7 +34,7 @@ class TurnServers:
             self._renewal.cancel()
         if listed:
             self._resolving = asyncio.create_task(_resolved(listed))
-            ttl = min(each.ttl for each in listed)
+            ttl = min(TTL_MAX, *(each.ttl for each in listed))
             self._renewal = asyncio.get_running_loop().call_later(ttl / 2, self._ask)
         self._use(self._resolving if listed else None)
 
@@ -53,9 +55,9 @@ async def _resolved(listed: Sequence[IceServer]) -> list[TurnServer]:
 
 async def _servers(url: str, server: IceServer) -> list[TurnServer]:
     """Return a TURN server for each address family of a `turn:` URL (RFC 7065); none for another kind of URL."""
-    parts = urlsplit(url)
-    transport: Literal["udp", "tcp"] = "tcp" if parse_qs(parts.query).get("transport") == ["tcp"] else "udp"
     try:
+        parts = urlsplit(url)
+        transport: Literal["udp", "tcp"] = "tcp" if parse_qs(parts.query).get("transport") == ["tcp"] else "udp"
         host, port = parse_host_port(parts.path, TURN_PORT)
     except ValueError:
         return []

@@ -22,6 +22,7 @@ from visavis_peer.core.effects import (
     SendAnswer,
     SendOffer,
     SendReady,
+    SessionKey,
     StartChecks,
     StartSession,
     SuspectSession,
@@ -168,10 +169,10 @@ class World:
         other = self.other(host)
         if session not in host.sessions or session not in other.sessions:
             return
-        self.perform(other, other.mesh.on_check_received(session, self.now))
+        self.perform(other, other.mesh.on_check_received(SessionKey(host.name, session), self.now))
         if session in other.checking:
             for side in (host, other):
-                self.perform(side, side.mesh.on_valid_pair(session, self.now))
+                self.perform(side, side.mesh.on_valid_pair(SessionKey(self.other(side).name, session), self.now))
 
     def _drop(self, host: Host, session: str) -> None:
         host.sessions.discard(session)
@@ -186,19 +187,19 @@ class World:
         """The peer ceases to answer `host` on the path of a session."""
         if session in host.sessions and session not in host.silent:
             host.silent.add(session)
-            self.perform(host, host.mesh.on_session_suspended(session, self.now))
+            self.perform(host, host.mesh.on_session_suspended(SessionKey(self.other(host).name, session), self.now))
             self.at(self.now + REVIVAL, partial(self.lose, host, session))
 
     def revive(self, host: Host, session: str) -> None:
         """The peer answers again, if it still has the session."""
         if session in host.silent and session in self.other(host).sessions:
             host.silent.discard(session)
-            self.perform(host, host.mesh.on_session_resumed(session))
+            self.perform(host, host.mesh.on_session_resumed(SessionKey(self.other(host).name, session)))
 
     def lose(self, host: Host, session: str) -> None:
         """The path of a session has been silent for too long."""
         if session in host.sessions and session in host.silent:
-            self.perform(host, host.mesh.on_session_lost(session, self.now))
+            self.perform(host, host.mesh.on_session_lost(SessionKey(self.other(host).name, session), self.now))
 
     def close_link(self, host: Host) -> None:
         """The application of `host` closes its link, and the peer hears of it."""

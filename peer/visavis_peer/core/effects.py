@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from visavis_shared.messages import AnswerPayload, IceDescription, OfferPayload
 from visavis_shared.nat import NatReport
@@ -19,65 +19,70 @@ UNTRUSTED_ANSWER: Final = "the ANSWER could not be authenticated"
 """The same of an ANSWER, in a CANDIDATE to who sent it."""
 
 
+class SessionKey(NamedTuple):
+    """What a session goes by: whoever offers chooses its id, so that it says nothing without the peer."""
+
+    peer_id: str
+    session_id: str
+
+
 @dataclass(frozen=True, slots=True)
-class StartSession:
-    """Take an ICE agent for this session; every later effect of the session concerns it."""
+class _OfSession:
+    """An effect that concerns one session."""
 
     session_id: str
     peer_id: str
+
+    @property
+    def key(self) -> SessionKey:
+        """What the session goes by."""
+        return SessionKey(self.peer_id, self.session_id)
+
+
+@dataclass(frozen=True, slots=True)
+class StartSession(_OfSession):
+    """Take an ICE agent for this session; every later effect of the session concerns it."""
+
     role: Role
     round: int
     """Failed rounds before this one, as both sides count them."""
 
 
 @dataclass(frozen=True, slots=True)
-class SendOffer:
+class SendOffer(_OfSession):
     """Send the OFFER with what the ICE agent has gathered."""
 
-    session_id: str
-    peer_id: str
     round: int
 
 
 @dataclass(frozen=True, slots=True)
-class SendAnswer:
+class SendAnswer(_OfSession):
     """Send the ANSWER; openers have been sent, so it also says READY."""
-
-    session_id: str
-    peer_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class SendRefusal:
+class SendRefusal(_OfSession):
     """Send an ANSWER that does not accept."""
 
-    session_id: str
-    peer_id: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class SendReady:
+class SendReady(_OfSession):
     """Tell the peer that openers have been sent: its checks may start."""
-
-    session_id: str
-    peer_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class SetRemote:
+class SetRemote(_OfSession):
     """Give the ICE agent the peer's credentials and candidates."""
 
-    session_id: str
     description: IceDescription
 
 
 @dataclass(frozen=True, slots=True)
-class Introduce:
+class Introduce(_OfSession):
     """OFFER or ANSWER of the peer is here: make the link to it, or carry on the one there is."""
 
-    session_id: str
-    peer_id: str
     description: OfferPayload | AnswerPayload
 
     @property
@@ -87,55 +92,42 @@ class Introduce:
 
 
 @dataclass(frozen=True, slots=True)
-class AddCandidate:
+class AddCandidate(_OfSession):
     """Give the ICE agent one more candidate of the peer, or with None the end of them."""
 
-    session_id: str
     candidate: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateNat:
+class UpdateNat(_OfSession):
     """The peer has learnt more of its NAT."""
 
-    session_id: str
     nat: NatReport
 
 
 @dataclass(frozen=True, slots=True)
-class OpenHoles:
+class OpenHoles(_OfSession):
     """Send low-TTL openers to every remote candidate known, and to each later one as it comes."""
 
-    session_id: str
-
 
 @dataclass(frozen=True, slots=True)
-class StartChecks:
+class StartChecks(_OfSession):
     """Begin the connectivity checks."""
 
-    session_id: str
-
 
 @dataclass(frozen=True, slots=True)
-class UseSession:
+class UseSession(_OfSession):
     """A pair is valid: the link to this peer now rides on this session; close the session it rode on before."""
 
-    session_id: str
-    peer_id: str
-
 
 @dataclass(frozen=True, slots=True)
-class DropSession:
+class DropSession(_OfSession):
     """Close the ICE agent of this session."""
 
-    session_id: str
-
 
 @dataclass(frozen=True, slots=True)
-class SuspectSession:
+class SuspectSession(_OfSession):
     """The peer has left the room: ask over the link whether it still listens."""
-
-    session_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from visavis_peer.core.effects import DropSession, Effect, SendRefusal
+from visavis_peer.core.effects import DropSession, Effect, SendRefusal, SessionKey
 from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
 from visavis_shared.messages import Answer, CandidateMessage, Offer, PeerInfo
 
@@ -83,30 +83,36 @@ class Mesh:
             return known.receive_answer(message.payload, now)
         return known.receive_candidate(message.payload, now)
 
-    def on_check_received(self, session_id: str, now: float) -> list[Effect]:
+    def on_check_received(self, key: SessionKey, now: float) -> list[Effect]:
         """See Negotiation.on_check_received."""
-        return [effect for each in self._all() for effect in each.on_check_received(session_id, now)]
+        known = self.negotiations.get(key.peer_id)
+        return known.on_check_received(key.session_id, now) if known else []
 
-    def on_probing(self, session_id: str, now: float) -> list[Effect]:
+    def on_probing(self, key: SessionKey, now: float) -> list[Effect]:
         """See Negotiation.on_probing."""
-        return [effect for each in self._all() for effect in each.on_probing(session_id, now)]
+        known = self.negotiations.get(key.peer_id)
+        return known.on_probing(key.session_id, now) if known else []
 
-    def on_valid_pair(self, session_id: str, now: float) -> list[Effect]:
+    def on_valid_pair(self, key: SessionKey, now: float) -> list[Effect]:
         """See Negotiation.on_valid_pair."""
-        return [effect for each in self._all() for effect in each.on_valid_pair(session_id, now)]
+        known = self.negotiations.get(key.peer_id)
+        return known.on_valid_pair(key.session_id, now) if known else []
 
-    def on_session_suspended(self, session_id: str, now: float) -> list[Effect]:
+    def on_session_suspended(self, key: SessionKey, now: float) -> list[Effect]:
         """See Negotiation.on_session_suspended."""
-        return [effect for each in self._all() for effect in each.on_session_suspended(session_id, now)]
+        known = self.negotiations.get(key.peer_id)
+        return known.on_session_suspended(key.session_id, now) if known else []
 
-    def on_session_resumed(self, session_id: str) -> list[Effect]:
+    def on_session_resumed(self, key: SessionKey) -> list[Effect]:
         """See Negotiation.on_session_resumed."""
-        return [effect for each in self._all() for effect in each.on_session_resumed(session_id)]
+        known = self.negotiations.get(key.peer_id)
+        return known.on_session_resumed(key.session_id) if known else []
 
-    def on_session_lost(self, session_id: str, now: float) -> list[Effect]:
+    def on_session_lost(self, key: SessionKey, now: float) -> list[Effect]:
         """See Negotiation.on_session_lost; a session that outlived its negotiation is just closed."""
-        effects = [effect for each in self._all() for effect in each.on_session_lost(session_id, now)]
-        return effects or [DropSession(session_id)]
+        known = self.negotiations.get(key.peer_id)
+        effects = known.on_session_lost(key.session_id, now) if known else []
+        return effects or [DropSession(key.session_id, key.peer_id)]
 
     def on_network_changed(self, now: float) -> list[Effect]:
         """Look for paths to every peer at once."""

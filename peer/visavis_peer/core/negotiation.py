@@ -50,6 +50,8 @@ READY_TIMEOUT: Final = 0.15
 """Seconds after which the answerer starts without READY: one signaling round trip in the common case."""
 ROUND_TIMEOUT: Final = 5.0
 """Seconds of checks before a round has failed: five retransmissions, and a round trip of 2 s still passes."""
+REPORT_COUNT: Final = 64
+"""NAT reports of one session that are taken: three times what a peer has to say that learns as it goes."""
 OFFER_FALLBACK: Final = 3.0
 """Seconds that a side waits for an OFFER which the other should send, before it offers itself."""
 
@@ -108,6 +110,9 @@ class Negotiation:
         self.remote_nat: NatReport | None = None
         """What the peer has told of its NAT last."""
         self._candidates = 0
+        self._reports = 0
+        self._ended = False
+        """Whether the peer has named the last of its candidates."""
         self._up_role: Role = "offerer"
         self._suspended = False
         """Whether the peer has ceased to answer on the path of `up`."""
@@ -162,15 +167,15 @@ class Negotiation:
             return []
         effects = self._drop_attempt()
         self.remote_nat = offer.nat
-        self._candidates = len(offer.candidates)
+        self._begin_trickle(offer)
         self.failures = max(self.failures, offer.round)
         self.state = Answered(offer.session_id, answered_at=now)
         return [
             *effects,
             StartSession(offer.session_id, self.peer_id, "answerer", offer.round),
             Introduce(offer.session_id, self.peer_id, offer),
-            SetRemote(offer.session_id, offer),
-            OpenHoles(offer.session_id),
+            SetRemote(offer.session_id, self.peer_id, offer),
+            OpenHoles(offer.session_id, self.peer_id),
             SendAnswer(offer.session_id, self.peer_id),
         ]
 
@@ -186,14 +191,14 @@ class Negotiation:
         lacking = _lacking(answer)
         if lacking:
             return self._fail("refused", f"the ANSWER carries no {lacking}", now, "offerer")
-        self._candidates = len(answer.candidates)
+        self._begin_trickle(answer)
         self.state = Checking(state.session_id, checking_at=now, role="offerer")
         return [
             Introduce(state.session_id, self.peer_id, answer),
-            SetRemote(state.session_id, answer),
-            OpenHoles(state.session_id),
+            SetRemote(state.session_id, self.peer_id, answer),
+            OpenHoles(state.session_id, self.peer_id),
             SendReady(state.session_id, self.peer_id),
-            StartChecks(state.session_id),
+            StartChecks(state.session_id, self.peer_id),
         ]
 
     def receive_candidate(self, payload: CandidatePayload, now: float) -> list[Effect]:
@@ -206,12 +211,14 @@ class Negotiation:
         effects: list[Effect] = []
         if payload.candidate is not None and self._candidates < limits.CANDIDATE_COUNT:
             self._candidates += 1
-            effects.append(AddCandidate(payload.session_id, payload.candidate))
-        if payload.end_of_candidates:
-            effects.append(AddCandidate(payload.session_id, None))
-        if payload.nat is not None:
+            effects.append(AddCandidate(payload.session_id, self.peer_id, payload.candidate))
+        if payload.end_of_candidates and not self._ended:
+            self._ended = True
+            effects.append(AddCandidate(payload.session_id, self.peer_id, None))
+        if payload.nat is not None and self._reports < REPORT_COUNT:
+            self._reports += 1
             self.remote_nat = payload.nat
-            effects.append(UpdateNat(payload.session_id, payload.nat))
+            effects.append(UpdateNat(payload.session_id, self.peer_id, payload.nat))
         if payload.ready:
             effects += self.on_check_received(payload.session_id, now)
         return effects
@@ -234,7 +241,7 @@ class Negotiation:
         state = self.state
         if not isinstance(state, Checking) or state.session_id != session_id:
             return []
-        former = [] if self.up is None else [DropSession(self.up)]
+        former = [] if self.up is None else [DropSession(self.up, self.peer_id)]
         self.up, self._up_role = session_id, state.role
         self._suspended = False
         self.failures = 0
@@ -264,7 +271,7 @@ class Negotiation:
         self.up = None
         if isinstance(self.state, Idle):
             self.state = Idle(self._next_offer(now))
-        return [DropSession(session_id)]
+        return [DropSession(session_id, self.peer_id)]
 
     def restart(self, now: float) -> list[Effect]:
         """The network has changed: look for a path at once, beside the one there is (RFC 8445 section 2.4)."""
@@ -277,7 +284,7 @@ class Negotiation:
         """The link is over, so its path has no use; the peer may be about to leave, so give it time to do so."""
         effects = self._drop_attempt()
         if self.up is not None:
-            effects.append(DropSession(self.up))
+            effects.append(DropSession(self.up, self.peer_id))
             self.up = None
         self.state = Idle(now + OFFER_FALLBACK)
         return effects
@@ -290,10 +297,16 @@ class Negotiation:
         effects = self._drop_attempt()
         self.state = Idle(None)
         if suspect and self.up is not None:
-            effects.append(SuspectSession(self.up))
+            effects.append(SuspectSession(self.up, self.peer_id))
         return effects
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _begin_trickle(self, description: IceDescription) -> None:
+        """Count what may follow an OFFER or ANSWER, so that nobody fills a session's inbox."""
+        self._candidates = len(description.candidates)
+        self._reports = 0
+        self._ended = description.end_of_candidates
 
     def _offer(self, now: float) -> list[Effect]:
         session_id = next(self._session_ids)
@@ -307,7 +320,7 @@ class Negotiation:
         assert isinstance(self.state, Answered)
         session_id = self.state.session_id
         self.state = Checking(session_id, checking_at=now, role="answerer")
-        return [StartChecks(session_id)]
+        return [StartChecks(session_id, self.peer_id)]
 
     def _fail(self, error: FailureKind, reason: str, now: float, role: Role) -> list[Effect]:
         """End the round; the next one is offered by the other side, so that the roles change too."""
@@ -324,7 +337,7 @@ class Negotiation:
         return effects
 
     def _drop_attempt(self) -> list[Effect]:
-        return [] if isinstance(self.state, Idle) else [DropSession(self.state.session_id)]
+        return [] if isinstance(self.state, Idle) else [DropSession(self.state.session_id, self.peer_id)]
 
     def _is_current(self, session_id: str) -> bool:
         return not isinstance(self.state, Idle) and self.state.session_id == session_id

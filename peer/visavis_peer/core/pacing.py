@@ -10,13 +10,16 @@ paced, and for bursts that a network makes of an even stream."""
 PAUSE: Final = 1.0
 """Seconds without any message after RATE_LIMITED: a server says it once a second at most."""
 
+INTERVAL_MAX: Final = 10.0
+"""Seconds between messages at most: a server that admits fewer is not heeded, for an agent could not be in a room."""
+
 
 class Pacer:
     """The rate of one connection, as a schedule (generic cell rate algorithm, ITU-T I.371)."""
 
     def __init__(self, rate: float, now: float) -> None:
         """`rate` in messages per second, as the welcome tells it; 0 is unlimited."""
-        self._interval = 1 / rate if rate else 0.0
+        self._interval = min(1 / rate, INTERVAL_MAX) if rate else 0.0
         self._ahead = max(0.0, SPARE - self._interval)
         """Seconds by which a message may go before its time."""
         self._due_at = now

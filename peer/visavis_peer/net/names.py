@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
+from visavis_shared.ids import printable
 from visavis_shared.stun import Address
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ async def _resolve(host: str, port: int) -> list[Address]:
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT):
             infos = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except (OSError, TimeoutError) as error:
-        logger.info("STUN server %s left out: %s", host, error)
+    except (OSError, TimeoutError, ValueError) as error:  # ValueError: what is no name at all
+        logger.info("STUN server %s left out: %s", printable(host), error)
         return []
     first: dict[int, Address] = {}
     for family, _, _, _, sockaddr in infos:

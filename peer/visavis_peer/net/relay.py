@@ -64,7 +64,7 @@ class RelayClient:
         """Bytes of one message's payloads with their lengths."""
         self._on_receive = on_receive
         self._on_state = on_state
-        self._queue: deque[tuple[str, bytes]] = deque()
+        self._queue: deque[tuple[bytes, bytes]] = deque()
         self._queue_size = 0
         self._waiters: dict[Callable[[], None], None] = {}
         """To be told that there is room, who has waited longest first; one a link."""
@@ -86,10 +86,16 @@ class RelayClient:
         """Send UDP payloads to a peer with whom OFFER and ANSWER have been exchanged; what does not fit is dropped."""
         if not self.connected:
             return
+        try:
+            head = bytes.fromhex(peer_id)
+        except ValueError:
+            return  # a server of another kind has given this peer its id
+        if len(head) != PEER_ID_BYTES:
+            return
         for datagram in datagrams:
             if self._queue_size + len(datagram) > QUEUE_MAX:
                 break
-            self._queue.append((peer_id, datagram))
+            self._queue.append((head, datagram))
             self._queue_size += len(datagram)
         self._wake.set()
 
@@ -123,6 +129,9 @@ class RelayClient:
                 logger.info("the relay answered HTTP %d", error.status)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 logger.info("no connection to the relay: %s", printable(str(error)))
+            except ValueError as error:
+                logger.info("the relay cannot be asked for: %s", printable(str(error)))
+                return  # its token is none that stands in a header
             attempt += 1
             await asyncio.sleep(min(RETRY_MAX, 0.1 * 2**attempt) * random.uniform(0.5, 1.0))
 
@@ -180,10 +189,10 @@ class RelayClient:
 
     async def _write_batch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Send one message: the next peer's payloads as far as they stand together."""
-        peer_id = self._queue[0][0]
-        parts = [bytes.fromhex(peer_id)]
+        head = self._queue[0][0]
+        parts = [head]
         size = 0
-        while self._queue and self._queue[0][0] == peer_id:
+        while self._queue and self._queue[0][0] == head:
             datagram = self._queue[0][1]
             size += _LENGTH.size + len(datagram)
             if size > self._batch_size and len(parts) > 1:
@@ -203,5 +212,5 @@ def _log_refusal(text: str) -> None:
         logger.info(
             "the relay refuses: %s (%s)", printable(str(payload["message"])), printable(str(payload["details"]))
         )
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         logger.debug("the relay said something else")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import itertools
 
-from visavis_peer.core.effects import DropSession, Effect, SendOffer, SendRefusal, StartSession, SuspectSession
+from visavis_peer.core.effects import (
+    AddCandidate,
+    DropSession,
+    Effect,
+    SendOffer,
+    SendRefusal,
+    SessionKey,
+    StartSession,
+    SuspectSession,
+)
 from visavis_peer.core.mesh import PEER_COUNT, Mesh
 from visavis_peer.core.negotiation import OFFER_FALLBACK
 from visavis_shared.messages import (
@@ -43,8 +52,8 @@ def sessions(effects: list[Effect]) -> list[str]:
 
 def link_up(mesh: Mesh, peer_id: str) -> str:
     mesh.receive(offer_from(peer_id, f"session-{peer_id}"), 0.0)
-    mesh.on_check_received(f"session-{peer_id}", 0.0)
-    mesh.on_valid_pair(f"session-{peer_id}", 0.0)
+    mesh.on_check_received(SessionKey(peer_id, f"session-{peer_id}"), 0.0)
+    mesh.on_valid_pair(SessionKey(peer_id, f"session-{peer_id}"), 0.0)
     return f"session-{peer_id}"
 
 
@@ -97,7 +106,7 @@ def test_answers_and_candidates_reach_only_the_negotiation_with_their_sender() -
 def test_a_peer_that_leaves_is_forgotten_and_its_link_suspected() -> None:
     mesh = joined("x")
     session = link_up(mesh, "x")
-    assert mesh.on_peer_left("x") == [SuspectSession(session)]
+    assert mesh.on_peer_left("x") == [SuspectSession(session, "x")]
     assert "x" not in mesh.members
     assert mesh.on_peer_left("x") == []
 
@@ -106,7 +115,7 @@ def test_a_lost_server_ends_negotiations_but_no_link() -> None:
     mesh = joined("x", "y")
     link_up(mesh, "x")
     mesh.receive(offer_from("y", "open"), 0.0)
-    assert mesh.on_signaling_lost() == [DropSession("open")]
+    assert mesh.on_signaling_lost() == [DropSession("open", "y")]
     assert (mesh.members, mesh.negotiations) == ({}, {})
 
 
@@ -114,13 +123,13 @@ def test_a_session_that_outlived_its_negotiation_is_closed_when_it_dies() -> Non
     mesh = joined("x")
     session = link_up(mesh, "x")
     mesh.on_signaling_lost()
-    assert mesh.on_session_lost(session, 1.0) == [DropSession(session)]
+    assert mesh.on_session_lost(SessionKey("x", session), 1.0) == [DropSession(session, "x")]
 
 
 def test_a_dead_link_to_a_member_is_negotiated_anew() -> None:
     mesh = joined("x")
     session = link_up(mesh, "x")
-    assert mesh.on_session_lost(session, 1.0) == [DropSession(session)]
+    assert mesh.on_session_lost(SessionKey("x", session), 1.0) == [DropSession(session, "x")]
     assert mesh.next_timer() == 1.0 + OFFER_FALLBACK
 
 
@@ -128,10 +137,10 @@ def test_a_path_that_ceases_to_answer_concerns_its_peer_only_and_is_forgotten_wh
     mesh = joined("x", "y")
     session = link_up(mesh, "x")
     link_up(mesh, "y")
-    assert mesh.on_session_suspended(session, 9.0) == []
+    assert mesh.on_session_suspended(SessionKey("x", session), 9.0) == []
     assert mesh.next_timer() == 9.0 + OFFER_FALLBACK
     assert mesh.negotiations["y"].next_timer() is None
-    assert mesh.on_session_resumed(session) == []
+    assert mesh.on_session_resumed(SessionKey("x", session)) == []
     assert mesh.next_timer() is None
 
 
@@ -146,7 +155,7 @@ def test_a_closed_link_ends_its_path_and_that_of_a_stranger_changes_nothing() ->
     mesh = joined("x")
     session = link_up(mesh, "x")
     assert mesh.on_link_closed("stranger", 9.0) == []
-    assert mesh.on_link_closed("x", 9.0) == [DropSession(session)]
+    assert mesh.on_link_closed("x", 9.0) == [DropSession(session, "x")]
     assert mesh.next_timer() == 9.0 + OFFER_FALLBACK
 
 
@@ -169,3 +178,15 @@ def test_names_are_known_for_members_only() -> None:
     mesh.on_peer_joined(info("x", "Xenia"), 0.0)
     assert mesh.name_of("x") == "Xenia"
     assert mesh.name_of("y") is None
+
+
+def test_two_peers_that_choose_one_session_id_have_a_session_each() -> None:
+    mesh = joined("p", "q")
+    assert [effect.peer_id for effect in mesh.receive(offer_from("p", "S1"), 0.0) if isinstance(effect, StartSession)]
+    mesh.receive(offer_from("q", "S1"), 0.0)
+    dropped = [effect for effect in mesh.receive(offer_from("p", "S2"), 0.1) if isinstance(effect, DropSession)]
+    assert dropped == [DropSession("S1", "p")]
+    candidate = CandidateMessage(peer_id="q", target_id="me", payload=CandidatePayload(session_id="S1", candidate="c"))
+    assert [effect.key for effect in mesh.receive(candidate, 0.2) if isinstance(effect, AddCandidate)] == [("q", "S1")]
+    assert mesh.on_valid_pair(SessionKey("p", "S1"), 0.3) == []
+    assert mesh.on_session_lost(SessionKey("p", "S1"), 0.3) == [DropSession("S1", "p")]

@@ -30,6 +30,7 @@ from visavis_peer.core.negotiation import (
     ANSWER_TIMEOUT,
     OFFER_FALLBACK,
     READY_TIMEOUT,
+    REPORT_COUNT,
     ROUND_TIMEOUT,
     Answered,
     Checking,
@@ -93,14 +94,16 @@ def test_the_answerer_opens_its_filters_before_it_answers_and_checks_only_when_t
     effects = machine.receive_offer(offer(), 1.0)
     assert kinds(effects) == [StartSession, Introduce, SetRemote, OpenHoles, SendAnswer]
     assert effects[0] == StartSession("theirs", "bb", "answerer", 0)
-    assert machine.receive_candidate(CandidatePayload(session_id="theirs", ready=True), 1.05) == [StartChecks("theirs")]
+    assert machine.receive_candidate(CandidatePayload(session_id="theirs", ready=True), 1.05) == [
+        StartChecks("theirs", "bb")
+    ]
     assert machine.state == Checking("theirs", 1.05, "answerer")
 
 
 def test_a_check_of_the_peer_is_as_good_as_ready() -> None:
     machine = negotiation()
     machine.receive_offer(offer(), 1.0)
-    assert machine.on_check_received("theirs", 1.01) == [StartChecks("theirs")]
+    assert machine.on_check_received("theirs", 1.01) == [StartChecks("theirs", "bb")]
     assert machine.on_check_received("theirs", 1.02) == []
 
 
@@ -108,7 +111,7 @@ def test_a_lost_ready_costs_its_timeout_and_no_more() -> None:
     machine = negotiation()
     machine.receive_offer(offer(), 1.0)
     assert machine.next_timer() == 1.0 + READY_TIMEOUT
-    assert machine.handle_timer(1.0 + READY_TIMEOUT) == [StartChecks("theirs")]
+    assert machine.handle_timer(1.0 + READY_TIMEOUT) == [StartChecks("theirs", "bb")]
 
 
 def test_the_offerer_opens_then_says_ready_then_checks_at_once() -> None:
@@ -150,16 +153,16 @@ def test_a_new_offer_replaces_an_attempt_under_way() -> None:
     machine = negotiation()
     machine.receive_offer(offer("one"), 0.0)
     effects = machine.receive_offer(offer("two"), 0.1)
-    assert effects[0] == DropSession("one")
+    assert effects[0] == DropSession("one", "bb")
     assert isinstance(machine.state, Answered)
 
 
 def test_a_new_offer_while_the_link_is_up_keeps_the_old_session_until_the_new_one_is_valid() -> None:
     machine = up_as_offerer()
     effects = machine.receive_offer(offer("new"), 5.0)
-    assert DropSession("s0") not in effects
+    assert DropSession("s0", "bb") not in effects
     machine.on_check_received("new", 5.1)
-    assert machine.on_valid_pair("new", 5.2) == [UseSession("new", "bb"), DropSession("s0")]
+    assert machine.on_valid_pair("new", 5.2) == [UseSession("new", "bb"), DropSession("s0", "bb")]
     assert machine.up == "new"
 
 
@@ -174,7 +177,7 @@ def test_an_offer_of_the_session_that_is_up_is_late_and_ignored() -> None:
 def test_a_refusal_is_reported_with_its_reason() -> None:
     machine = offering()
     effects = machine.receive_answer(answer("s0", accepted=False, reason="busy"), 0.1)
-    assert effects[0] == DropSession("s0")
+    assert effects[0] == DropSession("s0", "bb")
     report = effects[1]
     assert isinstance(report, ReportFailure)
     assert (report.error, report.reason) == ("refused", "busy")
@@ -208,7 +211,7 @@ def test_an_offerer_that_gives_the_session_up_says_why(reason: str, error: Failu
     answerer = negotiation()
     answerer.receive_offer(offer(), 0.0)
     effects = answerer.receive_candidate(CandidatePayload(session_id="theirs", failed=reason), 1.0)
-    assert effects == [DropSession("theirs"), ReportFailure("bb", error, reason, None, 5.0)]
+    assert effects == [DropSession("theirs", "bb"), ReportFailure("bb", error, reason, None, 5.0)]
     assert answerer.receive_candidate(CandidatePayload(session_id="theirs", failed=reason), 1.0) == []
 
 
@@ -227,7 +230,9 @@ def test_what_the_peer_learns_of_its_nat_is_handed_on() -> None:
     answerer = negotiation()
     answerer.receive_offer(offer(), 0.0)
     nat = NatReport(udp=True)
-    assert answerer.receive_candidate(CandidatePayload(session_id="theirs", nat=nat), 0.0) == [UpdateNat("theirs", nat)]
+    assert answerer.receive_candidate(CandidatePayload(session_id="theirs", nat=nat), 0.0) == [
+        UpdateNat("theirs", "bb", nat)
+    ]
     assert answerer.remote_nat == nat
 
 
@@ -235,7 +240,7 @@ def test_a_round_without_a_valid_pair_fails_and_the_other_side_offers_next() -> 
     offerer = offering()
     offerer.receive_answer(answer("s0", nat=NatReport(udp=False)), 0.0)
     effects = offerer.handle_timer(ROUND_TIMEOUT)
-    assert effects[0] == DropSession("s0")
+    assert effects[0] == DropSession("s0", "bb")
     assert effects[1] == ReportFailure("bb", "no_path", "", NatReport(udp=False), 5.0 + OFFER_FALLBACK)
     answerer = negotiation()
     answerer.receive_offer(offer(), 0.0)
@@ -258,7 +263,7 @@ def test_a_failed_attempt_beside_a_working_link_is_not_reported() -> None:
     machine = up_as_offerer()
     machine.receive_offer(offer("new"), 5.0)
     machine.on_check_received("new", 5.0)
-    assert machine.handle_timer(5.0 + ROUND_TIMEOUT) == [DropSession("new")]
+    assert machine.handle_timer(5.0 + ROUND_TIMEOUT) == [DropSession("new", "bb")]
     assert machine.up == "s0"
 
 
@@ -266,7 +271,10 @@ def test_trickled_candidates_and_their_end_reach_the_session() -> None:
     machine = negotiation()
     machine.receive_offer(offer(), 0.0)
     payload = CandidatePayload(session_id="theirs", candidate="c1", end_of_candidates=True)
-    assert machine.receive_candidate(payload, 0.1) == [AddCandidate("theirs", "c1"), AddCandidate("theirs", None)]
+    assert machine.receive_candidate(payload, 0.1) == [
+        AddCandidate("theirs", "bb", "c1"),
+        AddCandidate("theirs", "bb", None),
+    ]
 
 
 def test_candidates_beyond_the_limit_are_dropped() -> None:
@@ -303,7 +311,7 @@ def test_a_valid_pair_of_another_session_changes_nothing() -> None:
 
 def test_the_former_offerer_of_a_dead_link_offers_at_once_and_the_other_gives_it_time() -> None:
     offerer = up_as_offerer()
-    assert offerer.on_session_lost("s0", 9.0) == [DropSession("s0")]
+    assert offerer.on_session_lost("s0", 9.0) == [DropSession("s0", "bb")]
     assert offerer.next_timer() == 9.0
     answerer = negotiation()
     answerer.receive_offer(offer(), 0.0)
@@ -315,10 +323,10 @@ def test_the_former_offerer_of_a_dead_link_offers_at_once_and_the_other_gives_it
 
 def test_a_link_that_was_closed_takes_its_path_along_and_the_peer_is_given_time_to_leave() -> None:
     machine = up_as_offerer()
-    assert machine.on_link_closed(9.0) == [DropSession("s0")]
+    assert machine.on_link_closed(9.0) == [DropSession("s0", "bb")]
     assert (machine.up, machine.next_timer()) == (None, 9.0 + OFFER_FALLBACK)
     attempt = offering()
-    assert attempt.on_link_closed(1.0) == [DropSession("s0")]
+    assert attempt.on_link_closed(1.0) == [DropSession("s0", "bb")]
     assert attempt.state == Idle(1.0 + OFFER_FALLBACK)
 
 
@@ -376,7 +384,7 @@ def test_a_path_that_answers_again_lets_an_attempt_under_way_end_by_itself() -> 
     machine.handle_timer(9.0)
     machine.on_session_resumed("s0")
     assert machine.next_timer() == 9.0 + ANSWER_TIMEOUT
-    assert machine.handle_timer(9.0 + ANSWER_TIMEOUT) == [DropSession("s1")]
+    assert machine.handle_timer(9.0 + ANSWER_TIMEOUT) == [DropSession("s1", "bb")]
     assert machine.state == Idle(None)
 
 
@@ -402,7 +410,7 @@ def test_a_failed_attempt_beside_a_path_that_ceased_to_answer_is_reported_and_re
     machine.handle_timer(9.0)
     effects = machine.handle_timer(9.0 + ANSWER_TIMEOUT)
     assert effects == [
-        DropSession("s1"),
+        DropSession("s1", "bb"),
         ReportFailure("bb", "no_answer", "the peer did not answer the OFFER", None, 5),
     ]
     assert machine.next_timer() == 9.0 + ANSWER_TIMEOUT + 5.0
@@ -414,10 +422,10 @@ def test_a_new_path_ends_the_suspension() -> None:
     machine.on_session_suspended("s0", 9.0)
     machine.receive_offer(offer("new"), 9.1)
     machine.on_check_received("new", 9.1)
-    assert machine.on_valid_pair("new", 9.2) == [UseSession("new", "bb"), DropSession("s0")]
+    assert machine.on_valid_pair("new", 9.2) == [UseSession("new", "bb"), DropSession("s0", "bb")]
     machine.receive_offer(offer("third"), 10.0)
     machine.on_check_received("third", 10.0)
-    assert machine.handle_timer(10.0 + ROUND_TIMEOUT) == [DropSession("third")]
+    assert machine.handle_timer(10.0 + ROUND_TIMEOUT) == [DropSession("third", "bb")]
 
 
 def test_after_a_network_change_a_path_is_looked_for_at_once_beside_the_one_there_is() -> None:
@@ -431,7 +439,7 @@ def test_a_network_change_ends_the_attempt_under_way_and_forgets_former_failures
     machine.handle_timer(ANSWER_TIMEOUT)
     machine.receive_offer(offer("theirs", round=1), 6.0)
     assert machine.restart(6.5) == [
-        DropSession("theirs"),
+        DropSession("theirs", "bb"),
         StartSession("s1", "bb", "offerer", 0),
         SendOffer("s1", "bb", 0),
     ]
@@ -440,7 +448,7 @@ def test_a_network_change_ends_the_attempt_under_way_and_forgets_former_failures
 def test_losing_the_link_during_a_new_attempt_leaves_the_attempt_alone() -> None:
     machine = up_as_offerer()
     machine.receive_offer(offer("new"), 5.0)
-    assert machine.on_session_lost("s0", 5.1) == [DropSession("s0")]
+    assert machine.on_session_lost("s0", 5.1) == [DropSession("s0", "bb")]
     assert isinstance(machine.state, Answered)
 
 
@@ -450,10 +458,19 @@ def test_losing_a_session_that_is_not_up_changes_nothing() -> None:
 
 def test_a_peer_that_left_the_room_must_prove_its_link() -> None:
     machine = up_as_offerer()
-    assert machine.abandon(suspect=True) == [SuspectSession("s0")]
-    assert offering().abandon(suspect=True) == [DropSession("s0")]
+    assert machine.abandon(suspect=True) == [SuspectSession("s0", "bb")]
+    assert offering().abandon(suspect=True) == [DropSession("s0", "bb")]
     assert up_as_offerer().abandon(suspect=False) == []
 
 
 def test_its_repr_shows_the_state() -> None:
     assert "Offering" in repr(offering())
+
+
+def test_a_peer_has_no_more_to_say_of_its_nat_than_a_session_can_keep() -> None:
+    machine = negotiation()
+    machine.receive_offer(offer(), 0.0)
+    said = CandidatePayload(session_id="theirs", nat=NatReport(last_port=1), end_of_candidates=True)
+    effects = [effect for _ in range(REPORT_COUNT + 9) for effect in machine.receive_candidate(said, 0.0)]
+    assert kinds(effects).count(UpdateNat) == REPORT_COUNT
+    assert kinds(effects).count(AddCandidate) == 1

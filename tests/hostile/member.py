@@ -1,0 +1,128 @@
+"""A member of a room that wishes the others ill: it speaks the real protocol, and says in it what it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from tests.support.ws_raw import Message, RawClient
+from visavis_peer.core.sealing import RoomSeal
+from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, CandidatePayload, Offer, OfferPayload
+
+PATIENCE: Final = 15.0
+"""Seconds for what an agent does at once: a busy machine takes its time."""
+_KINDS: Final[dict[str, tuple[Any, Any]]] = {
+    "OFFER": (Offer, OfferPayload),
+    "ANSWER": (Answer, AnswerPayload),
+    "CANDIDATE": (CandidateMessage, CandidatePayload),
+}
+
+
+def description(**members: Any) -> Message:
+    """Return what OFFER and ANSWER need for a link, with addresses that lead nowhere."""
+    whole: Message = {
+        "ice": {"ufrag": "evil", "pwd": secrets.token_hex(16)},
+        "candidates": ["1 1 udp 2130706431 127.0.0.1 9 typ host"],
+        "fingerprint": secrets.token_hex(32),
+        "nonce": secrets.token_hex(16),
+        "instance": secrets.token_hex(16),
+    }
+    return whole | members
+
+
+class Member:
+    """One connection in one room. What has come in is in `heard`, oldest first."""
+
+    def __init__(self, client: RawClient, seal: RoomSeal | None) -> None:
+        """Use `member`."""
+        self.client = client
+        self.heard: list[Message] = []
+        self.names: dict[str, str] = {}
+        """By peer id: those who are or were in the room."""
+        self._seal = seal
+        self._news = asyncio.Event()
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def peer_id(self) -> str:
+        """This member's own."""
+        return self.client.peer_id
+
+    def say(self, kind: str, target_id: str, **payload: Any) -> None:
+        """Send OFFER, ANSWER or CANDIDATE in the clear."""
+        self.client.send(type=kind, target_id=target_id, payload=payload)
+
+    def say_sealed(self, kind: str, target_id: str, **payload: Any) -> None:
+        """Send the same sealed with the room's secret."""
+        assert self._seal is not None
+        message, model = _KINDS[kind]
+        sealed = self._seal.seal(message(target_id=target_id, payload=model.model_validate(payload)), self.peer_id)
+        self.client.send_text(sealed.model_dump_json(exclude_none=True))
+
+    def opened(self, message: Message) -> Message:
+        """Return a directed message as it was before it was sealed."""
+        assert self._seal is not None
+        kind, _ = _KINDS[message["type"]]
+        whole: Message = self._seal.open(kind.model_validate(message), self.peer_id).model_dump(exclude_none=True)
+        return whole
+
+    async def hears(self, condition: Callable[[Message], bool]) -> Message:
+        """Return the first message, past or to come, that fulfils a condition."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                self._news.clear()
+                for message in self.heard:
+                    if condition(message):
+                        return message
+                await self._news.wait()
+
+    async def peer(self, name: str) -> str:
+        """Return the id of the agent of that name, once it has offered and been refused: now it takes offers."""
+        offer = await self.hears(lambda message: message["type"] == "OFFER" and self.names[message["peer_id"]] == name)
+        peer_id: str = offer["peer_id"]
+        self.say("ANSWER", peer_id, session_id=offer["payload"]["session_id"], accepted=False)
+        return peer_id
+
+    async def answer(self, target_id: str, session_id: str, **members: Any) -> Message:
+        """Offer in the clear and return the ANSWER: whoever sends one lives."""
+        self.say("OFFER", target_id, **description(session_id=session_id, **members))
+        return await self.hears(
+            lambda message: message["type"] == "ANSWER" and message["payload"]["session_id"] == session_id
+        )
+
+    async def close(self) -> None:
+        """Leave without a word."""
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
+        self.client.abort()
+
+    async def _read(self) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+            while True:
+                message = await self.client.receive()
+                payload = message.get("payload") or {}
+                listed = payload.get("peers", ())
+                for info in [payload] if message["type"] == "PEER_JOINED" else listed:
+                    self.names[info["peer_id"]] = info.get("display_name", "")
+                self.heard.append(message)
+                self._news.set()
+
+
+@asynccontextmanager
+async def member(
+    port: int, room: str = "r", name: str = "mallory", secret: bytes | None = None
+) -> AsyncIterator[Member]:
+    """Be in a room of the server on loopback until the end of the block."""
+    client = await RawClient.connect(port)
+    seal = None if secret is None else RoomSeal(secret, room, secrets.token_bytes)
+    one = Member(client, seal)
+    try:
+        client.send(type="JOIN", room_id=room, payload={"display_name": name}, request_id="join")
+        await one.hears(lambda message: message.get("request_id") == "join" and message["type"] == "ACK")
+        yield one
+    finally:
+        await one.close()
