@@ -10,11 +10,17 @@ ARG BASE_IMAGE=python:3.12-slim
 FROM ${BASE_IMAGE} AS build
 WORKDIR /src
 RUN ["python3", "-m", "venv", "/opt/visavis"]
+RUN ["python3", "-m", "venv", "/opt/build"]
+# nothing but what the lock files name, by its hash; scripts/lock writes them anew
+COPY deploy/requirements.lock deploy/requirements-build.lock deploy/
+RUN ["/opt/build/bin/pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--require-hashes", "-r", "deploy/requirements-build.lock"]
+RUN ["/opt/visavis/bin/pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--require-hashes", "-r", "deploy/requirements.lock"]
 COPY pyproject.toml README.md LICENSE ./
 COPY shared shared
 COPY server server
 COPY peer peer
-RUN ["/opt/visavis/bin/pip", "install", "--no-cache-dir", "--disable-pip-version-check", "."]
+RUN ["/opt/build/bin/pip", "wheel", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", "/src/wheel", "."]
+RUN ["/opt/visavis/bin/pip", "install", "--no-cache-dir", "--disable-pip-version-check", "--no-deps", "--no-index", "--find-links", "/src/wheel", "visavis"]
 
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/visavis /opt/visavis

@@ -16,7 +16,6 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from typing import Final
 
 from tests.docker.engine import PROJECT, image_exists, run
 
+_LOCKS: Final = tuple(PROJECT / "deploy" / name for name in ("requirements.lock", "requirements-build.lock"))
 WHEELS: Final = "/usr/share/wheels"
 _VERSION: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _TOOLS: Final = {"sh": "bin/sh", "sleep": "bin/sleep", "ip": "sbin/ip", "nft": "usr/sbin/nft"}
@@ -44,12 +44,22 @@ _SETTINGS: Final = (
 
 def ensure_base_image() -> str:
     """Return the tag of the base image, made first if there is none of its contents."""
-    requirements = _requirements()
-    tag = f"visavis-base:{_fingerprint(requirements)}"
+    tag = f"visavis-base:{_fingerprint()}"
     if not image_exists(tag):
         with tempfile.TemporaryDirectory() as folder:
             wheels, archive = Path(folder, "wheels"), Path(folder, "base.tar")
-            run(sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels), *requirements)
+            wanted = [option for lock in _LOCKS for option in ("-r", str(lock))]
+            run(
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--only-binary=:all:",
+                "--dest",
+                str(wheels),
+                *wanted,
+            )
             with tarfile.open(archive, "w") as tar:
                 _fill(tar, wheels)
             changes = [f"--change={setting}" for setting in _SETTINGS]
@@ -57,14 +67,8 @@ def ensure_base_image() -> str:
     return tag
 
 
-def _requirements() -> list[str]:
-    """Return what installing the project needs, at build time and at run time."""
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-    return sorted([*project["build-system"]["requires"], *project["project"]["dependencies"]])
-
-
-def _fingerprint(requirements: Iterable[str]) -> str:
-    parts = (Path(__file__).read_text(), sys.version, platform.machine(), *requirements)
+def _fingerprint() -> str:
+    parts = (Path(__file__).read_text(), sys.version, platform.machine(), *(lock.read_text() for lock in _LOCKS))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 

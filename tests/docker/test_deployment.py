@@ -48,8 +48,8 @@ def test_the_operators_compose_file_serves_http_and_stun(deployed: str, image: s
         assert answer.status == 200
 
     # from another container: with published ports STUN would tell it the address of its gateway
-    gateway = run("docker", "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge").strip()
-    server = deployed.replace("127.0.0.1", gateway)
+    (bridge,) = json.loads(run("ip", "-json", "-4", "address", "show", "docker0"))
+    server = deployed.replace("127.0.0.1", bridge["addr_info"][0]["local"])
     discover = ("docker", "run", "--rm", "--entrypoint=visavis", image, "discover", "--json", "--server", server)
     endpoint = json.loads(run(*discover).splitlines()[0])
     assert endpoint["event"] == "endpoint"

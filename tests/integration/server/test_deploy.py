@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -16,6 +17,8 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as grafana
 from grafana_foundation_sdk.models import prometheus
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support.scrape import Scrape, scrape
 from tests.support.server_running import http, joined, running_server
@@ -210,3 +213,23 @@ def test_every_alert_says_what_and_what_then() -> None:
     for rule in rules:
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert {"summary", "description"} == set(rule["annotations"])
+
+
+def requirements(lock: str) -> dict[str, str]:
+    """Return the versions that a lock file names; each must come with a hash."""
+    text = (DEPLOY / lock).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert all("--hash=sha256:" in line for line in lines)
+    found = [re.match(r"([\w.-]+)==(\S+)", line) for line in lines]
+    return {match[1]: match[2] for match in found if match}
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-build.lock"])
+def test_images_install_what_the_project_asks_for_and_nothing_without_a_hash(lock: str) -> None:
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    build = "build" in lock
+    asked = project["build-system"]["requires"] if build else project["project"]["dependencies"]
+    versions = requirements(lock)
+    for line in asked:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), f"{line}: run scripts/lock"
