@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from visavis_peer.commands import agent, discover, doctor, ping, pipe
+from visavis_peer.commands.invites import add_invite_flags, ask_for_invite, note_exposed
 from visavis_peer.errors import INTERRUPTED, AgentError, UsageError
 from visavis_peer.output import Printer
 from visavis_shared.ids import printable
@@ -56,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     try:
+        note_exposed(arguments)
         _fill_in(arguments, os.environ)
+        ask_for_invite(arguments)
         relax_collector()
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             return runner.run(_interruptible(arguments.command(arguments)))
@@ -100,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(module.NAME, help=module.HELP, description=module.HELP, allow_abbrev=False)
         _add_common(verb, needs_room=module.NEEDS_ROOM, links=module is not discover)
         module.add_arguments(verb)
-        verb.set_defaults(command=module.run, makes_invite=module is pipe)
+        verb.set_defaults(command=module.run, makes_invite=module is pipe, needs_room=module.NEEDS_ROOM)
     return parser
 
 
@@ -113,9 +116,10 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool)
             "invite",
             metavar="INVITE",
             nargs="?",
-            help="https://host/r/room#secret; `-` reads it from standard input",
+            help="https://host/r/room#secret; better left out: it is then asked for, and no other user sees it;"
+            " `-` reads it from standard input",
         )
-        verb.add_argument("--invite-file", metavar="FILE", type=Path, help="read the invite from a file")
+        add_invite_flags(verb)
         verb.add_argument(
             "--secret-file", metavar="FILE", type=Path, help="the room's secret, with --server and --room"
         )

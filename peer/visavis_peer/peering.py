@@ -49,6 +49,7 @@ PROBING_COUNT: Final = 1
 """Sessions that probe at a time: the bound of 500 packets a second holds for the whole agent."""
 
 NO_RELAY: Final = "only a relay is allowed, and none that reaches the peer is there"
+UNREADABLE: Final = "authentication failed: the room has a secret, and this side has none: was the invite copied whole?"
 FORGERY_INTERVAL: Final = 1.0
 """Seconds between two reports of messages of one peer that cannot be trusted: a server can forge any number of them."""
 
@@ -129,6 +130,9 @@ class Peering:
             except NotAuthentic as error:
                 self._on_forgery(message, error)
                 return
+        elif message.payload.sealed is not None:
+            self._on_unreadable(message)
+            return
         if isinstance(message, Offer | Answer) and message.payload.instance == self.instance:
             return  # our own, sent back to us
         key = _key_of(message)
@@ -188,6 +192,17 @@ class Peering:
             self._refuse(message.payload.session_id, peer_id, UNTRUSTED_OFFER)
         if isinstance(message, Answer) and session is not None:
             session.untrusted = not session.answered
+
+    def _on_unreadable(self, message: Offer | Answer | CandidateMessage) -> None:
+        """Tell the user that the others share a secret, and who offers that it cannot be understood."""
+        peer_id, now = message.peer_id or "", self._loop.time()
+        member = peer_id if peer_id in self.mesh.members else ""
+        if isinstance(message, CandidateMessage) or now < self._quiet_until.get(member, 0.0):
+            return
+        self._quiet_until[member] = now + FORGERY_INTERVAL
+        self.emit(Failure(AuthenticationFailed.name, UNREADABLE, peer_id, self.mesh.name_of(peer_id)))
+        if isinstance(message, Offer) and member:
+            self._refuse(message.payload.session_id, peer_id, "it has no secret, and this room has one")
 
     # --- what sessions say (SessionOwner) -----------------------------------------------------------------------------
 

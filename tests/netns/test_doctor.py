@@ -57,7 +57,7 @@ def attempt(client: Client, partner: Client, room: str, *more: str) -> tuple[Rec
     other = agent(partner, room, "bob")
     try:
         other.wait_for("joined", 10)
-        program = start(client, "doctor", "--with", f"{URL}/r/{room}", *more)
+        program = start(client, "doctor", "--with", f"{URL}/r/{room}", "--insecure", *more)
         code = program.finish(40)
         record = program.first("doctor")
         assert record is not None, program.transcript()
@@ -100,7 +100,7 @@ def test_probing_is_left_alone_on_demand(lab: Lab, partner: Client) -> None:
 
 def test_a_peer_that_is_not_there_is_told_after_the_report(lab: Lab) -> None:
     client = lab.site("lonely", "linux").clients[0]
-    program = start(client, "doctor", "--with", f"{URL}/r/nobody", "--timeout", "2")
+    program = start(client, "doctor", "--with", f"{URL}/r/nobody", "--insecure", "--timeout", "2")
     assert program.finish(20) == 4
     record = program.first("doctor")
     assert record is not None

@@ -25,6 +25,7 @@ async def start(*arguments: str, stdin: int = asyncio.subprocess.DEVNULL, **envi
         sys.executable, "-m", "visavis_peer", *arguments,
         stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=inherited | environment,
+        start_new_session=True,  # nobody is asked at the terminal of whoever runs the tests
     )  # fmt: skip
 
 
@@ -61,6 +62,11 @@ async def next_event(process: Process, *wanted: str) -> dict[str, Any]:
             if record["event"] in wanted:
                 return record
     raise AssertionError(f"ended without {' or '.join(wanted)}")
+
+
+async def read_invite(process: Process) -> str:
+    """Return the invite that `visavis pipe` prints for the other machine."""
+    return (await next_line(process.stderr, b"/r/")).decode().strip()
 
 
 async def next_line(stream: asyncio.StreamReader | None, part: bytes) -> bytes:

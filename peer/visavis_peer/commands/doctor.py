@@ -13,7 +13,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from visavis_peer.agent import Agent
-from visavis_peer.commands.options import build_settings, invite_settings, timeout_of
+from visavis_peer.commands.invites import HOW, add_invite_flags
+from visavis_peer.commands.options import build_settings, find_invite, invite_settings, timeout_of
 from visavis_peer.core import strategy
 from visavis_peer.core.addresses import AddressChoice
 from visavis_peer.core.events import Event, Failure, LinkUp, Negotiating, PathChanged, RelayCause
@@ -29,7 +30,7 @@ from visavis_peer.pool import SessionPool
 from visavis_peer.settings import AgentSettings
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.ids import printable
-from visavis_shared.invite import InvalidInvite, Invite
+from visavis_shared.invite import Invite
 from visavis_shared.nat import NatReport
 
 NAME = "doctor"
@@ -60,9 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--with",
         dest="partner",
         metavar="INVITE",
-        help="also meet the peer of this invite, forecast what to expect, and explain what comes of it",
+        nargs="?",
+        const="",
+        help="also meet the peer of an invite, forecast what to expect, and explain what comes of it; the invite is"
+        " better left out: it is then asked for, or taken from --invite-file",
     )
-    parser.set_defaults(name=None)
+    add_invite_flags(parser)
+    parser.set_defaults(name=None, invite=None)
     parser.add_argument(
         "--lifetime",
         metavar="SECONDS",
@@ -114,9 +119,12 @@ def _invite(arguments: argparse.Namespace) -> Invite | None:
     if arguments.partner is None:
         return None
     try:
-        return Invite.parse(arguments.partner)
-    except InvalidInvite as error:
+        invite = find_invite(arguments)
+    except UsageError as error:
         raise UsageError(f"--with: {error}") from None
+    if invite is None:
+        raise UsageError(f"--with: an invite is required; {HOW}")
+    return invite
 
 
 def _describe_program(report: _Report) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import sys
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
+from visavis_peer.commands.invites import HOW
 from visavis_peer.errors import UsageError
 from visavis_peer.settings import AgentSettings
 from visavis_shared.endpoints import parse_host_port
@@ -53,7 +52,8 @@ def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
         for name in ("server", "room"):
             if not getattr(arguments, name):
                 raise UsageError(
-                    f"an invite is required, or --{name} (or VISAVIS_{name.upper()}, or `{name}` in the --config file)"
+                    f"an invite is required, or --{name} (or VISAVIS_{name.upper()}, or `{name}` in the --config"
+                    f" file); {HOW}"
                 )
         invite = Invite(arguments.server, arguments.room, _read_secret(arguments.secret_file))
     return invite_settings(arguments, invite)
@@ -68,26 +68,28 @@ def invite_settings(arguments: argparse.Namespace, invite: Invite) -> AgentSetti
 
 
 def find_invite(arguments: argparse.Namespace) -> Invite | None:
-    """Return the invite from the argument, the environment, a file, standard input, or the person at the terminal.
+    """Return the invite that `arguments` give, or the file that they name; None where there is neither.
 
-    None where server and room are given one by one, or nobody can be asked. Raises UsageError.
+    Raises UsageError.
     """
     text = arguments.invite
-    try:
-        if text == "-":
-            text = sys.stdin.readline()
-        elif text is None and arguments.invite_file is not None:
+    if text is None and arguments.invite_file is not None:
+        try:
             text = arguments.invite_file.read_text(encoding="utf-8")
-        elif text is None and not (arguments.room or arguments.makes_invite) and sys.stdin.isatty():
-            text = getpass.getpass("invite (not shown): ", sys.stderr)
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise UsageError(f"cannot read the invite: {error}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read the invite: {error}") from None
     if text is None:
         return None
     try:
-        return Invite.parse(text)
+        invite = Invite.parse(text)
     except InvalidInvite as error:
         raise UsageError(str(error)) from None
+    if invite.secret is None and not arguments.insecure:
+        raise UsageError(
+            "the invite has no secret, which is what follows the #: was it copied whole?"
+            " (--insecure joins the room without one)"
+        )
+    return invite
 
 
 def _read_secret(path: Path | None) -> bytes | None:

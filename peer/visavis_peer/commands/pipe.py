@@ -15,6 +15,7 @@ from typing import Final
 
 from visavis_peer.agent import Agent
 from visavis_peer.commands.blocking import BlockingThread
+from visavis_peer.commands.invites import HOW
 from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import agent_settings, invite_settings, timeout_of
 from visavis_peer.core.events import Event
@@ -52,8 +53,6 @@ async def run(arguments: argparse.Namespace) -> int:
     Raises what keeps the two apart or ends the link, StreamReset when the peer gives up, AgentError when standard
     output takes no more.
     """
-    if arguments.invite == "-":
-        raise UsageError("standard input is what pipe carries; give the invite as an argument, or with --invite-file")
     with contextlib.ExitStack() as stack:
         printer = Printer(as_json=False, stream=sys.stderr)
         if arguments.events is not None:
@@ -65,7 +64,7 @@ async def run(arguments: argparse.Namespace) -> int:
         if arguments.invite or arguments.invite_file or arguments.room:
             return await _join(Agent(agent_settings(arguments)), printer, timeout_of(arguments), patient=False)
         if not arguments.server:
-            raise UsageError("an invite is required, or --server URL (or VISAVIS_SERVER) to make one")
+            raise UsageError(f"an invite is required, or --server URL (or VISAVIS_SERVER) to make one; {HOW}")
         invite = _make_invite(arguments.server)
         agent = Agent(invite_settings(arguments, invite))
         timeout = None if arguments.timeout is None else timeout_of(arguments)
@@ -83,7 +82,11 @@ async def _join(
     events = agent.events()
     async with agent:
         if invite is not None:
-            Printer(as_json=False, stream=sys.stderr).line(f"on the other machine, run: visavis pipe '{invite}'")
+            told = Printer(as_json=False, stream=sys.stderr)
+            told.line(
+                "on the other machine run `visavis pipe` and paste this invite when asked (or use --invite-file):"
+            )
+            told.line(str(invite))
         link = await meet(agent, events, printer, timeout=timeout, patient=patient)
         helpers = [
             asyncio.create_task(_print_events(events, printer)),

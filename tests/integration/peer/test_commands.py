@@ -88,7 +88,7 @@ async def test_messages_cross_and_what_a_peer_sends_is_escaped() -> None:
 async def test_whatever_shows_a_peer_says_what_it_has_proved(secret: bytes | None) -> None:
     async with server_process() as server:
         invite = str(Invite(url(server), "r", secret))
-        common = ("agent", invite, "--interface", "lo")
+        common = ("agent", invite, "--insecure", "--interface", "lo")
         told, recorded, bob = [await start(*common, *more) for more in ((), ("--json",), ("--name", "bob"))]
         try:
             named = [(await next_line(told.stdout, b"link to bob")).decode()]
@@ -214,7 +214,7 @@ async def test_version_is_told() -> None:
 async def test_doctor_reports_and_explains_an_attempt() -> None:
     async with server_process() as server, agent(server, "--name", "ann") as ann:
         await next_event(ann, "joined")
-        code, output, errors = await run("doctor", "--with", f"{url(server)}/r/r", "--interface", "lo")
+        code, output, errors = await run("doctor", "--with", f"{url(server)}/r/r", "--insecure", "--interface", "lo")
         assert (code, errors) == (0, "")
         lines = dict(line.split("  ", 1) for line in output.splitlines() if "  " in line)
         assert "answers in" in lines["signaling"]

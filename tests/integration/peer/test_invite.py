@@ -12,6 +12,7 @@ import pytest
 from tests.support.commands import DEADLINE, end, next_event, run, start, url
 from tests.support.server_running import server_process
 from visavis_peer.cli import _fill_in, _parser
+from visavis_peer.commands.invites import PROMPT
 from visavis_peer.commands.options import agent_settings
 from visavis_peer.errors import UsageError
 from visavis_shared.invite import Invite, encode_secret
@@ -91,7 +92,7 @@ def test_an_invite_brings_its_secret_and_a_room_that_of_its_file(sources: dict[s
     assert room_of([invite("r")], {}) == ("r", SECRET)
     assert room_of([*SERVER, "--room", "r", "--secret-file", sources["secret"]], {}) == ("r", OTHER)
     assert room_of([*SERVER, "--room", "r"], {}) == ("r", None)
-    assert room_of(["https://h.example/r/open"], {}) == ("open", None)
+    assert room_of(["https://h.example/r/open", "--insecure"], {}) == ("open", None)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,8 @@ def test_an_invite_brings_its_secret_and_a_room_that_of_its_file(sources: dict[s
         ([*SERVER, "--room", "r", "--secret-file", "/nonexistent"], "--secret-file: "),
         (["--invite-file", "{secret}"], "the invite does not look like"),
         ([invite("r")[:-1]], "was the invite copied whole?"),
+        ([invite("r").partition("#")[0]], "the invite has no secret, which is what follows the #"),
+        ([invite("r").partition("#")[0] + "#"], "was the invite copied whole?"),
         (["https://h.example/x#" + encode_secret(SECRET)], "no /r/<room>"),
     ],
 )
@@ -148,7 +151,7 @@ async def test_a_person_at_a_terminal_is_asked_and_the_answer_is_not_shown() -> 
             assert terminal.stdin is not None
             assert terminal.stdout is not None
             async with asyncio.timeout(DEADLINE):
-                seen = await terminal.stdout.readuntil(b"invite (not shown): ")
+                seen = await terminal.stdout.readuntil(PROMPT.encode())
                 terminal.stdin.write(f"{text}\n".encode())
                 seen += await terminal.stdout.readuntil(b"in room r with")
             assert text.partition("#")[2].encode() not in seen

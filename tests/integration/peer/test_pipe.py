@@ -12,14 +12,13 @@ from typing import Final
 
 import pytest
 
-from tests.support.commands import DEADLINE, Process, end, next_line, run, start, url
+from tests.support.commands import DEADLINE, Process, end, read_invite, run, start, url
 from tests.support.server_running import ServerProcess, server_process
 from visavis_shared.invite import Invite
 
 pytestmark = pytest.mark.timeout(90)
 
 SIZE: Final = 3_000_000
-INVITE_LINE: Final = re.compile(rb"on the other machine, run: visavis pipe '(.+)'\n")
 
 
 @asynccontextmanager
@@ -35,9 +34,7 @@ async def pipe(*arguments: str, **environment: str) -> AsyncIterator[Process]:
 async def maker(server: ServerProcess, *more: str) -> AsyncIterator[tuple[Process, str]]:
     """Run the side that makes the invite; yield the process and the invite."""
     async with pipe("--server", url(server), *more) as process:
-        match = INVITE_LINE.match(await next_line(process.stderr, b"visavis pipe"))
-        assert match
-        yield process, match[1].decode()
+        yield process, await read_invite(process)
 
 
 @asynccontextmanager

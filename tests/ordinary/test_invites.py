@@ -1,0 +1,114 @@
+"""How an invite gets from one machine to the other, as a person does it, without a secret that others can read."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.commands import end, next_line, read_invite, run, start, url
+from tests.support.server_running import ServerProcess, server_process
+from tests.support.terminal import at_terminal, exit_code, terminal
+from visavis_peer.commands.invites import PROMPT
+from visavis_shared.invite import Invite
+
+pytestmark = pytest.mark.timeout(90)
+
+LO: Final = ("--interface", "lo")
+SECRET: Final = bytes(range(16))
+
+
+def invite_to(server: ServerProcess) -> str:
+    return str(Invite(url(server), "r", SECRET))
+
+
+async def test_the_line_for_the_other_machine_has_no_secret_and_pasting_the_invite_there_links() -> None:
+    """The receiver's standard input is data as well: the question goes to the terminal itself."""
+    async with server_process() as server, terminal() as screen:
+        maker = await start("pipe", *LO, "--server", url(server), stdin=asyncio.subprocess.PIPE)
+        try:
+            command = (await next_line(maker.stderr, b"on the other machine")).decode()
+            invite = await read_invite(maker)
+            assert "run `visavis pipe`" in command
+            assert "--invite-file" in command
+            assert invite.partition("#")[2] not in command
+            pipe = asyncio.subprocess.PIPE
+            async with at_terminal(screen, "pipe", *LO, stdin=pipe, stdout=pipe) as other:
+                await screen.shows(PROMPT.encode())
+                assert not screen.echoes
+                screen.type(f"{invite}\n")
+                ours, theirs = await asyncio.gather(maker.communicate(b"there"), other.communicate(b"and back"))
+                assert (ours[0], theirs[0]) == (b"and back", b"there")
+                assert (maker.returncode, other.returncode) == (0, 0)
+                assert screen.echoes
+                assert invite.partition("#")[2].encode() not in screen.shown
+        finally:
+            await end(maker)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_question_that_a_signal_ends_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
+    async with terminal() as screen, at_terminal(screen, "ping") as process:
+        await screen.shows(PROMPT.encode())
+        if number == signal.SIGINT:
+            screen.type("\x03")
+        else:
+            process.send_signal(number)
+        assert await exit_code(process) == -number
+        assert screen.echoes
+        assert b"Traceback" not in screen.shown
+
+
+@pytest.mark.parametrize("verb", [("pipe",), ("ping",), ("agent",), ("doctor", "--with")])
+async def test_without_a_terminal_it_is_said_how_to_give_an_invite(verb: tuple[str, ...]) -> None:
+    code, output, errors = await run(*verb, given=b"https://h.example/r/room\n")
+    assert (code, output) == (2, "")
+    assert "an invite is required" in errors
+    assert "--invite-file FILE or VISAVIS_INVITE" in errors
+
+
+async def test_a_secret_on_the_command_line_is_taken_with_one_line_of_advice(tmp_path: Path) -> None:
+    invite = str(Invite("http://127.0.0.1:1", "r", SECRET))
+    file = tmp_path / "invite"
+    file.write_text(invite)
+    brief = (*LO, "--timeout", "0.5")
+    for shown in ((*brief, invite), (*brief, "--invite-file", str(file), invite)):
+        code, _, errors = await run("ping", *shown)
+        assert code == 5
+        assert errors.count("other users of this machine can see the secret") == 1
+        assert invite.partition("#")[2] not in errors
+    code, _, errors = await run("doctor", *brief, "--with", invite)
+    assert (code, errors.count("other users")) == (5, 1)
+    hidden = await asyncio.gather(
+        run("ping", *brief, "--invite-file", str(file)),
+        run("pipe", *brief, VISAVIS_INVITE=invite),
+        run("agent", *brief, "-", given=f"{invite}\n".encode()),
+        run("doctor", *brief, "--with", "--invite-file", str(file)),
+    )
+    for code, _, errors in hidden:
+        assert code == 5
+        assert "other users" not in errors
+
+
+@pytest.mark.parametrize("verb", [("pipe",), ("ping",), ("agent",), ("doctor", "--with")])
+async def test_an_invite_that_has_lost_its_secret_is_refused_at_once(verb: tuple[str, ...]) -> None:
+    code, output, errors = await run(*verb, "https://h.example/r/room")
+    assert (code, output) == (2, "")
+    assert "the invite has no secret, which is what follows the #" in errors
+    assert "--insecure" in errors
+
+
+async def test_who_joins_a_room_of_a_secret_without_one_is_told_what_is_missing() -> None:
+    async with server_process() as server:
+        member = await start("agent", invite_to(server), *LO, "--json")
+        try:
+            await next_line(member.stdout, b"joined")
+            bare = invite_to(server).partition("#")[0]
+            code, _, errors = await run("ping", *LO, "--timeout", "5", bare, "--insecure")
+            assert code == 6, errors
+            assert "the room has a secret, and this side has none" in errors
+        finally:
+            await end(member)
