@@ -36,7 +36,14 @@ from visavis_peer.net.ice import IceSession
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import RelayClient
-from visavis_peer.net.signaling import SignalingClient, offered_stun, relay_url, websocket_url
+from visavis_peer.net.signaling import (
+    SignalingClient,
+    chosen_proxy,
+    offered_stun,
+    relay_url,
+    websocket_url,
+    without_login,
+)
 from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.outbox import Outbox
 from visavis_peer.peering import Peering
@@ -100,6 +107,7 @@ class Agent:
         self.nat = NatReport()
         """What is known of the NAT before this agent; kept up to date."""
         self._url = websocket_url(settings.server)
+        self._proxy = chosen_proxy(settings.proxy)
         self._pool = SessionPool(settings)
         self._study = NatStudy(self._on_endpoint, probing=settings.probing == "auto")
         self._events: Broadcast[Event] = Broadcast(EVENT_COUNT)
@@ -250,7 +258,7 @@ class Agent:
         give_up_at = None if timeout is None else loop.time() + timeout
         while True:
             try:
-                async with SignalingClient(self._url, self.settings.token) as client:
+                async with SignalingClient(self._url, self.settings.token, self._proxy) as client:
                     await self._serve(client)
             except (SignalingUnreachable, ServerBusy, TokenUntimely) as error:
                 delay, promising = self._delay_after(error)
@@ -276,7 +284,7 @@ class Agent:
 
     async def _serve(self, client: SignalingClient) -> None:
         """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""
-        self._events.publish(Ready(self.settings.server, client.peer_id))
+        self._events.publish(Ready(without_login(self.settings.server), client.peer_id))
         self._offer_relay(client)
         self._fresh_id = client.peer_id
         if self._resume.token is not None:
@@ -379,7 +387,9 @@ class Agent:
         else:
             url, only = relay_url(self._url), offer.mode == "only"
             links.offer_relay(
-                lambda: RelayClient(url, offer.token, offer.message_size, links.on_relayed, links.on_relay_state),
+                lambda: RelayClient(
+                    url, offer.token, offer.message_size, links.on_relayed, links.on_relay_state, self._proxy
+                ),
                 only=only,
             )
             self._pool.relay_only = only or self.settings.relay == "only"

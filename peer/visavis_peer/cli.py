@@ -32,6 +32,7 @@ _SETTINGS: Final = (
     "secret_file",
     "name",
     "token",
+    "proxy",
     "relay",
     "port_mapping",
     "probing",
@@ -111,6 +112,12 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool)
     verb.add_argument(
         "--server", metavar="URL", help="signaling server: http(s) or ws(s), with a path prefix if need be"
     )
+    verb.add_argument(
+        "--proxy",
+        metavar="URL",
+        help="HTTP or SOCKS5 proxy to the server (http, https, socks5 or socks5h://[USER:PASSWORD@]HOST:PORT), or"
+        " `none`; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the environment",
+    )
     if needs_room:
         verb.add_argument(
             "invite",
@@ -176,6 +183,7 @@ def _fill_in(arguments: argparse.Namespace, environment: Mapping[str, str]) -> N
 
     Raises UsageError that names the setting.
     """
+    arguments.environment = environment  # that proxies stand in is everybody's, and has no prefix
     path = arguments.config or environment.get(f"{_PREFIX}CONFIG")
     file = _read_file(Path(path)) if path else {}
     for source in (_from_environment(environment), file):

@@ -28,6 +28,9 @@ class AgentSettings(BaseModel):
     """The room's secret, which authenticates the peers to each other; None: they stay unauthenticated."""
     token: Annotated[str | None, Field(max_length=TOKEN_LENGTH, pattern=r"^[!-~]+$", repr=False)] = None
     """A room token or JSON Web Token, for a server that asks for one."""
+    proxy: Annotated[str | None, Field(repr=False)] = None
+    """URL of the HTTP or SOCKS proxy through which the signaling server and its relay are reached, with a user name and
+    a password if need be; None: directly. The environment is not read here (`visavis --proxy`)."""
     relay: Literal["auto", "never", "only"] = "auto"
     """Whether links may, must not, or must go by a relay."""
     port_mapping: Literal["auto", "never"] = "auto"

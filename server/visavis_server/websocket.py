@@ -29,6 +29,7 @@ from visavis_server.outbox import Outbox
 from visavis_server.relay import Unauthorized
 from visavis_server.rest import CORS, refusal
 from visavis_shared.endpoints import parse_ip
+from visavis_shared.headers import TOKEN as TOKEN_HEADER
 from visavis_shared.stun import Address
 
 Connect = Callable[[asyncio.Transport, bytes, str, str], Outbox]
@@ -62,7 +63,7 @@ class WebSocketEndpoint:
         if preamble is None or transport is None:
             headers = {"Sec-Websocket-Version": PROTOCOL_VERSION, **CORS}
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="Bad Request\n", headers=headers)
-        shown = request.headers.get(hdrs.AUTHORIZATION, "")
+        shown = _authorization(request)
         try:
             outbox = self._connect(transport, preamble, shown, address)
         except Unauthorized as error:
@@ -96,6 +97,12 @@ class WebSocketEndpoint:
         request.protocol.set_parser(cast("Any", _Inbox(self._owner, outbox, self._size_limit)))
         await outbox.gone.wait()
         return _Upgraded()
+
+
+def _authorization(request: web.BaseRequest) -> str:
+    """Return what the client shows to this server: Authorization may hold its login to a proxy in front."""
+    token = request.headers.get(TOKEN_HEADER)
+    return request.headers.get(hdrs.AUTHORIZATION, "") if token is None else f"Bearer {token}"
 
 
 def _challenge(error: Unauthorized, shown: str) -> str:

@@ -53,8 +53,13 @@ class Invite:
             port = parts.port
         except ValueError:
             raise InvalidInvite("the invite is not a URL") from None
+        if parts.username is not None:
+            raise InvalidInvite(
+                "an invite never holds a user name or a password: take them out, and give them by --server or"
+                " VISAVIS_SERVER (https://USER:PASSWORD@HOST), which go with the invite"
+            )
         scheme = _SCHEMES.get(parts.scheme)
-        if scheme is None or not parts.hostname or port == 0 or parts.query or parts.username is not None:
+        if scheme is None or not parts.hostname or port == 0 or parts.query:
             raise InvalidInvite("the invite does not look like https://host/r/room#secret")
         prefix, marker, room = parts.path.rpartition("/r/")
         if not marker:

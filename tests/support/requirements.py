@@ -45,12 +45,22 @@ def _miniupnpd() -> str | None:
     return None if shutil.which("miniupnpd") else "not installed: miniupnpd-nftables"
 
 
+def _tinyproxy() -> str | None:
+    return None if shutil.which("tinyproxy") else "not installed: tinyproxy"
+
+
+def _microsocks() -> str | None:
+    return None if shutil.which("microsocks") else "not installed: microsocks"
+
+
 _CHECKS: Final[dict[str, Callable[[], str | None]]] = {
     "netns": _netns,
     "node": _node,
     "docker": _docker,
     "coturn": _coturn,
     "miniupnpd": _miniupnpd,
+    "tinyproxy": _tinyproxy,
+    "microsocks": _microsocks,
 }
 
 

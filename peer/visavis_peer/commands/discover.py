@@ -12,7 +12,7 @@ from visavis_peer.errors import NoPath, UsageError
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.names import resolve
 from visavis_peer.net.nat_type import SecondOpinion, classify
-from visavis_peer.net.signaling import SignalingClient, offered_stun, websocket_url
+from visavis_peer.net.signaling import SignalingClient, chosen_proxy, offered_stun, websocket_url
 from visavis_peer.output import Printer, describe_nat
 from visavis_peer.pool import SessionPool
 from visavis_shared.endpoints import format_address, parse_host_port
@@ -42,7 +42,8 @@ async def run(arguments: argparse.Namespace) -> int:
     settings = build_settings(arguments, server=arguments.server or "", room="-", name=None)
     hosts = [parse_host_port(text, 3478) for text in settings.stun]
     if not hosts:
-        async with SignalingClient(websocket_url(settings.server)) as client:
+        url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
+        async with SignalingClient(url, proxy=proxy) as client:
             hosts = offered_stun(client)
     pool = SessionPool(settings)
     printer = Printer(as_json=arguments.json)

@@ -24,7 +24,7 @@ from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import AgentError, PeerAbsent, UsageError
 from visavis_peer.net.lifetime import SILENCES
 from visavis_peer.net.names import resolve
-from visavis_peer.net.signaling import SignalingClient, offered_stun, websocket_url
+from visavis_peer.net.signaling import SignalingClient, chosen_proxy, offered_stun, websocket_url, without_login
 from visavis_peer.output import Printer, describe_path, peer_label
 from visavis_peer.pool import SessionPool
 from visavis_peer.settings import AgentSettings
@@ -101,6 +101,8 @@ async def run(arguments: argparse.Namespace) -> int:
     hosts = [parse_host_port(text, 3478) for text in settings.stun]
     if settings.server:
         redactor.hide_host(urlsplit(websocket_url(settings.server)).hostname or "")
+        proxy = chosen_proxy(settings.proxy)
+        redactor.hide_host(proxy.host if proxy is not None else "")
         offered = await _examine_signaling(settings, report)
         hosts = hosts or offered
     for host, _ in hosts:
@@ -142,10 +144,14 @@ def _describe_program(report: _Report) -> None:
 async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[tuple[str, int]]:
     """Connect to the signaling server; return the STUN servers that it offers."""
     began = asyncio.get_running_loop().time()
-    members: dict[str, object] = {"url": settings.server}
+    url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
+    members: dict[str, object] = {"url": without_login(settings.server)}
+    if proxy is not None:
+        report.add("proxy", f"{proxy} leads to the server; UDP does not pass it")
+        members["proxy"] = str(proxy)
     report.members["signaling"] = members
     try:
-        async with SignalingClient(websocket_url(settings.server)) as client:
+        async with SignalingClient(url, proxy=proxy) as client:
             elapsed = (asyncio.get_running_loop().time() - began) * 1000
             hosts, welcome = offered_stun(client), client.welcome
     except AgentError as error:
@@ -156,7 +162,10 @@ async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[t
     offered = welcome.relay.mode if welcome is not None and welcome.relay is not None else "never"
     server = printable(welcome.server or "") if welcome is not None else ""
     members |= {"connected_ms": round(elapsed, 1), "server": server, "relay": offered}
-    report.add("signaling", f"{printable(settings.server)} answers in {elapsed:.0f} ms ({server or 'it has no name'})")
+    report.add(
+        "signaling",
+        f"{printable(without_login(settings.server))} answers in {elapsed:.0f} ms ({server or 'it has no name'})",
+    )
     report.add("relay", {"never": "none offered", "auto": "offered", "only": "the only path allowed"}[offered])
     return hosts
 

@@ -9,7 +9,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from visavis_peer.commands.invites import HOW
+from visavis_peer.core.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
 from visavis_peer.errors import UsageError
+from visavis_peer.net.signaling import base_url, websocket_url
 from visavis_peer.settings import AgentSettings
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.invite import InvalidInvite, Invite, decode_secret
@@ -64,7 +66,37 @@ def invite_settings(arguments: argparse.Namespace, invite: Invite) -> AgentSetti
 
     Raises UsageError that names the setting.
     """
-    return build_settings(arguments, server=invite.server, room=invite.room, name=arguments.name, secret=invite.secret)
+    server = with_login(invite.server, arguments.server)
+    return build_settings(arguments, server=server, room=invite.room, name=arguments.name, secret=invite.secret)
+
+
+def proxy_of(arguments: argparse.Namespace, server: str) -> str | None:
+    """Return the proxy that leads to `server`, as `--proxy` or else the environment has it.
+
+    Raises UsageError, which names the variable at fault but not its value: that may hold a password.
+    """
+    name, text = "--proxy", getattr(arguments, "proxy", None)
+    if text is None:
+        found = proxy_of_environment(server, getattr(arguments, "environment", {}))
+        if found is None:
+            return None
+        name, text = found
+    if text in ("", NO_PROXY_AT_ALL):
+        return None
+    try:
+        parse_proxy(text)
+    except InvalidProxy as error:
+        raise UsageError(f"{name}: {error}") from None
+    return str(text)
+
+
+def with_login(server: str, configured: str | None) -> str:
+    """Return the server of an invite with the user name and the password that `--server` has for the same one."""
+    try:
+        same = configured is not None and base_url(websocket_url(configured)) == base_url(websocket_url(server))
+    except UsageError:
+        same = False  # what it says is not needed here
+    return configured if configured is not None and same else server
 
 
 def find_invite(arguments: argparse.Namespace) -> Invite | None:
@@ -117,6 +149,7 @@ def build_settings(
             name=name,
             secret=secret,
             token=getattr(arguments, "token", None),
+            proxy=proxy_of(arguments, server) if server else None,
             relay=getattr(arguments, "relay", None) or "auto",
             port_mapping=getattr(arguments, "port_mapping", None) or "auto",
             probing=getattr(arguments, "probing", None) or "auto",

@@ -13,10 +13,14 @@ import random
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
+from visavis_peer.core.proxies import Proxy
+from visavis_peer.net.http import describe, open_http
+from visavis_peer.net.signaling import token_headers
 from visavis_shared.endpoints import format_address
 from visavis_shared.ids import PEER_ID_BYTES, printable
 
@@ -50,14 +54,16 @@ class RelayClient:
         message_size: int,
         on_receive: Callable[[str, list[bytes]], None],
         on_state: Callable[[], None],
+        proxy: Proxy | None = None,
     ) -> None:
         """`url` is the relay's WebSocket URL; `message_size` is how many bytes of a message the server takes.
 
-        `on_receive` gets peer id and payloads, `on_state` hears that `connected` has changed.
+        `on_receive` gets peer id and payloads, `on_state` hears that `connected` has changed; `proxy` leads there.
         """
-        self.url = url
+        self._url = url
+        self._proxy = proxy
         self.remote = ""
-        """Transport address of the server, known once connected."""
+        """Transport address of the server, or its name and the proxy's, known once connected."""
         self.connected = False
         self._token = token
         self._batch_size = min(message_size, SEND_SIZE) - PEER_ID_BYTES
@@ -111,11 +117,11 @@ class RelayClient:
         attempt = 0
         while True:
             try:
-                async with aiohttp.ClientSession() as session:
+                async with open_http(self._proxy) as session:
                     async with asyncio.timeout(CONNECT_TIMEOUT):
                         socket = await session.ws_connect(
-                            self.url,
-                            headers={"Authorization": f"Bearer {self._token}"},
+                            self._url,
+                            headers=token_headers(self._url, self._token),
                             heartbeat=HEARTBEAT,
                             max_msg_size=RECEIVE_SIZE,
                             compress=0,
@@ -127,8 +133,10 @@ class RelayClient:
                     logger.info("the relay no longer knows this agent")
                     return  # a new token comes with the next signaling connection
                 logger.info("the relay answered HTTP %d", error.status)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                logger.info("no connection to the relay: %s", printable(str(error)))
+            except TimeoutError:
+                logger.info("no connection to the relay: it did not answer within %.0f s", CONNECT_TIMEOUT)
+            except (aiohttp.ClientError, OSError) as error:
+                logger.info("no connection to the relay: %s", describe(error))
             except ValueError as error:
                 logger.info("the relay cannot be asked for: %s", printable(str(error)))
                 return  # its token is none that stands in a header
@@ -136,8 +144,7 @@ class RelayClient:
             await asyncio.sleep(min(RETRY_MAX, 0.1 * 2**attempt) * random.uniform(0.5, 1.0))
 
     async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        address = socket.get_extra_info("peername")
-        self.remote = format_address(address[:2]) if address else ""
+        self.remote = self._where(socket.get_extra_info("peername"))
         self.connected = True
         self._on_state()
         writer = asyncio.create_task(self._write(socket))
@@ -158,6 +165,12 @@ class RelayClient:
             self._queue_size = 0
             self._offer_room()
             await socket.close()
+
+    def _where(self, address: Any) -> str:
+        """Return what stands at the other end; behind a proxy only its name is known."""
+        if self._proxy is not None:
+            return f"{urlsplit(self._url).netloc.rpartition('@')[2]} through {self._proxy}"
+        return format_address(address[:2]) if address else ""
 
     def _receive(self, message: bytes) -> None:
         datagrams = []

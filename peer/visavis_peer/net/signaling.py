@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -12,8 +13,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
+from visavis_peer.core.answers import likely_cause
 from visavis_peer.core.backoff import TOO_MANY_WAIT, told_delay
+from visavis_peer.core.proxies import InvalidProxy, Proxy, parse_proxy
 from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, TokenUntimely, UsageError
+from visavis_peer.net.http import describe, open_http
+from visavis_shared import headers
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, RemoteProtocolError
 from visavis_shared.ids import printable
 from visavis_shared.messages import (
@@ -46,23 +51,31 @@ def websocket_url(server: str) -> str:
 
     Raises UsageError.
     """
-    parts = urlsplit(server if "://" in server else f"http://{server}")
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
     try:
+        parts = urlsplit(server if "://" in server else f"http://{server}")
+        scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
         valid = scheme is not None and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         valid = False
     if not valid:
-        raise UsageError(f"server {server!r} is not a URL such as https://host.example or http://192.0.2.1:8080")
+        shown = without_login(server)
+        raise UsageError(f"server {shown!r} is not a URL such as https://host.example or http://192.0.2.1:8080")
     path = parts.path.rstrip("/")
     return urlunsplit((scheme or "", parts.netloc, path if path.endswith("/ws") else f"{path}/ws", parts.query, ""))
 
 
 def base_url(websocket: str) -> str:
-    """Return the URL that people know a server by, for an invite: http(s), without `/ws`."""
+    """Return the URL that people know a server by, for an invite: http(s), without `/ws`, user and password."""
     parts = urlsplit(websocket)
     scheme = {"ws": "http", "wss": "https"}[parts.scheme]
-    return urlunsplit((scheme, parts.netloc, parts.path.removesuffix("/ws"), "", ""))
+    return urlunsplit((scheme, parts.netloc.rpartition("@")[2], parts.path.removesuffix("/ws"), "", ""))
+
+
+def without_login(url: str) -> str:
+    """Return a URL, or what was meant to be one, without a user name and a password: what may be shown."""
+    scheme, slashes, rest = url.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def relay_url(websocket: str) -> str:
@@ -74,14 +87,20 @@ def relay_url(websocket: str) -> str:
 class SignalingClient:
     """One connection to the signaling server; a lost one is replaced by another object."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        """`url` comes from `websocket_url`; `token` is shown to the server in the Authorization header."""
-        self.url = url
+    def __init__(self, url: str, token: str | None = None, proxy: Proxy | None = None) -> None:
+        """`url` comes from `websocket_url`; `token` is shown to the server, `proxy` leads there if need be.
+
+        A user name and a password in the URL are shown to a proxy in front of the server (Authorization: Basic).
+        """
+        self.url = without_login(url)
+        """Where the server is; may be printed."""
+        self._url = url
         self._token = token
+        self._proxy = proxy
         self.peer_id = ""
         self.welcome: WelcomePayload | None = None
         self.server_address = ""
-        """The server's IP address, known once connected."""
+        """The server's IP address, known once connected; empty where only a proxy knows it."""
         self.received = 0
         """Messages that have come in, those that were not understood too."""
         self.local_address = ""
@@ -103,18 +122,19 @@ class SignalingClient:
 
         Raises SignalingUnreachable, ServerBusy (503, 429), or Refused (401, 403).
         """
-        self._session = aiohttp.ClientSession()
+        self._session = open_http(self._proxy)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 self._socket = await self._session.ws_connect(
-                    self.url,
+                    self._url,
                     heartbeat=HEARTBEAT,
-                    headers={} if self._token is None else {"Authorization": f"Bearer {self._token}"},
+                    headers=token_headers(self._url, self._token),
                     max_msg_size=MESSAGE_SIZE,
                     compress=0,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
                 )
-                self.server_address = _address(self._socket.get_extra_info("peername"))
+                if self._proxy is None:
+                    self.server_address = _address(self._socket.get_extra_info("peername"))
                 self.local_address = _address(self._socket.get_extra_info("sockname"))
                 await self._receive_welcome()
         except BaseException as error:
@@ -193,32 +213,64 @@ class SignalingClient:
         if session is not None:
             await session.close()
 
+    @property
+    def _way(self) -> str:
+        return "" if self._proxy is None else f" through the proxy {self._proxy}"
+
     def _translate(self, error: BaseException) -> BaseException:
         match error:
             case aiohttp.WSServerHandshakeError(status=status, headers=headers):
-                text = f"{self.url} answered HTTP {status} instead of opening a WebSocket"
-                if status in (429, 503):
-                    return ServerBusy(text, told_delay(headers.get("Retry-After") if headers else None))
-                if status == HTTPStatus.UNAUTHORIZED:
-                    told = headers.get("WWW-Authenticate", "") if headers else ""
-                    untimely = [reason for reason in (TOKEN_EXPIRED, TOKEN_NOT_YET_VALID) if f'"{reason}"' in told]
-                    if untimely:
-                        return TokenUntimely(f"{text}: {untimely[0]}, by the server's clock")
-                    why = "it asks for a token (--token)" if self._token is None else "the token is not valid"
-                    return Refused(f"{text}: {why}")
-                return (Refused if status == HTTPStatus.FORBIDDEN else SignalingUnreachable)(text)
+                return self._refusal(status, headers or {})
             case TimeoutError():
-                return SignalingUnreachable(f"{self.url} did not answer within {CONNECT_TIMEOUT:.0f} s")
+                return SignalingUnreachable(f"{self.url} did not answer within {CONNECT_TIMEOUT:.0f} s{self._way}")
+            case aiohttp.InvalidURL() | UnicodeError():
+                return UsageError(f"server {self.url!r} is not a URL that can be used: {printable(str(error))}")
             case aiohttp.ClientError() | OSError() | RuntimeError():
-                return SignalingUnreachable(f"cannot reach {self.url}: {error}")
+                return SignalingUnreachable(f"cannot reach {self.url}{self._way}: {describe(error)}")
             case _:
                 return error
+
+    def _refusal(self, status: int, headers: Mapping[str, str]) -> BaseException:
+        """Return the error for an HTTP answer in the place of a WebSocket."""
+        text = f"{self.url} answered HTTP {status} instead of opening a WebSocket"
+        login = "@" in urlsplit(self._url).netloc
+        cause = likely_cause(status, headers, login=login, token=self._token is not None)
+        whole = f"{text}: {cause}" if cause else text
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            return ServerBusy(whole, told_delay(headers.get("Retry-After")))
+        told = headers.get("WWW-Authenticate", "")
+        untimely = [reason for reason in (TOKEN_EXPIRED, TOKEN_NOT_YET_VALID) if f'"{reason}"' in told]
+        if status == HTTPStatus.UNAUTHORIZED and untimely:
+            return TokenUntimely(f"{text}: {untimely[0]}, by the server's clock")
+        kind = Refused if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) else SignalingUnreachable
+        return kind(whole)
+
+
+def chosen_proxy(text: str | None) -> Proxy | None:
+    """Return the proxy of a setting.
+
+    Raises UsageError, without repeating the setting: it may hold a password.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_proxy(text)
+    except InvalidProxy as error:
+        raise UsageError(f"proxy: {error}") from None
+
+
+def token_headers(url: str, token: str | None) -> dict[str, str]:
+    """Return the headers that show `token` to the server, beside the login that `url` may have."""
+    if token is None:
+        return {}
+    return {headers.TOKEN: token} if "@" in urlsplit(url).netloc else {"Authorization": f"Bearer {token}"}
 
 
 def offered_stun(client: SignalingClient) -> list[tuple[str, int]]:
     """Return host and port of each STUN server that the connected `client`'s server offers."""
     assert client.welcome is not None
-    offered = ((server.host or client.server_address, server.port) for server in client.welcome.stun)
+    here = client.server_address or urlsplit(client.url).hostname or ""
+    offered = ((server.host or here, server.port) for server in client.welcome.stun)
     return [(host, port) for host, port in offered if host]
 
 

@@ -1,0 +1,125 @@
+"""HTTP sessions of this agent: through a proxy where one is set, never redirected elsewhere; failures in words."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+import time
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+
+from visavis_peer.core.answers import shown_location, stays_at_home
+from visavis_peer.core.proxies import Proxy
+from visavis_shared.ids import printable
+
+_CERTIFICATE: Final = {
+    9: "its certificate is not valid yet; or this machine's clock is wrong, which says {now}",
+    10: "its certificate has expired; or this machine's clock is wrong, which says {now}",
+    18: "its certificate is signed by itself, so anybody could have made it; SSL_CERT_FILE=FILE trusts one of your own",
+    19: "its certificate was not issued by anybody whom this machine trusts; SSL_CERT_FILE=FILE trusts one of your own",
+    20: "its certificate was not issued by anybody whom this machine trusts; SSL_CERT_FILE=FILE trusts one of your own",
+    62: "its certificate is for another name",
+    64: "its certificate is for another address",
+}
+"""By OpenSSL's X509_V_ERR numbers (x509_vfy.h)."""
+
+
+class ProxyRefused(OSError):
+    """The proxy makes no connection; the text says why."""
+
+
+class RedirectedElsewhere(OSError):
+    """The answer is a redirect to another origin, which nobody follows."""
+
+
+def open_http(proxy: Proxy | None) -> aiohttp.ClientSession:
+    """Return a session; through `proxy`, whose library is not imported without one.
+
+    Requests raise what aiohttp raises, ProxyRefused, RedirectedElsewhere, and ValueError for an impossible URL.
+    """
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(_check_redirect)
+    connector = None if proxy is None else _connector(proxy)
+    return aiohttp.ClientSession(connector=connector, trace_configs=[tracing])
+
+
+async def _check_redirect(
+    _: aiohttp.ClientSession, __: SimpleNamespace, redirect: aiohttp.TraceRequestRedirectParams
+) -> None:
+    url, headers = str(redirect.url), redirect.response.headers
+    location = headers.get("Location") or headers.get("URI") or ""
+    if not stays_at_home(url, location):
+        redirect.response.close()
+        raise RedirectedElsewhere(
+            f"the answer redirects to {shown_location(url, location)}, which is not followed: give that address if it"
+            " is meant, or log in to this network if you do not know it"
+        )
+
+
+def _connector(proxy: Proxy) -> aiohttp.TCPConnector:
+    # where there is a proxy only
+    from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError, ProxyType
+
+    class Connector(ProxyConnector):
+        """Raises what the callers of aiohttp expect."""
+
+        async def connect(self, *arguments: Any, **more: Any) -> Any:
+            try:
+                return await super().connect(*arguments, **more)
+            except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
+                raise ProxyRefused(_refusal(proxy, error)) from error
+
+    kind = {"http": ProxyType.HTTP, "https": ProxyType.HTTP, "socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
+    return Connector(
+        proxy.host,
+        proxy.port,
+        kind[proxy.scheme],
+        proxy.user,
+        proxy.password,
+        rdns=proxy.resolves_names,
+        proxy_ssl=ssl.create_default_context() if proxy.scheme == "https" else None,
+    )
+
+
+def _refusal(proxy: Proxy, error: Exception) -> str:
+    if error.__cause__ is not None and isinstance(error.__cause__.__cause__, OSError):
+        return f"the proxy itself cannot be reached ({_strerror(error.__cause__.__cause__)})"
+    code = getattr(error, "error_code", None)
+    said = printable(str(error)) or "no reason given"
+    if proxy.scheme.startswith("http") and code in (401, 407):  # tinyproxy says 401
+        said += ": it asks for a user name and a password (http://USER:PASSWORD@HOST:PORT)"
+    elif proxy.scheme.startswith("http") and code == 403:
+        said += ": it does not allow this host or port"
+    return f"the proxy makes no connection ({said})"
+
+
+def describe(error: BaseException) -> str:
+    """Return in words why a connection did not come about."""
+    certificate = getattr(error, "certificate_error", error)
+    if isinstance(certificate, ssl.SSLCertVerificationError):
+        known = _CERTIFICATE.get(certificate.verify_code)
+        text = known or f"its certificate is not accepted: {certificate.verify_message}"
+        return text.format(now=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()))
+    if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
+        if "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error):
+            return "it answers, but not by TLS: is its address http:// and not https://?"
+        return f"no agreement on TLS: {printable(str(error))}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"its name cannot be looked up ({_strerror(error.os_error)}): no network, or a mistake in the name"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, ProxyRefused | RedirectedElsewhere):
+        return str(error)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed without an answer: a firewall on the way, or https:// is meant"
+    if isinstance(error, ConnectionRefusedError) or getattr(error, "errno", None) == errno.ECONNREFUSED:
+        return "nothing listens there (connection refused): is the server running, and on this port?"
+    if isinstance(error, OSError):
+        return _strerror(error)
+    return printable(str(error)) or type(error).__name__
+
+
+def _strerror(error: OSError) -> str:
+    return printable(error.strerror or str(error) or type(error).__name__)
