@@ -42,10 +42,12 @@ class Networks:
             )
         self.border.nft("table inet border { chain forward { type filter hook forward priority 0; policy drop; }\n}")
         (directory / "tinyproxy.conf").write_text(TINYPROXY)
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.border.popen(["tinyproxy", "-d", "-c", str(directory / "tinyproxy.conf")], **quiet)
         user, password = USER.split(":")
-        self.border.popen(["microsocks", "-i", "10.77.2.1", "-p", "1080", "-u", user, "-P", password], **quiet)
+        for command in (
+            ["tinyproxy", "-d", "-c", str(directory / "tinyproxy.conf")],
+            ["microsocks", "-i", "10.77.2.1", "-p", "1080", "-u", user, "-P", password],
+        ):
+            self.border.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: all(f":{port}" in self.border.run("ss", "-Hltn") for port in (3128, 1080)))
         server = self.outside.popen(
             [sys.executable, "-m", "visavis_server", "--host", "10.77.0.2", "--port", "8080"],
