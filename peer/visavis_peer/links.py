@@ -7,20 +7,23 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
 
-from visavis_peer.core.effects import Introduce, Role
+from visavis_peer.core.effects import Introduce, Role, SessionKey
 from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, PathChanged, PathInfo, RelayCause
 from visavis_peer.errors import AgentError, AuthenticationFailed, Refused
-from visavis_peer.link.identity import Identity, Introduction
+from visavis_peer.link.identity import Identity, Introduction, Meeting
 from visavis_peer.link.link import Link, LinkCallbacks
 from visavis_peer.link.quic import SecureConnection, warm_up
+from visavis_peer.link.routing import DirectPath
 from visavis_peer.net.relay import RelayClient
 from visavis_peer.sessions import Session
 from visavis_shared import limits
 from visavis_shared.messages import OfferPayload
 
 RelayPolicy = Literal["auto", "never", "only"]
-LIVELY: Final = 10.0
-"""Seconds since the last sign of life for which a link counts as alive: two of its pings."""
+REPLACED: Final = "a new link takes its place"
+"""Why a link is closed that its peer must have lost."""
+OFFERER: Final[Role] = "offerer"
+ANSWERER: Final[Role] = "answerer"
 _IN_WORDS: Final = {
     RelayCause.NOT_YET: "no direct path has been found yet",
     RelayCause.PATH_LOST: "the direct path no longer works",
@@ -41,16 +44,32 @@ class LinkOwner(Protocol):
     def on_link_closed(self, link: Link) -> None:
         """A link is over."""
 
+    def on_link_moved(self, former: str) -> None:
+        """The peer of a link goes by another id now than by this one."""
+
+    def on_proven(self, key: SessionKey) -> None:
+        """A session leads to the peer of the link that it is to carry on."""
+
+
+class _RelayWay:
+    """The relay to one peer id, as a way that a link may take."""
+
+    def __init__(self, relay: RelayClient, peer_id: str, session: SessionKey) -> None:
+        self.relay = relay
+        self.peer_id = peer_id
+        self.session = session
+        """The one that it was made in."""
+
+    def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
+        """Send UDP payloads."""
+        self.relay.send(self.peer_id, datagrams)
+
 
 class _Entry:
     """A link and what belongs to it."""
 
-    def __init__(
-        self, link: Link, instance: str, session: Session, relay: RelayClient | None, cause: RelayCause
-    ) -> None:
+    def __init__(self, link: Link, session: Session, relay: RelayClient | None, cause: RelayCause) -> None:
         self.link = link
-        self.instance = instance
-        """What the peer says of its process."""
         self.made_at = session.started_at
         """When the OFFER in which it was made was sent or received."""
         self.moved_at = session.started_at
@@ -61,6 +80,8 @@ class _Entry:
         """Why the link goes by the relay while it does."""
         self.reason = _IN_WORDS[cause]
         """The same in words."""
+        self.relay_ways: dict[str, _RelayWay] = {}
+        """By peer id: where the peer may be found by the relay from now on, if it shows that it is there."""
 
     def explain(self, cause: RelayCause, reason: str | None = None) -> None:
         """Note why the link goes by the relay while it does; `reason` where the cause alone does not say."""
@@ -101,63 +122,150 @@ class Links:
         """Whether no direct path may be used."""
         return self._policy == "only"
 
-    def of_peer(self, peer_id: str) -> Link | None:
-        """Return the link to a member of the room."""
-        return next((entry.link for entry in self._entries.values() if entry.link.peer_id == peer_id), None)
+    def of_peer(self, peer_id: str) -> list[Link]:
+        """Return the links to a member of the room: one, but for one whose place another is about to take."""
+        return [entry.link for entry in self._entries.values() if entry.link.peer_id == peer_id]
 
-    def claims(self, session_id: str) -> tuple[str, ...]:
+    def claims(self, session: Session) -> tuple[str, ...]:
         """Return the claims to all links: the peer of an OFFER may hold the other end of one, by whatever id."""
-        return tuple(entry.link.claim(session_id, "offerer") for entry in self._entries.values())[: limits.LINK_COUNT]
+        meeting = self._meeting(session, session.nonce)
+        links = sorted((entry.link for entry in self._entries.values()), key=lambda link: not link.established)
+        return tuple(link.claim(meeting, OFFERER, OFFERER) for link in links[: limits.LINK_COUNT])
 
     # --- made and carried on ------------------------------------------------------------------------------------------
 
-    def introduce(self, effect: Introduce, session: Session, name: str | None) -> str | None:
-        """Make the link of a session, or carry on the one with the same agent.
+    def introduce(self, effect: Introduce, session: Session, name: str | None) -> None:
+        """Make the link of a session, or let it carry on the one whose other end the peer claims to hold.
 
-        Returns the peer id by which the link went so far, if that was another one.
+        Such a claim moves nothing: the new ways are challenged, and the link stays where it is until one is answered.
         """
-        former = None
-        entry = self._carried_on(effect, session)
-        if entry is not None:
-            if session.role == "answerer":
-                session.carries = entry.link.claim(session.session_id, "answerer")
-            if entry.link.peer_id != effect.peer_id:
-                former = entry.link.peer_id
-            entry.link.peer_id, entry.link.name = effect.peer_id, name
-            entry.relay = self._relay
-            entry.moved_at = session.started_at
-            entry.link.peer_is_outside(False)
-        else:
-            self._retire(effect)
-            key = next(self._numbers)
-            entry = self._entries[key] = self._make(key, effect, session, name)
+        session.link = self._claimed(effect, session)
+        if session.link is not None:
+            self._carry_on(self._entries[session.link], effect, session, name)
+            return
+        self._discard_attempts(effect.peer_id)
+        session.link = next(self._numbers)
+        entry = self._entries[session.link] = self._make(session.link, effect, session, name)
         self._show_relay(entry)
-        if not entry.link.started:
-            entry.link.start()
-        self._close_unused_relays()
-        return former
+        entry.link.start()
 
-    def _carried_on(self, effect: Introduce, session: Session) -> _Entry | None:
-        """Return the link that the peer proves to hold the other end of."""
+    def _carry_on(self, entry: _Entry, effect: Introduce, session: Session, name: str | None) -> None:
         theirs = effect.description
-        claims = theirs.links if isinstance(theirs, OfferPayload) else (theirs.link,)
-        role: Role = "offerer" if isinstance(theirs, OfferPayload) else "answerer"
-        for entry in self._entries.values():
-            if entry.link.claim(session.session_id, role) in claims:
-                return entry
+        if isinstance(theirs, OfferPayload):
+            meeting = self._meeting(session, theirs.nonce, session.nonce)
+            session.carries = entry.link.claim(meeting, ANSWERER, ANSWERER)
+        if not entry.link.established:
+            self._move(entry, session, name)  # the handshake itself proves the peer
+            return
+        session.proven = False
+        session.adopt = lambda: self._move(entry, session, name)
+        if entry.link.peer_id == effect.peer_id:
+            entry.link.peer_is_outside(False)
+            if entry.relay is self._relay:
+                return
+        if self._relay is not None:
+            self._challenge_relay(entry, self._relay, session)
+
+    def _claimed(self, effect: Introduce, session: Session) -> int | None:
+        """Return the number of the link that the peer claims to hold the other end of."""
+        theirs = effect.description
+        if isinstance(theirs, OfferPayload):
+            claims, claimant = theirs.links, OFFERER
+            meeting = self._meeting(session, theirs.nonce)
+        else:
+            claims, claimant = () if theirs.link is None else (theirs.link,), ANSWERER
+            meeting = self._meeting(session, session.nonce, theirs.nonce)
+        for number, entry in self._entries.items():
+            if entry.link.claim(meeting, claimant, session.role) in claims:
+                return number
         return None
 
-    def _retire(self, effect: Introduce) -> None:
-        """Close the links with the process that a new one is made with: it has lost them.
+    def _meeting(self, session: Session, offerer_nonce: str | None, answerer_nonce: str | None = None) -> Meeting:
+        own, peer = session.own_id, session.peer_id
+        offerer, answerer = (own, peer) if session.role == OFFERER else (peer, own)
+        return Meeting(session.session_id, offerer, answerer, offerer_nonce or "", "", answerer_nonce or "")
 
-        Any member may name another's instance: a link that shows signs of life is not given up for that.
+    def _discard_attempts(self, peer_id: str) -> None:
+        """Close the links to a peer id that have not come up: there is one at a time, whatever it offers."""
+        for number, entry in list(self._entries.items()):
+            if entry.link.peer_id == peer_id and not entry.link.established:
+                del self._entries[number]
+                entry.link.close(REPLACED)
+
+    def _replace(self, link: Link) -> None:
+        """Close the links that the peer of a new one must have lost: it has proved to be the same process.
+
+        Nobody else can have them closed, whatever it says of itself; and of other processes that one peer id has stood
+        for, the first keeps its link beside the newest.
         """
-        for key, entry in list(self._entries.items()):
-            of_another = entry.link.peer_id != effect.peer_id
-            if entry.instance != effect.instance or (of_another and entry.link.up and entry.link.silence < LIVELY):
-                continue
-            del self._entries[key]
-            entry.link.close("a new link takes its place")
+        others = [(number, each.link) for number, each in self._entries.items() if each.link is not link]
+        same = [each for each in others if each[1].remote_fingerprint == link.remote_fingerprint]
+        beside = [each for each in others if each not in same and each[1].peer_id == link.peer_id]
+        for number, other in (*same, *beside[1:]):
+            del self._entries[number]
+            other.close(REPLACED)
+
+    # --- proved -------------------------------------------------------------------------------------------------------
+
+    def challenge(self, session: Session) -> None:
+        """Let the peer of the link prove that a session with a valid pair leads to it."""
+        entry = self._entry_of(session)
+        if entry is not None and session.ice is not None:
+            entry.link.challenge(session.ice, lambda: self._on_proven(session))
+
+    def _challenge_relay(self, entry: _Entry, relay: RelayClient, session: Session) -> None:
+        self._forget_relay_way(entry, session.peer_id)
+        way = entry.relay_ways[session.peer_id] = _RelayWay(relay, session.peer_id, session.key)
+        entry.link.challenge(way, lambda: self._on_relay_proven(entry, way, session))
+
+    def _on_proven(self, session: Session) -> None:
+        """The peer of the link has answered on the session."""
+        if session.link in self._entries and session.adopt is not None:
+            session.proven = True
+            session.adopt()
+            self._owner.on_proven(session.key)
+
+    def _on_relay_proven(self, entry: _Entry, way: _RelayWay, session: Session) -> None:
+        """The peer of the link has answered by the relay."""
+        if entry.relay_ways.get(way.peer_id) is way and session.adopt is not None:
+            del entry.relay_ways[way.peer_id]
+            session.adopt()
+
+    def _move(self, entry: _Entry, session: Session, name: str | None) -> None:
+        """The peer of a link is the one of this session: it goes by that id and name, by the relay too."""
+        link = entry.link
+        former = link.peer_id
+        link.peer_id, link.name = session.peer_id, name
+        entry.relay = self._relay
+        entry.moved_at = session.started_at
+        link.peer_is_outside(False)
+        self._forget_relay_way(entry, session.peer_id)
+        self._show_relay(entry)
+        if not link.started:
+            link.start()
+        self._close_unused_relays()
+        if former != session.peer_id:
+            self._owner.on_link_moved(former)
+
+    def forget(self, session: Session) -> None:
+        """A session is over: carry nothing on it, and ask nothing on it."""
+        entry = self._entry_of(session)
+        if entry is not None:
+            if session.ice is not None:
+                entry.link.drop_way(session.ice)
+            way = entry.relay_ways.get(session.peer_id)
+            if way is not None and way.session == session.key:
+                self._forget_relay_way(entry, session.peer_id)
+        session.adopt = None
+        self.lose_direct(session)
+
+    def _forget_relay_way(self, entry: _Entry, peer_id: str) -> None:
+        way = entry.relay_ways.pop(peer_id, None)
+        if way is not None:
+            entry.link.drop_way(way)
+
+    def _entry_of(self, session: Session) -> _Entry | None:
+        return None if session.link is None else self._entries.get(session.link)
 
     def _make(self, key: int, effect: Introduce, session: Session, name: str | None) -> _Entry:
         is_offerer = session.role == "offerer"
@@ -182,15 +290,23 @@ class Links:
         )
         link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed)
         cause = RelayCause.RELAY_ONLY if self._policy == "only" else RelayCause.NOT_YET
-        return _Entry(link, effect.instance, session, self._relay, cause)
+        return _Entry(link, session, self._relay, cause)
 
     # --- paths --------------------------------------------------------------------------------------------------------
 
-    def use_direct(self, session: Session) -> None:
-        """Carry the peer's link on a session that has a valid pair."""
-        link = self.of_peer(session.peer_id)
-        if link is not None and session.ice is not None and session.path is not None:
-            link.use_direct(session.ice, session.path)
+    def rides_on(self, session: Session) -> bool:
+        """Whether the link of a session is on it already."""
+        entry = self._entry_of(session)
+        return entry is not None and session.ice is not None and entry.link.direct is session.ice
+
+    def use_direct(self, session: Session) -> DirectPath | None:
+        """Carry the session's link on it, for it has a valid pair; return what carried it so far."""
+        entry = self._entry_of(session)
+        if entry is None or session.ice is None or session.path is None or not session.proven:
+            return None
+        former = entry.link.direct
+        entry.link.use_direct(session.ice, session.path)
+        return former
 
     def lose_direct(self, session: Session) -> None:
         """Carry nothing on a session any longer."""
@@ -202,24 +318,26 @@ class Links:
 
     def receive(self, session: Session, datagrams: list[bytes]) -> None:
         """Take UDP payloads that came in on a session."""
-        link = self.of_peer(session.peer_id)
-        if link is not None:
-            link.receive(datagrams, "direct")
+        entry = self._entry_of(session)
+        if entry is None:
+            return
+        if session.proven:
+            entry.link.receive(datagrams, "direct")
+        elif session.ice is not None:
+            entry.link.receive_on(session.ice, datagrams)
 
     def explain(self, peer_id: str, reason: str) -> bool:
         """Note why there is no direct path to a peer; return whether there is a link all the same."""
-        entry = next((each for each in self._entries.values() if each.link.peer_id == peer_id), None)
-        if entry is None:
-            return False
-        if self._policy != "only":
-            entry.explain(RelayCause.NO_PATH, reason)
-        self._show_relay(entry)
-        return entry.link.up
+        entries = [entry for entry in self._entries.values() if entry.link.peer_id == peer_id]
+        for entry in entries:
+            if self._policy != "only":
+                entry.explain(RelayCause.NO_PATH, reason)
+            self._show_relay(entry)
+        return any(entry.link.up for entry in entries)
 
     def peer_left(self, peer_id: str) -> None:
         """The server no longer lists a peer."""
-        link = self.of_peer(peer_id)
-        if link is not None:
+        for link in self.of_peer(peer_id):
             link.peer_is_outside(True)
 
     # --- relay --------------------------------------------------------------------------------------------------------
@@ -258,9 +376,12 @@ class Links:
 
     def on_relayed(self, peer_id: str, datagrams: list[bytes]) -> None:
         """Take UDP payloads that came by the relay."""
-        link = self.of_peer(peer_id)
-        if link is not None:
-            link.receive(datagrams, "relay")
+        for entry in list(self._entries.values()):
+            way = entry.relay_ways.get(peer_id)
+            if way is not None:
+                entry.link.receive_on(way, datagrams)
+            elif entry.link.peer_id == peer_id:
+                entry.link.receive(datagrams, "relay")
 
     def _send_by_relay(self, key: int, datagrams: Sequence[bytes]) -> None:
         entry = self._entries.get(key)
@@ -281,6 +402,7 @@ class Links:
 
     def _close_unused_relays(self) -> None:
         used = {entry.relay for entry in self._entries.values()} | {self._relay}
+        used |= {way.relay for entry in self._entries.values() for way in entry.relay_ways.values()}
         for relay in self._relays - used:
             self._relays.discard(relay)
             self._spawn(relay)
@@ -293,13 +415,19 @@ class Links:
     # --- what links say -----------------------------------------------------------------------------------------------
 
     def _on_up(self, key: int) -> None:
-        link = self._entries[key].link
-        elapsed = self._since(self._entries[key].made_at)
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        link = entry.link
+        self._replace(link)
+        elapsed = self._since(entry.made_at)
         self._owner.emit(LinkUp(link.peer_id, link.name, link.path, elapsed, link.authenticated))
         self._owner.on_link_up(link)
 
     def _on_path(self, key: int) -> None:
-        entry = self._entries[key]
+        entry = self._entries.get(key)
+        if entry is None:
+            return
         link = entry.link
         elapsed = self._since(entry.moved_at)
         self._owner.emit(PathChanged(link.peer_id, link.name, link.path, elapsed, link.authenticated))

@@ -114,8 +114,7 @@ class Peering:
 
     def peer_left(self, peer_id: str) -> None:
         """Take leave of a peer; its link stays if it proves itself."""
-        link = self.links.of_peer(peer_id)
-        proved = link is not None and link.announced and link.authenticated
+        proved = any(link.announced and link.authenticated for link in self.links.of_peer(peer_id))
         self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id), proved))
         self.links.peer_left(peer_id)
         self._quiet_until.pop(peer_id, None)
@@ -252,11 +251,12 @@ class Peering:
         session = self._sessions.get(key)
         if session is None:
             return
-        link = self.links.of_peer(session.peer_id)
-        if link is not None and link.direct is session.ice:
+        if self.links.rides_on(session):
             self.links.use_direct(session)
-        else:
+        elif session.proven:
             self._apply(self.mesh.on_valid_pair(key, self._loop.time()))
+        else:
+            self.links.challenge(session)
 
     def on_suspended(self, key: SessionKey) -> None:
         """See SessionOwner."""
@@ -284,11 +284,21 @@ class Peering:
         if key in self._sessions:
             self.links.receive(self._sessions[key], datagrams)
 
-    def links_to_offer(self, session_id: str) -> tuple[str, ...]:
+    def links_to_offer(self, key: SessionKey) -> tuple[str, ...]:
         """See SessionOwner."""
-        return self.links.claims(session_id)
+        session = self._sessions.get(key)
+        return () if session is None else self.links.claims(session)
 
     # --- what links say (LinkOwner) -----------------------------------------------------------------------------------
+
+    def on_proven(self, key: SessionKey) -> None:
+        """See LinkOwner."""
+        if key in self._sessions:
+            self._apply(self.mesh.on_valid_pair(key, self._loop.time()))
+
+    def on_link_moved(self, former: str) -> None:
+        """See LinkOwner."""
+        self._apply(self.mesh.on_peer_left(former))
 
     def on_link_closed(self, link: Link) -> None:
         """Give up the sessions of a link that is over; a peer that stays gets another link."""
@@ -319,9 +329,7 @@ class Peering:
                     effect, self._pool, self, self.mesh.own_id, self.instance, self.links.identity.fingerprint
                 )
             case Introduce(peer_id=peer_id):
-                former = self.links.introduce(effect, self._sessions[effect.key], self.mesh.name_of(peer_id))
-                if former is not None:
-                    self._apply(self.mesh.on_peer_left(former))
+                self.links.introduce(effect, self._sessions[effect.key], self.mesh.name_of(peer_id))
             case UseSession():
                 self._use(self._sessions[effect.key])
             case DropSession():
@@ -339,9 +347,7 @@ class Peering:
 
     def _use(self, session: Session) -> None:
         """Move the peer's link to `session` and close the one it rode on."""
-        link = self.links.of_peer(session.peer_id)
-        former = None if link is None else link.direct
-        self.links.use_direct(session)
+        former = self.links.use_direct(session)
         for other in list(self._sessions.values()):
             if other is not session and other.ice is not None and other.ice is former:
                 self._drop(other.key)
@@ -356,7 +362,7 @@ class Peering:
             if session.untrusted:  # the peer waits for checks that will never come
                 failed = CandidatePayload(session_id=key.session_id, failed=UNTRUSTED_ANSWER)
                 self.send(CandidateMessage(target_id=session.peer_id, payload=failed))
-            self.links.lose_direct(session)
+            self.links.forget(session)
             session.retire()
             task = asyncio.create_task(session.close())
             self._closing.add(task)

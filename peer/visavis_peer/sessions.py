@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from visavis_peer.core.effects import (
@@ -93,7 +93,7 @@ class SessionOwner(Protocol):
     def on_failed(self, key: SessionKey, error: BaseException) -> None:
         """The session has come to an end by a fault of this program or machine."""
 
-    def links_to_offer(self, session_id: str) -> tuple[str, ...]:
+    def links_to_offer(self, key: SessionKey) -> tuple[str, ...]:
         """Return the claims to the links that a session may carry on."""
 
 
@@ -125,12 +125,19 @@ class Session:
         self._start = start
         self._pool = pool
         self._owner = owner
-        self._own_id = own_id
+        self.own_id = own_id
+        """This agent's id in the room as the session began."""
         self._instance = instance
         self._fingerprint = fingerprint
         self.nonce = secrets.token_hex(16)
         self.carries: str | None = None
         """The claim to the link that this session carries on, for the ANSWER."""
+        self.link: int | None = None
+        """The link that this session is for, by its number (links.py), once OFFER and ANSWER have crossed."""
+        self.proven = True
+        """Whether it leads to the peer of that link: of a session that carries one on, a claim alone does not say."""
+        self.adopt: Callable[[], None] | None = None
+        """Has the link that this session carries on go by the session's peer."""
         self._described = False
         """OFFER or ANSWER has been sent: later candidates trickle."""
         self._inbox: asyncio.Queue[SessionEffect] = asyncio.Queue(INBOX_SIZE)
@@ -254,9 +261,9 @@ class Session:
         described = self._describe(ice)
         payload = OfferPayload(
             session_id=self.session_id,
-            initiator_id=self._own_id,
+            initiator_id=self.own_id,
             round=failures,
-            links=self._owner.links_to_offer(self.session_id),
+            links=self._owner.links_to_offer(self.key),
             **described,
         )
         self._owner.send(Offer(target_id=self.peer_id, payload=payload))

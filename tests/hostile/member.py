@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from tests.support.ws_raw import Message, RawClient
-from visavis_peer.core.sealing import RoomSeal
+from visavis_peer.core.sealing import NotAuthentic, RoomSeal
 from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, CandidatePayload, Offer, OfferPayload
 
 PATIENCE: Final = 15.0
@@ -35,7 +35,7 @@ def description(**members: Any) -> Message:
 
 
 class Member:
-    """One connection in one room. What has come in is in `heard`, oldest first."""
+    """One connection in one room. What has come in is in `heard`, oldest first, opened where this member can."""
 
     def __init__(self, client: RawClient, seal: RoomSeal | None) -> None:
         """Use `member`."""
@@ -63,13 +63,6 @@ class Member:
         sealed = self._seal.seal(message(target_id=target_id, payload=model.model_validate(payload)), self.peer_id)
         self.client.send_text(sealed.model_dump_json(exclude_none=True))
 
-    def opened(self, message: Message) -> Message:
-        """Return a directed message as it was before it was sealed."""
-        assert self._seal is not None
-        kind, _ = _KINDS[message["type"]]
-        whole: Message = self._seal.open(kind.model_validate(message), self.peer_id).model_dump(exclude_none=True)
-        return whole
-
     async def hears(self, condition: Callable[[Message], bool]) -> Message:
         """Return the first message, past or to come, that fulfils a condition."""
         async with asyncio.timeout(PATIENCE):
@@ -84,7 +77,8 @@ class Member:
         """Return the id of the agent of that name, once it has offered and been refused: now it takes offers."""
         offer = await self.hears(lambda message: message["type"] == "OFFER" and self.names[message["peer_id"]] == name)
         peer_id: str = offer["peer_id"]
-        self.say("ANSWER", peer_id, session_id=offer["payload"]["session_id"], accepted=False)
+        say = self.say if self._seal is None else self.say_sealed
+        say("ANSWER", peer_id, session_id=offer["payload"]["session_id"], accepted=False)
         return peer_id
 
     async def answer(self, target_id: str, session_id: str, **members: Any) -> Message:
@@ -100,10 +94,22 @@ class Member:
         await asyncio.wait([self._reading])
         self.client.abort()
 
+    def _opened(self, message: Message) -> Message:
+        """Return a message as it was before it was sealed, where it was."""
+        if self._seal is None or message["type"] not in _KINDS:
+            return message
+        kind, _ = _KINDS[message["type"]]
+        try:
+            whole = self._seal.open(kind.model_validate(message), self.peer_id)
+        except NotAuthentic:
+            return message
+        opened: Message = whole.model_dump(mode="json", exclude_none=True)
+        return opened
+
     async def _read(self) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             while True:
-                message = await self.client.receive()
+                message = self._opened(await self.client.receive())
                 payload = message.get("payload") or {}
                 listed = payload.get("peers", ())
                 for info in [payload] if message["type"] == "PEER_JOINED" else listed:

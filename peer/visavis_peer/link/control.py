@@ -24,6 +24,8 @@ DATA: Final = 0
 PING: Final = 1
 """Datagram with a token of 8 bytes that is to come back as PONG."""
 PONG: Final = 2
+TOKEN_SIZE: Final = 8
+"""Bytes of the token of PING and PONG."""
 
 _HELLO: Final = 1
 _CREDIT: Final = 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,8 +27,25 @@ CERTIFICATE_SIZE: Final = 2048
 """Bytes of a peer's certificate at most; ours have about 300."""
 CLAIM_SIZE: Final = 16
 """Bytes of a claim: 128 bits of HMAC-SHA256."""
+_CLAIM: Final = "visavis/1 claim"
 _SIGNED: Final = b"visavis/1 offerer\0"
 _ALGORITHM: Final = ec.ECDSA(hashes.SHA256())
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """A session as both of its sides know it: what a claim is made for, and good for nothing else."""
+
+    session_id: str
+    offerer_id: str
+    """Peer id."""
+    answerer_id: str
+    """Peer id."""
+    offerer_nonce: str
+    answerer_fresh: str
+    """Random value of the answerer's process, as the room shows it; empty where it shows none."""
+    answerer_nonce: str = ""
+    """For the answerer's claim; the offerer does not know it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +70,28 @@ class Introduction:
         )
         return _SIGNED + "\0".join(parts).encode()
 
-    def claim(self, session_id: str, role: Role) -> str:
+    def claim(self, meeting: Meeting, role: Role, *, turned: bool) -> str:
         """Return the proof that the side with `role` in a later session holds one end of this link.
 
-        The nonces are known to the two ends only (and to the server, in a room without a secret).
+        `turned` tells whether the offerer of that session is the answerer of this one. The nonces are known to the two
+        ends only (and to the server, in a room without a secret).
         """
         key = hashlib.sha256(self.signed_bytes()).digest()
-        return hmac.digest(key, f"{role}\0{session_id}".encode(), "sha256")[:CLAIM_SIZE].hex()
+        fingerprints = [self.offerer_fingerprint, self.answerer_fingerprint]
+        if turned:
+            fingerprints.reverse()
+        said = [
+            _CLAIM,
+            role,
+            meeting.session_id,
+            meeting.offerer_id,
+            meeting.answerer_id,
+            *fingerprints,
+            meeting.offerer_nonce,
+            meeting.answerer_fresh,
+            meeting.answerer_nonce if role == "answerer" else "",
+        ]
+        return hmac.digest(key, json.dumps(said).encode(), "sha256")[:CLAIM_SIZE].hex()
 
 
 class Identity:

@@ -20,6 +20,8 @@ from visavis_peer.core.events import PathInfo
 from visavis_peer.core.paths import Route
 from visavis_peer.errors import AgentError, AuthenticationFailed, LinkClosed, PeerAbsent, Refused
 from visavis_peer.link import control, quic
+from visavis_peer.link.challenge import Challenges, Way
+from visavis_peer.link.identity import Meeting
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.routing import NO_PATH, DirectPath, Routing
 from visavis_peer.link.streams import StreamReader, StreamTable, StreamWriter
@@ -46,6 +48,10 @@ UNANSWERED_COUNT: Final = 16_384
 engine keeps 144 bytes of each (measured), 2.3 MiB then. All credits of a link are 1,800 datagrams a round trip."""
 ASK_COUNT: Final = 1024
 """Datagrams sent without an answer after which the peer is asked; of 16 questions not all are lost."""
+
+
+REPLY_COUNT: Final = 4
+"""Challenges answered of those that come together: a peer asks four times a second on a way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,11 @@ class Link:
         """Datagrams sent since the peer has last answered a question."""
         self._ask_at = ASK_COUNT
         self._outside = False
+        self._challenges = Challenges(self._send_on)
+        self._asked_on: Way | None = None
+        """The way whose datagrams are being taken, where that is none of the link's."""
+        self._replies: list[bytes] = []
+        """Tokens to be sent back there."""
         self._watch = self._loop.call_later(WATCH_INTERVAL, self._watch_over)
 
     def __repr__(self) -> str:
@@ -181,7 +192,7 @@ class Link:
         Raises PeerAbsent when nothing comes back within `timeout` seconds, LinkClosed when the link is gone.
         """
         self._check_open()
-        token = secrets.token_bytes(8)
+        token = secrets.token_bytes(control.TOKEN_SIZE)
         answered: asyncio.Future[None] = self._loop.create_future()
         self._pings[token] = answered
         started = time.monotonic()
@@ -204,9 +215,24 @@ class Link:
 
     # --- paths: the agent's side --------------------------------------------------------------------------------------
 
-    def claim(self, session_id: str, role: Role) -> str:
-        """Return the proof that the side with `role` in another session holds one end of this link."""
-        return self._connection.introduction.claim(session_id, role)
+    def claim(self, meeting: Meeting, claimant: Role, own_role: Role) -> str:
+        """Return the proof that the `claimant` of another session, in which this side is `own_role`, holds this link.
+
+        What it is worth: docs/link.md, "Who is who". It moves nothing: see `challenge`.
+        """
+        turned = self._connection.is_offerer is not (own_role == "offerer")
+        return self._connection.introduction.claim(meeting, claimant, turned=turned)
+
+    @property
+    def remote_fingerprint(self) -> str:
+        """SHA-256 of the certificate that the peer has to prove."""
+        introduction = self._connection.introduction
+        return introduction.answerer_fingerprint if self.is_offerer else introduction.offerer_fingerprint
+
+    @property
+    def established(self) -> bool:
+        """Whether both sides have proved themselves."""
+        return self._connection.established
 
     @property
     def silence(self) -> float:
@@ -241,6 +267,31 @@ class Link:
     def lose_direct(self, path: DirectPath) -> None:
         """Carry nothing on `path` any longer, if it is the one in use."""
         self._routing.lose_direct(path)
+
+    def challenge(self, way: Way, proven: Callable[[], None]) -> None:
+        """Ask the peer on a way that is not the link's; once it has answered, `proven` is called. Nothing else moves.
+
+        To be ended by `drop_way` where no answer comes.
+        """
+        if self.closed_reason is None:
+            self._challenges.begin(way, proven)
+
+    def drop_way(self, way: Way) -> None:
+        """Ask no more on a way. Idempotent."""
+        self._challenges.end(way)
+
+    def receive_on(self, way: Way, datagrams: list[bytes]) -> None:
+        """Take UDP payloads that came by a way which is not the link's; what they ask is answered there."""
+        if self.closed_reason is not None:
+            return
+        self._asked_on = way
+        self._connection.receive(datagrams, time.monotonic())
+        self._take_events()
+        self._asked_on = None
+        replies, self._replies = self._replies[:REPLY_COUNT], []
+        for token in replies:
+            self._send_on(way, control.PONG, token)
+        self._wake_up()
 
     def set_relay(self, info: PathInfo | None) -> None:
         """Say whether the server's relay carries datagrams to this peer, and how users are told."""
@@ -305,6 +356,20 @@ class Link:
             self._held += self._blocked
             self._connection.send_datagram(bytes((kind,)) + data)
             self._wake_up()
+
+    def _send_on(self, way: Way, kind: int, data: bytes) -> None:
+        """Send a QUIC datagram on a way that is not the link's; whatever else is due goes where it belongs before."""
+        now = time.monotonic()
+        if self.closed_reason is not None:
+            return
+        if self._routing.open:
+            while due := self._connection.take_datagrams(now):
+                self._routing.send(due, now)
+        elif self._connection.datagram_size > quic.DATAGRAM_SIZE:
+            self._connection.shrink(quic.DATAGRAM_SIZE)  # what has piled up may share the packet
+        self._connection.send_datagram(bytes((kind,)) + data)
+        way.send_datagrams(self._connection.take_datagrams(now, 1))
+        self._wake_up()
 
     def _wake_up(self) -> None:
         """Flush at the end of this turn of the loop."""
@@ -419,9 +484,12 @@ class Link:
 
     def _on_datagram(self, data: bytes) -> None:
         kind, content = data[:1], data[1:]
-        if kind == bytes((control.PING,)):
-            self._send_datagram(control.PONG, content[:8])
+        if kind == bytes((control.PING,)) and self._asked_on is not None:
+            self._replies.append(content[: control.TOKEN_SIZE])
+        elif kind == bytes((control.PING,)):
+            self._send_datagram(control.PONG, content[: control.TOKEN_SIZE])
         elif kind == bytes((control.PONG,)):
+            self._challenges.on_answer(content)
             answered = self._pings.get(content)
             if answered is not None and not answered.done():
                 answered.set_result(None)
@@ -441,6 +509,7 @@ class Link:
         closed = error if isinstance(error, LinkClosed) else LinkClosed(str(error))
         self._streams.close(closed)
         self._routing.close()
+        self._challenges.close()
         self._watch.cancel()
         self._wake.set()
         for answered in self._pings.values():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import hmac
+import json
 from dataclasses import fields, replace
 
 import pytest
@@ -12,9 +14,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from tests.support.link_pair import introduce
-from visavis_peer.link.identity import CERTIFICATE_SIZE, CLAIM_SIZE, Identity, Introduction, fingerprint_of, proves
+from visavis_peer.core.effects import Role
+from visavis_peer.link.identity import (
+    CERTIFICATE_SIZE,
+    CLAIM_SIZE,
+    Identity,
+    Introduction,
+    Meeting,
+    fingerprint_of,
+    proves,
+)
 
 OFFERER, ANSWERER = Identity(), Identity()
+MEETING = Meeting("s", "a", "b", "0" * 32, "f" * 32, "1" * 32)
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def test_another_key_does_not_prove_it(introduction: Introduction) -> None:
 def test_a_proof_is_void_when_anything_said_was_different(introduction: Introduction, name: str) -> None:
     other = replace(introduction, **{name: "0" * 64})
     assert not proves(OFFERER.certificate, OFFERER.sign(other), introduction)
-    assert other.claim("s", "offerer") != introduction.claim("s", "offerer")
+    assert other.claim(MEETING, "offerer", turned=False) != introduction.claim(MEETING, "offerer", turned=False)
 
 
 def test_members_do_not_run_into_each_other(introduction: Introduction) -> None:
@@ -108,16 +120,30 @@ def test_another_implementation_of_the_documented_proof_is_understood() -> None:
     assert proves(certificate, signature, announced)
 
 
-def test_a_claim_holds_for_one_link_session_and_side(introduction: Introduction) -> None:
-    claim = introduction.claim("s", "offerer")
+@pytest.mark.parametrize("role", ["offerer", "answerer"])
+def test_a_claim_holds_for_one_link_and_side_and_for_nothing_that_is_said_otherwise(
+    introduction: Introduction, role: Role
+) -> None:
+    claim = introduction.claim(MEETING, role, turned=False)
     assert len(bytes.fromhex(claim)) == CLAIM_SIZE
-    assert claim == replace(introduction).claim("s", "offerer")
-    others = (
-        introduction.claim("s", "answerer"),
-        introduction.claim("t", "offerer"),
-        introduce(OFFERER, ANSWERER).claim("s", "offerer"),
-    )
+    assert claim == replace(introduction).claim(replace(MEETING), role, turned=False)
+    others = [
+        introduction.claim(MEETING, "answerer" if role == "offerer" else "offerer", turned=False),
+        introduction.claim(MEETING, role, turned=True),
+        introduce(OFFERER, ANSWERER).claim(MEETING, role, turned=False),
+    ]
+    said = [member.name for member in fields(MEETING) if (role, member.name) != ("offerer", "answerer_nonce")]
+    others += [introduction.claim(replace(MEETING, **{name: "other"}), role, turned=False) for name in said]
     assert claim not in others
+    assert len(set(others)) == len(others)
+
+
+def test_another_implementation_of_the_documented_claim_makes_the_same(introduction: Introduction) -> None:
+    fingerprints = [ANSWERER.fingerprint, OFFERER.fingerprint]
+    said = ["visavis/1 claim", "answerer", "s", "a", "b", *fingerprints, "0" * 32, "f" * 32, "1" * 32]
+    key = hashlib.sha256(introduction.signed_bytes()).digest()
+    expected = hmac.new(key, json.dumps(said).encode(), "sha256").hexdigest()[:32]
+    assert introduction.claim(MEETING, "answerer", turned=True) == expected
 
 
 def _flip(data: bytes, bit: int) -> bytes:

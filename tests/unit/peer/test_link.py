@@ -13,7 +13,7 @@ from tests.support.link_pair import DIRECT, RELAY, Pair, Wire, carried, cut, gon
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import AuthenticationFailed, LinkClosed, PeerAbsent, Refused
-from visavis_peer.link.identity import Identity
+from visavis_peer.link.identity import Identity, Meeting
 from visavis_peer.link.link import HANDSHAKE_TIMEOUT, RECEIVE_COUNT
 from visavis_peer.link.quic import DATAGRAM_SIZE
 from visavis_peer.link.routing import NO_PATH
@@ -147,8 +147,12 @@ async def test_a_link_says_whether_its_peer_is_authenticated_and_in_what_state_i
 @virtually
 async def test_both_sides_make_the_same_claims_to_a_link_and_to_no_other() -> None:
     async with linked() as pair, linked() as other:
-        assert pair.a.link.claim("s", "offerer") == pair.b.link.claim("s", "offerer")
-        assert pair.a.link.claim("s", "offerer") != other.b.link.claim("s", "offerer")
+        meeting = Meeting("s", "a", "b", "0" * 32, "")
+        claim = pair.a.link.claim(meeting, "offerer", "offerer")
+        assert claim == pair.b.link.claim(meeting, "offerer", "answerer")
+        turned = pair.b.link.claim(meeting, "offerer", "offerer")
+        assert turned == pair.a.link.claim(meeting, "offerer", "answerer") != claim
+        assert claim != other.b.link.claim(meeting, "offerer", "answerer")
         assert (pair.a.link.is_offerer, pair.b.link.is_offerer) == (True, False)
 
 
