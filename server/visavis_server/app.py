@@ -308,6 +308,7 @@ class SignalingServer:
             message="connected",
             server=f"visavis/{__version__}",
             ping_interval=settings.ping_interval,
+            private_rooms=True,
             limits=ServerLimits(
                 message_size=limits.MESSAGE_SIZE,
                 room_id_length=limits.ROOM_ID_LENGTH,

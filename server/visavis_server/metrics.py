@@ -79,8 +79,8 @@ class ServerCollector(Collector):
             {"signaling": hub.counts.connections, **relay_count},
         )
         yield _gauge("visavis_connections_pending", "Connections without a request yet.", value=len(self._sources.door))
-        yield _gauge("visavis_rooms", "Rooms, empty ones included.", value=len(hub.rooms))
-        members = sum(len(room.members) for room in hub.rooms.values())
+        yield _gauge("visavis_rooms", "Rooms, empty ones included.", value=hub.room_count)
+        members = hub.member_count
         yield _gauge("visavis_members", "Peers in rooms, those away for a moment included.", value=members)
         yield _gauge("visavis_draining", "1 while the server is about to stop.", value=hub.draining)
         yield _gauge(

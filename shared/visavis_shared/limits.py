@@ -23,6 +23,9 @@ PASSWORD_LENGTH: Final = 128
 ROOM_TTL_MAX: Final = 30 * 86_400
 """Seconds for which a room may be told to last: a month."""
 
+PATIENCE_MAX: Final = 86_400
+"""Seconds for which an agent may want to keep a silent link: a day."""
+
 SESSION_ID_LENGTH: Final = 128
 """Characters of a session_id: the seed's example uses a UUID (36)."""
 

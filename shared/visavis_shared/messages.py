@@ -7,9 +7,9 @@ client builds and reads; the server's routing reads only the `envelope` and neve
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from visavis_shared import limits
 from visavis_shared.endpoints import parse_ip
@@ -71,6 +71,10 @@ Timestamp = Annotated[int, Field(ge=-limits.TIMESTAMP_MAX - 1, le=limits.TIMESTA
 """Milliseconds since the epoch."""
 
 
+Fresh = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""16 random bytes that an agent's process has drawn at its start, in lower-case hexadecimal."""
+
+
 class Model(BaseModel):
     """Shape shared by all models: frozen, strict, unknown members ignored."""
 
@@ -94,6 +98,8 @@ class SelfDescription(Model):
     endpoint: Endpoint | None = None
     show_seen: bool | None = None
     """Whether OFFER and ANSWER of this peer tell, as `seen`, the IP address that the server sees it by."""
+    fresh: Fresh | None = None
+    """What the members seal for this peer with, besides the room's secret (docs/link.md)."""
 
 
 Token = Annotated[str, Field(max_length=limits.TOKEN_LENGTH)]
@@ -123,6 +129,17 @@ class KickPayload(Model):
     reason: Reason | None = None
 
 
+class Departure(StrEnum):
+    """Why a member is in the room no longer."""
+
+    LEFT = "left"
+    """By LEAVE, by a JOIN of another room, or put out."""
+    CLOSED = "closed"
+    """Its connection was closed, by its own machine as far as the server can tell."""
+    SILENT = "silent"
+    """Nothing came from it for the stale timeout: it may be asleep, or without a network."""
+
+
 class ExpelledPayload(Model):
     """PEER_LEFT to the one who was put out of the room."""
 
@@ -135,17 +152,30 @@ class NoticePayload(Model):
     message: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_single_line)]
 
 
+class PrivateRoom(Model):
+    """Which private room of a name is meant, in a JOIN."""
+
+    password: Annotated[str, Field(min_length=1, max_length=limits.PASSWORD_LENGTH, repr=False)]
+
+
 class JoinPayload(SelfDescription):
     """JOIN."""
 
     password: Annotated[str, Field(max_length=limits.PASSWORD_LENGTH)] | None = None
     create: RoomTerms | None = None
     """Makes a room with these rules that belongs to the sender; refused where the room exists."""
-
+    private: PrivateRoom | None = None
+    """Joins the private room of this name, or makes it: a room that is listed nowhere and belongs to nobody."""
     token: Token | None = None
     """What allows the join, where the server asks for it and the connection itself has shown none."""
     resume: bool | None = None
     """Whether the peer is to be kept for a while when its connection is lost."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_room(self) -> Self:
+        if self.private is not None and (self.create is not None or self.password is not None):
+            raise ValueError("private goes with neither create nor password")
+        return self
 
 
 class KeepAlivePayload(Model):
@@ -188,6 +218,7 @@ class PeerInfo(Model):
     peer_id: PeerId
     display_name: DisplayName | None = None
     endpoint: Endpoint | None = None
+    fresh: Fresh | None = None
     joined_at: Timestamp
     """When the peer joined this room."""
 
@@ -228,6 +259,8 @@ class IceDescription(Model):
     """SHA-256 of the sending agent's certificate (DER)."""
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     """Fresh random value of this session: only who has read it can prove itself over the link."""
+    patience: Annotated[float, Field(ge=0, le=limits.PATIENCE_MAX, strict=False)] | None = None
+    """Seconds for which the sender keeps a link whose other side is silent; the smaller of both sides' counts."""
     sealed: Sealed | None = None
     """All other members but the seed's, sealed with the room's secret."""
 
@@ -367,6 +400,8 @@ class WelcomePayload(Model):
     """Absent where the operator offers none."""
     resume: ResumeOffer | None = None
     """Absent where the operator has set no grace."""
+    private_rooms: bool = False
+    """Whether JOIN knows `private`: a server that does not would make an open room of it."""
 
 
 class ErrorPayload(Model):
@@ -490,6 +525,8 @@ class PeerLeft(_Message):
     room_id: RoomId
     payload: ExpelledPayload | None = None
     """Only to the peer itself, when it was put out."""
+    cause: Annotated[Departure, Field(strict=False)] | None = None
+    """To those who remain: why."""
     seq: int | None = None
 
 

@@ -94,14 +94,15 @@ class Admin:
 
     def _rooms(self, now: float) -> bytes:
         listed: list[dict[str, Any]] = []
-        for room in self._hub.rooms.values():
+        for room in self._hub.all_rooms():
             rules = None if room.charter is None else room.charter.describe(now).model_dump(exclude_none=True)
             owner = None if room.charter is None else room.charter.owner_id
             peers = [
                 json.loads(peer.info) | {"away": peer.away_since is not None, "subject": peer.grants.subject}
                 for peer in room.members.values()
             ]
-            listed.append({"id": room.room_id, "seq": room.seq, "owner_id": owner, "rules": rules, "peers": peers})
+            head = {"id": room.room_id, "private": room.private, "seq": room.seq}
+            listed.append({**head, "owner_id": owner, "rules": rules, "peers": peers})
         return json.dumps({"rooms": listed}, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import chain
 
 from visavis_server.core import replies
 from visavis_server.core.counts import Counts
 from visavis_server.core.effects import Close, Effect, Send
+from visavis_server.core.governance import Charter
 from visavis_server.core.mailbox import Kind
 from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
 from visavis_server.core.rules import Rules
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
+from visavis_shared.messages import Departure
 
 
 class ServerFull(Exception):
@@ -61,33 +65,57 @@ class Directory:
         self.peers: dict[str, Peer] = {}
         """Those connected, at most `rules.peer_limit`, and those away, as many again."""
         self.rooms: dict[str, Room] = {}
-        """At most `rules.room_limit`."""
-        self._empty: dict[str, Room] = {}
+        """The open ones; with the private ones at most `rules.room_limit`."""
+        self.private_rooms: dict[str, Room] = {}
+        """Those that are shown to their members only: a name of theirs says nothing of the open room of that name."""
+        self._empty: dict[Room, None] = {}
         """Those without members, longest empty first."""
         self._connections: Counter[str] = Counter()
         """Connections of each source, the relay's included."""
         self._connection_count = 0
         self._effects: list[Effect] = []
 
-    def _room_with_space(self, room_id: str, now: float, now_ms: int) -> Room:
-        """Return the room, made if need be.
+    @property
+    def room_count(self) -> int:
+        """Rooms, open and private, empty ones included."""
+        return len(self.rooms) + len(self.private_rooms)
+
+    @property
+    def member_count(self) -> int:
+        """Peers in rooms."""
+        return sum(len(room.members) for room in self.all_rooms())
+
+    def all_rooms(self) -> Iterator[Room]:
+        """Yield the open and the private rooms."""
+        return chain(self.rooms.values(), self.private_rooms.values())
+
+    def _table(self, *, private: bool) -> dict[str, Room]:
+        return self.private_rooms if private else self.rooms
+
+    def _room_with_space(self, room_id: str, now: float, now_ms: int, *, password: bytes | None = None) -> Room:
+        """Return the room, made if need be; with a `password` (its digest) the private room of that name.
 
         Raises RemoteProtocolError (ROOM_FULL), with nothing changed.
         """
-        room = self.rooms.get(room_id)
-        if room is not None:
+        table = self._table(private=password is not None)
+        room = table.get(room_id)
+        if room is not None and is_abandoned(room, password):
+            self._forget(room)
+        elif room is not None:
             own = room.charter.capacity if room.charter is not None else 0
             capacity = min(filter(None, (own, self.rules.room_capacity)), default=0)
             if 0 < capacity <= len(room.members):
                 raise RemoteProtocolError(ErrorCode.ROOM_FULL, "room is full", f"max_peers: {capacity}")
             return room
-        if len(self.rooms) >= self.rules.room_limit:
-            oldest = next(iter(self._empty.values()), None)
+        if self.room_count >= self.rules.room_limit:
+            oldest = next(iter(self._empty), None)
             if oldest is None:
                 reason = f"the server has its {self.rules.room_limit} rooms"
                 raise RemoteProtocolError(ErrorCode.ROOM_FULL, "no space for another room", reason)
             self._forget(oldest)
-        room = self.rooms[room_id] = Room(room_id, now_ms, now)
+        room = table[room_id] = Room(room_id, now_ms, now, private=password is not None)
+        if password is not None:
+            room.charter = Charter.of_private_room(password)
         return room
 
     def _enter(self, peer: Peer, room: Room, now_ms: int) -> None:
@@ -96,7 +124,7 @@ class Directory:
         peer.room = room
         room.members[peer.peer_id] = peer
         room.seq += 1
-        self._empty.pop(room.room_id, None)
+        self._empty.pop(room, None)
 
     def _keep_from_now_on(self, resumption: Resumption, peer: Peer, now: float) -> None:
         mailbox = resumption.enable(peer, now)
@@ -119,16 +147,16 @@ class Directory:
         """Put everybody out of a room, and forget it."""
         for peer in list(room.members.values()):
             self._expel(peer, reason, now, now_ms)
-        if room.room_id in self._empty:
+        if room in self._empty:
             self._forget(room)
 
     def _leave(self, peer: Peer, now: float, now_ms: int) -> None:
         """Take a peer out of its room because it wants to: its introductions end, too."""
-        self._depart(peer, now, now_ms)
+        self._depart(peer, Departure.LEFT, now, now_ms)
         if self.relay is not None:
             self.relay.on_left(peer.peer_id)
 
-    def _depart(self, peer: Peer, now: float, now_ms: int) -> None:
+    def _depart(self, peer: Peer, cause: Departure, now: float, now_ms: int) -> None:
         """Take a peer out of its room, if it is in one, and tell the others."""
         room, peer.room = peer.room, None
         if self.resumption is not None:
@@ -139,25 +167,27 @@ class Directory:
         room.kept.pop(peer.peer_id, None)
         room.seq += 1
         if room.members:
-            self._tell(room, room.peer_ids, replies.peer_left(peer.peer_id, room, now_ms))
+            self._tell(room, room.peer_ids, replies.peer_left(peer.peer_id, room, cause, now_ms))
         else:
             room.empty_at = now
-            self._empty[room.room_id] = room
+            self._empty[room] = None
 
-    def _drop(self, peer: Peer, code: int, reason: str, now: float, now_ms: int) -> None:
+    def _drop(
+        self, peer: Peer, code: int, reason: str, now: float, now_ms: int, cause: Departure = Departure.CLOSED
+    ) -> None:
         """Forget a peer for good and have its connection closed."""
         self._effects.append(Close(peer.peer_id, code, reason))
         if self.relay is not None:
             self.relay.on_gone(peer.peer_id, now)
         self.release(peer.source)
-        self._remove(peer, now, now_ms)
+        self._remove(peer, cause, now, now_ms)
 
-    def _remove(self, peer: Peer, now: float, now_ms: int) -> None:
+    def _remove(self, peer: Peer, cause: Departure, now: float, now_ms: int) -> None:
         """Forget a peer for good, and tell its room."""
         del self.peers[peer.peer_id]
         if self.resumption is not None:
             self.resumption.forget(peer, now_ms)
-        self._depart(peer, now, now_ms)
+        self._depart(peer, cause, now, now_ms)
 
     def _keep(self, target: Peer, data: bytes, sender_id: str, request_id: str | None) -> None:
         """Put a directed message into the mailbox of a peer.
@@ -190,7 +220,7 @@ class Directory:
     def _give_up(self, peer: Peer, now: float, now_ms: int) -> None:
         """Forget a peer that is away, and tell its room and who has written to it."""
         self._return_undelivered(peer, now_ms)
-        self._remove(peer, now, now_ms)
+        self._remove(peer, Departure.CLOSED, now, now_ms)
 
     def _return_undelivered(self, peer: Peer, now_ms: int) -> None:
         """Tell the senders of the messages that a peer, which is away, will never get."""
@@ -227,7 +257,7 @@ class Directory:
             del self._connections[source]
 
     def _forget(self, room: Room) -> None:
-        del self.rooms[room.room_id], self._empty[room.room_id]
+        del self._table(private=room.private)[room.room_id], self._empty[room]
 
     def _refuse(self, peer: Peer, error: RemoteProtocolError, now_ms: int, request_id: str | None) -> None:
         self.counts.errors[error.code] += 1
@@ -248,3 +278,8 @@ class Directory:
     def _take(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def is_abandoned(room: Room, password: bytes | None) -> bool:
+    """Whether nobody would miss a private room, and somebody wants another one of its name, with this password."""
+    return room.private and not room.members and room.charter is not None and room.charter.password != password

@@ -110,6 +110,8 @@ class AdminRoom(Document):
     """A room as the operator sees it."""
 
     id: RoomId
+    private: bool
+    """Whether it is shown to its members only."""
     seq: Count
     owner_id: str | None
     rules: RoomTerms | None

@@ -8,13 +8,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Self
 
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import RoomTerms
 
 BAN_COUNT: Final = 256
 """Bans of one room; beyond that the oldest ends."""
+
+
+WRONG_PRIVATE: Final = "private: wrong password"
+"""`details` of the refusal of a JOIN with `private` of a room that has another password."""
+DIGEST_SIZE: Final = hashlib.sha256().digest_size
+"""Bytes that are kept of a password."""
 
 
 class WrongSecret(RemoteProtocolError):
@@ -39,6 +45,18 @@ class Charter:
         """Its digest."""
         self._banned: OrderedDict[str, None] = OrderedDict()
 
+    @classmethod
+    def of_private_room(cls, password: bytes) -> Self:
+        """Return the charter of a private room, whose password has this digest: nobody's, and nobody changes it."""
+        charter = cls("")
+        charter._password = password
+        return charter
+
+    @property
+    def password(self) -> bytes | None:
+        """The digest of the password; None where there is none."""
+        return self._password
+
     @property
     def is_private(self) -> bool:
         """Whether members are shown to members only, whatever the server shows of others."""
@@ -51,7 +69,7 @@ class Charter:
         if terms.locked is not None:
             self.locked = terms.locked
         if terms.password is not None:
-            self._password = _digest(terms.password) if terms.password else None
+            self._password = digest(terms.password) if terms.password else None
         if terms.ttl is not None:
             self.closes_at = now + terms.ttl if terms.ttl else None
 
@@ -78,8 +96,15 @@ class Charter:
             return
         if password is None:
             raise _refusal("the room has a password")
-        if not hmac.compare_digest(self._password, _digest(password)):
-            raise WrongSecret(ErrorCode.UNAUTHORIZED, "cannot join this room", "the password is wrong")
+        self.check_digest(digest(password), "the password is wrong")
+
+    def check_digest(self, shown: bytes | None, refusal: str = WRONG_PRIVATE) -> None:
+        """Check the digest of a password that somebody has shown.
+
+        Raises WrongSecret with the details `refusal`.
+        """
+        if self._password is not None and not hmac.compare_digest(self._password, shown or b""):
+            raise WrongSecret(ErrorCode.UNAUTHORIZED, "cannot join this room", refusal)
 
     def check_ban(self, identity: str) -> None:
         """Check that somebody is not banned.
@@ -107,6 +132,7 @@ def _refusal(reason: str) -> RemoteProtocolError:
     return RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot join this room", reason)
 
 
-def _digest(password: str) -> bytes:
+def digest(password: str) -> bytes:
+    """Return what is kept of a password."""
     # in memory only, and for as long as the room: no work factor is needed against a stolen table
     return hashlib.sha256(password.encode()).digest()

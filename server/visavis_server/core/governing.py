@@ -22,8 +22,8 @@ class Governing(Directory):
 
     def kick(self, room_id: str, peer_id: str, payload: KickPayload, now: float, now_ms: int) -> list[Effect] | None:
         """Put a member out of a room; None when there is no such member."""
-        room = self.rooms.get(room_id)
-        target = room.members.get(peer_id) if room is not None else None
+        members = [room.members.get(peer_id) for room in self._rooms_named(room_id)]
+        target = next(filter(None, members), None)
         if target is None:
             return None
         self._kick(target, ADMIN, payload, now, now_ms)
@@ -31,12 +31,17 @@ class Governing(Directory):
 
     def close_room(self, room_id: str, reason: str, now: float, now_ms: int) -> list[Effect] | None:
         """Put everybody out of a room and forget it; None when there is no such room."""
-        room = self.rooms.get(room_id)
-        if room is None:
+        rooms = self._rooms_named(room_id)
+        if not rooms:
             return None
         self._effects.append(Audit(ADMIN, "close", room_id, reason))
-        self._close_room(room, reason, now, now_ms)
+        for room in rooms:
+            self._close_room(room, reason, now, now_ms)
         return self._take()
+
+    def _rooms_named(self, room_id: str) -> list[Room]:
+        """Return the open and the private room of a name, those of them that exist."""
+        return list(filter(None, (self.rooms.get(room_id), self.private_rooms.get(room_id))))
 
     def broadcast(self, message: str, now_ms: int) -> list[Effect]:
         """Tell everybody something."""
@@ -72,6 +77,8 @@ class Governing(Directory):
         room = peer.room
         if room is None:
             raise RemoteProtocolError(ErrorCode.NOT_IN_ROOM, "not in any room")
+        if room.private:
+            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "a private room belongs to nobody")
         if room.charter is None and peer.grants.admin:
             room.charter = Charter("")
         if room.charter is None or (room.charter.owner_id != peer.peer_id and not peer.grants.admin):

@@ -20,9 +20,9 @@ from typing import Final
 from visavis_server.core import replies
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Buckets, Cause, counted_source
-from visavis_server.core.directory import Draining, ServerFull, TooManyConnections
+from visavis_server.core.directory import Draining, ServerFull, TooManyConnections, is_abandoned
 from visavis_server.core.effects import Effect, Ping, Report, Send
-from visavis_server.core.governance import Charter, WrongSecret, identity_of
+from visavis_server.core.governance import Charter, WrongSecret, digest, identity_of
 from visavis_server.core.governing import Governing
 from visavis_server.core.grants import Grants
 from visavis_server.core.rate import RateLimiter
@@ -36,6 +36,7 @@ from visavis_shared import limits
 from visavis_shared.envelope import Envelope, NotUtf8, check_opaque_payload, decode_envelope, request_id_of
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import (
+    Departure,
     JoinPayload,
     KeepAlivePayload,
     MessageType,
@@ -231,7 +232,7 @@ class Hub(Governing, Resuming):
         if self.relay is not None:
             self.relay.on_gone(peer_id, now)
         if self.resumption is None or peer.mailbox is None or leaving:
-            self._remove(peer, now, now_ms)
+            self._remove(peer, Departure.CLOSED, now, now_ms)
         else:
             too_many = self.resumption.park(peer, now)
             if too_many is not None:
@@ -258,7 +259,8 @@ class Hub(Governing, Resuming):
         connected = [peer for peer in self.peers.values() if peer.away_since is None]
         silent = [peer for peer in connected if now - peer.last_seen_at >= self.rules.stale_timeout]
         for peer in silent:
-            self._drop(peer, UNRESPONSIVE, f"no traffic for {self.rules.stale_timeout:g} s", now, now_ms)
+            reason = f"no traffic for {self.rules.stale_timeout:g} s"
+            self._drop(peer, UNRESPONSIVE, reason, now, now_ms, Departure.SILENT)
         if self.rules.join_timeout:
             self._drop_idlers(connected, now, now_ms)
         due = [
@@ -272,10 +274,10 @@ class Hub(Governing, Resuming):
             self._effects.append(Ping(tuple(peer.peer_id for peer in due)))
         if self.resumption is not None:
             self._sweep_resumption(self.resumption, now, now_ms)
-        for room in [each for each in self.rooms.values() if each.charter is not None]:
+        for room in [each for each in self.all_rooms() if each.charter is not None]:
             if room.charter is not None and room.charter.closes_at is not None and now >= room.charter.closes_at:
                 self._close_room(room, "the time of the room is over", now, now_ms)
-        for room in list(self._empty.values()):
+        for room in list(self._empty):
             if now - room.empty_at < self.rules.empty_room_ttl:
                 break
             self._forget(room)
@@ -288,10 +290,11 @@ class Hub(Governing, Resuming):
             raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "room_id is required", "room_id")
         room_id = check_room_id(envelope.room_id)
         payload = _join_payload(envelope.payload_bytes)
-        if peer.room is not None and peer.room.room_id == room_id:
+        password = None if payload.private is None else digest(payload.private.password)
+        if peer.room is not None and (peer.room.room_id, peer.room.private) == (room_id, password is not None):
             raise RemoteProtocolError(ErrorCode.ALREADY_IN_ROOM, "already in this room", f"room_id: {room_id}")
-        grants = self._authorize(peer, room_id, payload, now_ms)
-        room = self._room_with_space(room_id, now, now_ms)
+        grants = self._authorize(peer, room_id, payload, password, now_ms)
+        room = self._room_with_space(room_id, now, now_ms, password=password)
         if payload.create is not None:
             room.charter = Charter(peer.peer_id)
             room.charter.change(payload.create, now)
@@ -299,9 +302,7 @@ class Hub(Governing, Resuming):
             self._leave(peer, now, now_ms)
         # nothing below can fail: the move is complete or has not begun
         peer.grants = grants
-        peer.display_name = payload.display_name or peer.display_name
-        peer.endpoint = payload.endpoint or peer.endpoint
-        peer.shows_seen = bool(payload.show_seen)
+        peer.take_description(payload)
         self._enter(peer, room, now_ms)
         offer = self.resumption.offer(peer, now_ms) if self.resumption is not None and payload.resume else None
         self._send(
@@ -364,8 +365,8 @@ class Hub(Governing, Resuming):
         """Return the TURN servers for a member, as JSON; empty where there are none."""
         return b"" if self.turn is None else self.turn.ice_servers(peer.source or peer.peer_id, now_ms)
 
-    def _authorize(self, peer: Peer, room_id: str, payload: JoinPayload, now_ms: int) -> Grants:
-        """Check that a peer may join a room, and return what else it may.
+    def _authorize(self, peer: Peer, room_id: str, payload: JoinPayload, private: bytes | None, now_ms: int) -> Grants:
+        """Check that a peer may join a room, and return what else it may; `private` is the digest of its password.
 
         Raises RemoteProtocolError (UNAUTHORIZED).
         """
@@ -374,15 +375,21 @@ class Hub(Governing, Resuming):
         except TokenRefused as refusal:
             kind = WrongSecret if payload.token or peer.token else RemoteProtocolError
             raise kind(ErrorCode.UNAUTHORIZED, "cannot join this room", str(refusal)) from None
-        if room_id not in self.rooms and not grants.create:
+        room = self._table(private=private is not None).get(room_id)
+        if room is not None and is_abandoned(room, private):
+            room = None
+        if room is None and not grants.create:
             reason = "the room does not exist, and the token does not allow to create it"
             raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot join this room", reason)
-        room = self.rooms.get(room_id)
         if room is not None and payload.create is not None:
             raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot create this room", "it exists already")
         if room is not None and room.charter is not None and not grants.admin:
             identity = identity_of(peer.peer_id, peer.source, grants.subject)
-            room.charter.admit(identity, peer.peer_id, payload.password)
+            if private is None:
+                room.charter.admit(identity, peer.peer_id, payload.password)
+            else:
+                room.charter.check_ban(identity)
+                room.charter.check_digest(private)
         return grants
 
     # --- steps --------------------------------------------------------------------------------------------------------

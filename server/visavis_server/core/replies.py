@@ -10,6 +10,7 @@ from visavis_server.core.rooms import Peer, Room
 from visavis_shared.envelope import encode_text
 from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import (
+    Departure,
     ErrorPayload,
     ExpelledPayload,
     NoticePayload,
@@ -97,13 +98,14 @@ def peer_joined(peer: Peer, room: Room, now_ms: int) -> bytes:
     )
 
 
-def peer_left(peer_id: str, room: Room, now_ms: int) -> bytes:
+def peer_left(peer_id: str, room: Room, cause: Departure, now_ms: int) -> bytes:
     """Return the announcement that a member is gone."""
-    return b'{"type":"PEER_LEFT","peer_id":"%b","room_id":%b,"timestamp":%d,"seq":%d}' % (
+    return b'{"type":"PEER_LEFT","peer_id":"%b","room_id":%b,"timestamp":%d,"seq":%d,"cause":"%b"}' % (
         peer_id.encode(),
         encode_text(room.room_id),
         now_ms,
         room.seq,
+        cause.encode(),
     )
 
 

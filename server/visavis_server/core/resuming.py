@@ -6,7 +6,7 @@ from typing import Final
 
 from visavis_server.core import replies
 from visavis_server.core.counts import ResumeResult
-from visavis_server.core.directory import Directory
+from visavis_server.core.directory import Directory, is_abandoned
 from visavis_server.core.effects import Ping, Rebind, Send
 from visavis_server.core.governance import WrongSecret, identity_of
 from visavis_server.core.mailbox import Kind, Letter
@@ -38,10 +38,15 @@ class Resuming(Directory):
         peer = self.peers.get(ticket.peer_id)
         if peer is fresh:
             raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "the token is this connection's own", "payload.token")
-        former = self.rooms.get(ticket.room_id)
+        former = self._table(private=ticket.password is not None).get(ticket.room_id)
         if former is not None and former.charter is not None:
             former.charter.check_ban(identity_of(ticket.peer_id, fresh.source, ""))
-        room = self._room_with_space(ticket.room_id, now, now_ms) if peer is None and ticket.room_id else None
+        room = None
+        if peer is None and ticket.room_id:
+            if former is not None and former.private and not is_abandoned(former, ticket.password):
+                assert former.charter is not None
+                former.charter.check_digest(ticket.password)
+            room = self._room_with_space(ticket.room_id, now, now_ms, password=ticket.password)
         # nothing below can fail
         del self.peers[fresh.peer_id]
         self._effects.append(Rebind(fresh.peer_id, ticket.peer_id, REPLACED, "resumed on another connection"))
@@ -52,11 +57,9 @@ class Resuming(Directory):
         elif peer.away_since is None:
             self.release(peer.source)
         peer.source, peer.location, peer.bucket = fresh.source, fresh.location, fresh.bucket
-        peer.shows_seen = bool(payload.show_seen)
         peer.token = fresh.token or peer.token
         peer.last_seen_at = peer.pinged_at = now
-        peer.display_name = payload.display_name or peer.display_name
-        peer.endpoint = payload.endpoint or peer.endpoint
+        peer.take_description(payload)
         self._continue(self.resumption, peer, ticket, room, payload.received, envelope.request_id, now, now_ms)
 
     def _continue(

@@ -39,8 +39,10 @@ class Resumption:
 
     def offer(self, peer: Peer, now_ms: int) -> ResumeOffer:
         """Return what a peer is told: its current token and how long it may be away."""
-        room_id = peer.room.room_id if peer.room is not None else ""
-        return ResumeOffer(token=self._signer.issue(peer.peer_id, room_id, peer.counter, now_ms), grace=self.grace)
+        room = peer.room
+        password = room.charter.password if room is not None and room.private and room.charter is not None else None
+        token = self._signer.issue(peer.peer_id, room.room_id if room else "", peer.counter, now_ms, password)
+        return ResumeOffer(token=token, grace=self.grace)
 
     def refresh(self, peer: Peer, now: float, now_ms: int) -> ResumeOffer:
         """Return the offer again, with a new expiry."""
@@ -73,7 +75,7 @@ class Resumption:
             first_accepted = peer.first_accepted
         if ticket.counter < first_accepted:
             raise TicketRefused("the token has been used")
-        if peer is not None and ticket.room_id and (peer.room is None or peer.room.room_id != ticket.room_id):
+        if peer is not None and ticket.room_id and not _is_in_its_room(peer, ticket):
             raise TicketRefused("the token is for another room")
         return ticket
 
@@ -127,3 +129,8 @@ class Resumption:
             if until > now_ms:
                 break
             del self._gone[peer_id]
+
+
+def _is_in_its_room(peer: Peer, ticket: Ticket) -> bool:
+    room, private = peer.room, ticket.password is not None
+    return room is not None and room.room_id == ticket.room_id and room.private == private

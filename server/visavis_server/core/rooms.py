@@ -6,7 +6,7 @@ from visavis_server.core.buckets import Bucket
 from visavis_server.core.governance import Charter, identity_of
 from visavis_server.core.grants import Grants
 from visavis_server.core.mailbox import Mailbox
-from visavis_shared.messages import Endpoint, PeerInfo, encode
+from visavis_shared.messages import Endpoint, PeerInfo, SelfDescription, encode
 
 
 class Peer:
@@ -20,6 +20,7 @@ class Peer:
         "display_name",
         "endpoint",
         "first_accepted",
+        "fresh",
         "grants",
         "info",
         "joined_at",
@@ -52,6 +53,8 @@ class Peer:
         """Kept over LEAVE and a later JOIN without one."""
         self.endpoint: Endpoint | None = None
         """Kept like the name."""
+        self.fresh: str | None = None
+        """Kept like the name."""
         self.info = b""
         """PeerInfo as JSON while in a room: encoded once a JOIN, spliced into every list."""
         self.last_seen_at = now
@@ -71,11 +74,24 @@ class Peer:
         self.refresh_at = now
         """When its resume token is to be replaced."""
 
+    def take_description(self, told: SelfDescription) -> None:
+        """Note what the client says of itself; what it does not mention stays."""
+        self.display_name = told.display_name or self.display_name
+        self.endpoint = told.endpoint or self.endpoint
+        self.fresh = told.fresh or self.fresh
+        self.shows_seen = bool(told.show_seen)
+
     def describe(self, joined_at: int) -> None:
         """Fix what the room is told of this peer; `joined_at` in milliseconds since the epoch."""
         self.joined_at = joined_at
         self.info = encode(
-            PeerInfo(peer_id=self.peer_id, display_name=self.display_name, endpoint=self.endpoint, joined_at=joined_at)
+            PeerInfo(
+                peer_id=self.peer_id,
+                display_name=self.display_name,
+                endpoint=self.endpoint,
+                fresh=self.fresh,
+                joined_at=joined_at,
+            )
         )
 
     @property
@@ -90,11 +106,13 @@ class Peer:
 class Room:
     """A room and its members in the order in which they joined."""
 
-    __slots__ = ("charter", "created_at", "empty_at", "kept", "members", "room_id", "seq")
+    __slots__ = ("charter", "created_at", "empty_at", "kept", "members", "private", "room_id", "seq")
 
-    def __init__(self, room_id: str, created_at: int, now: float) -> None:
+    def __init__(self, room_id: str, created_at: int, now: float, *, private: bool = False) -> None:
         """`created_at` in milliseconds since the epoch, `now` in seconds on the loop's clock."""
         self.room_id = room_id
+        self.private = private
+        """Whether it is shown to its members only; its charter then has a password and no owner."""
         self.created_at = created_at
         self.members: dict[str, Peer] = {}
         self.charter: Charter | None = None

@@ -4,6 +4,9 @@ A token carries everything that the server has to know, so that one of the same 
 
     base64url( expiry 8 | counter 8 | length 1 | peer_id | room_id | HMAC-SHA256 32 )
 
+For a member of a private room the digest of the room's password stands before its name, so that after a restart nobody
+else gets into the room; the length's highest bit says so.
+
 The counter rises with each use. Where the server still knows the peer it accepts only the last one; after a restart it
 accepts the first that comes, and a later one of the same peer wins over it.
 """
@@ -19,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from visavis_server.core.governance import DIGEST_SIZE
+
 TICKET_LIFETIME: Final = 600.0
 """Seconds that a token is good for: longer than any restart of the server, and short for one that was stolen."""
 KEY_SIZE: Final = 32
@@ -27,6 +32,8 @@ KEY_SIZE: Final = 32
 _PURPOSE: Final = b"visavis resume token 1\n"
 """Stands before what is signed, so that nothing else signed with the same key passes for a token."""
 _HEAD: Final = struct.Struct("!QQB")
+_PRIVATE: Final = 0x80
+"""In the byte that has the length of the peer_id (16): the room is a private one."""
 _MAC_SIZE: Final = hashlib.sha256().digest_size
 
 
@@ -44,6 +51,8 @@ class Ticket:
     counter: int
     expires_at: int
     """Milliseconds since the epoch."""
+    password: bytes | None = None
+    """Of a private room, the digest of its password."""
 
 
 class TicketSigner:
@@ -59,10 +68,12 @@ class TicketSigner:
         self._keys = tuple(keys)
         self._lifetime_ms = round(lifetime * 1000)
 
-    def issue(self, peer_id: str, room_id: str, counter: int, now_ms: int) -> str:
-        """Return a token; `room_id` is empty for a peer in no room."""
+    def issue(self, peer_id: str, room_id: str, counter: int, now_ms: int, password: bytes | None = None) -> str:
+        """Return a token; `room_id` is empty for a peer in no room, `password` the digest of a private room's."""
         name = peer_id.encode()
-        body = _HEAD.pack(now_ms + self._lifetime_ms, counter, len(name)) + name + room_id.encode()
+        kind = 0 if password is None else _PRIVATE
+        head = _HEAD.pack(now_ms + self._lifetime_ms, counter, kind | len(name))
+        body = head + name + (password or b"") + room_id.encode()
         return base64.urlsafe_b64encode(body + _sign(self._keys[0], body)).rstrip(b"=").decode()
 
     def verify(self, token: str, now_ms: int) -> Ticket:
@@ -77,11 +88,15 @@ class TicketSigner:
         body, signature = data[:-_MAC_SIZE], data[-_MAC_SIZE:]
         if not any(hmac.compare_digest(_sign(key, body), signature) for key in self._keys):
             raise TicketRefused("the token was not signed by this server")
-        expires_at, counter, length = _HEAD.unpack_from(body)
+        expires_at, counter, kind = _HEAD.unpack_from(body)
+        length = kind & ~_PRIVATE
         if expires_at <= now_ms:
             raise TicketRefused("the token has expired")
         name, room = body[_HEAD.size : _HEAD.size + length], body[_HEAD.size + length :]
-        return Ticket(name.decode(), room.decode(), counter, expires_at)
+        password = None
+        if kind & _PRIVATE:
+            password, room = room[:DIGEST_SIZE], room[DIGEST_SIZE:]
+        return Ticket(name.decode(), room.decode(), counter, expires_at, password)
 
 
 def _sign(key: bytes, body: bytes) -> bytes:

@@ -26,17 +26,17 @@ def not_ready(now_ms: int) -> bytes:
 
 def stats(hub: Hub, now_ms: int) -> bytes:
     """Return the document of GET /api/stats; rooms that are empty count too."""
-    members = sum(len(room.members) for room in hub.rooms.values())
+    members = hub.member_count
     document = {
         "peers": {"total": len(hub.peers), "without_room": len(hub.peers) - members},
-        "rooms": {"total": len(hub.rooms), "total_peers": members},
+        "rooms": {"total": hub.room_count, "total_peers": members},
         "timestamp": now_ms,
     }
     return _encode(document)
 
 
 def rooms(hub: Hub) -> bytes:
-    """Return the document of GET /api/rooms, oldest room first; `created_at` as RFC 3339 in UTC."""
+    """Return the document of GET /api/rooms, oldest first, no private ones; `created_at` as RFC 3339 in UTC."""
     listed = [
         {
             "id": room.room_id,

@@ -112,6 +112,7 @@ async def test_moving_to_another_room_leaves_the_first(server: SignalingServer) 
             "room_id": "old",
             "timestamp": left["timestamp"],
             "seq": 3,
+            "cause": "left",
         }
 
 

@@ -171,7 +171,8 @@ class HubMachine(RuleBasedStateMachine):
         assert hub.peers.keys() == self.room_of.keys()
         assert hub._connection_count == len(hub.peers)
         assert {room_id: list(room.members) for room_id, room in hub.rooms.items()} == self.rooms
-        assert set(hub._empty) == {room_id for room_id, members in self.rooms.items() if not members}
+        empty = {room_id for room_id, members in self.rooms.items() if not members}
+        assert {room.room_id for room in hub._empty} == empty
 
 
 HubMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
