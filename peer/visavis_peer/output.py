@@ -45,6 +45,18 @@ _NAMES: Final[dict[type[Event], str]] = {
 }
 
 
+_SUBJECTS: Final = {
+    "mapping": "whether it gives every destination a port of its own",
+    "filtering": "whose packets are let in",
+    "allocation": "how it chooses ports",
+    "hairpinning": "whether it can be reached by its outer address from inside",
+    "lifetime": "how long it keeps a silent mapping",
+    "number of NATs": "whether another NAT is beyond it",
+    "poisonable": "whether a packet that comes too early changes its port",
+}
+"""What the notes of a NAT report (core.discovery) are about."""
+
+
 class Printer:
     """Prints to `stream`, flushing each line so that a reader at the other end of a pipe sees it at once."""
 
@@ -153,7 +165,30 @@ def describe_nat(nat: NatReport) -> str:
         parts.append(f"{nat.filtering} filtering")
     if nat.nat and nat.port_preserved is not None:
         parts.append("port preserved" if nat.port_preserved else "port changed")
-    return ", ".join((*parts, *(f"unknown {printable(note)}" for note in nat.notes))) or "nothing known of the NAT"
+    return (
+        ", ".join(
+            (
+                *parts,
+                *(
+                    f"not known: {describe_note(note)}"
+                    for note in nat.notes
+                    if nat.nat is not False or not is_of_nat(note)
+                ),
+            )
+        )
+        or "nothing known of the NAT"
+    )
+
+
+def describe_note(note: str) -> str:
+    """Return in words what a note of a NAT report says is not known, and why."""
+    subject, _, reason = note.partition(": ")
+    return f"{_SUBJECTS[subject]} ({printable(reason)})" if subject in _SUBJECTS and reason else printable(note)
+
+
+def is_of_nat(note: str) -> bool:
+    """Whether a note tells of what there is only with a NAT, so that without one nothing is unknown."""
+    return note.partition(":")[0] in _SUBJECTS.keys() - {"filtering"}
 
 
 def _negotiating(event: Negotiating) -> str:

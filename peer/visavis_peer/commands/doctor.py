@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import getpass
+import ipaddress
 import platform
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +20,7 @@ from visavis_peer.commands.invites import HOW, add_invite_flags
 from visavis_peer.commands.options import build_settings, find_invite, invite_settings, timeout_of
 from visavis_peer.core import strategy
 from visavis_peer.core.addresses import AddressChoice
-from visavis_peer.core.events import Event, Failure, LinkUp, Negotiating, PathChanged, RelayCause
+from visavis_peer.core.events import EndpointDiscovered, Event, Failure, LinkUp, Negotiating, PathChanged, RelayCause
 from visavis_peer.core.forecast import IN_WORDS, conclusion, forecast
 from visavis_peer.core.redaction import Redactor
 from visavis_peer.discovery import NatStudy
@@ -25,7 +28,7 @@ from visavis_peer.errors import AgentError, PeerAbsent, UsageError
 from visavis_peer.net.lifetime import SILENCES
 from visavis_peer.net.names import resolve
 from visavis_peer.net.signaling import SignalingClient, chosen_proxy, offered_stun, websocket_url, without_login
-from visavis_peer.output import Printer, describe_path, peer_label
+from visavis_peer.output import Printer, describe_note, describe_path, is_of_nat, peer_label
 from visavis_peer.pool import SessionPool
 from visavis_peer.settings import AgentSettings
 from visavis_shared.endpoints import parse_host_port
@@ -38,6 +41,8 @@ HELP = "report on this machine's network and NAT, and with a peer explain what c
 NEEDS_ROOM = False
 LIFETIME_MAX: Final = 3600
 """Seconds of silence that can be tried: no NAT keeps UDP mappings for longer by default."""
+_NOBODY: Final = frozenset({"localhost", "nobody", "root", "visavis"})
+"""Names of machines and users that tell nothing."""
 VERDICT_TIMEOUT: Final = 20.0
 """Seconds from the link to a direct path, or to the reason why there is none: two rounds of probing."""
 
@@ -107,14 +112,29 @@ async def run(arguments: argparse.Namespace) -> int:
         hosts = hosts or offered
     for host, _ in hosts:
         redactor.hide_host(host)
-    nat = await _examine_nat(settings, hosts, report, longest=arguments.lifetime)
-    _forecast(nat, report)
+    _hide_own_names(redactor)
+    nat, found = await _examine_nat(settings, hosts, report, longest=arguments.lifetime)
+    _forecast(nat, report, inside=_is_inside(found.ip))
     if invite is not None and report.error is None:
         await _attempt(settings, timeout_of(arguments), nat, report)
     _print(report, None if arguments.show_addresses else redactor, printer)
     if report.error is not None:
+        if not arguments.show_addresses:  # the last line goes where the report goes
+            report.error.args = (redactor.scrub(str(report.error)),)
         raise report.error
     return 0
+
+
+def _hide_own_names(redactor: Redactor) -> None:
+    """Let nothing in the report name this machine or its user, whatever error or path it may stand in."""
+    host = platform.node()
+    with contextlib.suppress(OSError, KeyError, ImportError):  # nobody knows who this is
+        user = getpass.getuser()
+        if user not in _NOBODY:
+            redactor.hide_user(user)
+    for name in (host, host.partition(".")[0]):
+        if name not in _NOBODY:
+            redactor.hide_host(name)
 
 
 def _invite(arguments: argparse.Namespace) -> Invite | None:
@@ -172,7 +192,7 @@ async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[t
 
 async def _examine_nat(
     settings: AgentSettings, hosts: list[tuple[str, int]], report: _Report, *, longest: float | None
-) -> NatReport:
+) -> tuple[NatReport, EndpointDiscovered]:
     """Survey the NAT as an agent does, from the sockets that would punch."""
     loop = asyncio.get_running_loop()
     pool = SessionPool(settings)
@@ -198,18 +218,24 @@ async def _examine_nat(
     report.add("STUN", f"{len(answered & set(servers))} of {len(servers)} servers answered; all took {elapsed:.0f} ms")
     if found.ip is not None:
         report.add("address", f"{found.local} is seen as {found.ip}:{found.port}")
-    for title, text in _nat_lines(nat):
+    for title, text in _nat_lines(nat, inside=_is_inside(found.ip)):
         report.add(title, text)
     _interfaces(pool.choice, report)
-    return nat
+    return nat, found
 
 
-def _nat_lines(nat: NatReport) -> list[tuple[str, str]]:
+def _is_inside(ip: str | None) -> bool:
+    """Whether the address that a STUN server has seen is of use only in the network that both are in."""
+    return ip is not None and not ipaddress.ip_address(ip).is_global
+
+
+def _nat_lines(nat: NatReport, *, inside: bool = False) -> list[tuple[str, str]]:
     """Return what is known of the NAT, a line each, and what is not with the reason."""
     if nat.udp is False:
         return [("UDP", "no STUN server answered: it seems blocked")]
     if nat.nat is False:
-        lines = [("NAT", "none: the address is public"), ("filtering", str(nat.filtering or ""))]
+        where = "none up to the server, which is in the same network" if inside else "none: the address is public"
+        lines = [("NAT", where), ("filtering", str(nat.filtering or ""))]
     else:
         allocation = str(nat.allocation or "")
         if nat.allocation_step is not None:
@@ -228,27 +254,32 @@ def _nat_lines(nat: NatReport) -> list[tuple[str, str]]:
             ("NATs", count),
         ]
     known = [(title, text) for title, text in lines if text]
-    return known + [("unknown", note) for note in nat.notes]
+    return known + [
+        ("not known", describe_note(note)) for note in nat.notes if nat.nat is not False or not is_of_nat(note)
+    ]
 
 
 def _interfaces(choice: AddressChoice, report: _Report) -> None:
     for used in choice.used:
         report.add("interface", f"{printable(used.interface)} {used.ip}")
     for skipped in choice.skipped:
-        report.add("skipped", f"{printable(skipped.interface)} {skipped.address or ''}: {skipped.reason}")
+        report.add(
+            "skipped",
+            f"{printable(skipped.interface)}{f' {skipped.address}' if skipped.address else ''}: {skipped.reason}",
+        )
     report.members["used"] = [{"interface": each.interface, "ip": each.ip} for each in choice.used]
     report.members["skipped"] = [
         {"interface": each.interface, "ip": each.address, "reason": each.reason} for each in choice.skipped
     ]
 
 
-def _forecast(nat: NatReport, report: _Report) -> None:
-    expected = forecast(nat)
+def _forecast(nat: NatReport, report: _Report, *, inside: bool) -> None:
+    expected = None if inside and nat.nat is False else forecast(nat)
     for name, method in (expected or {}).items():
         report.add("forecast", f"to {name}: {IN_WORDS[method]}")
-    report.add("conclusion", conclusion(nat))
+    report.add("conclusion", conclusion(nat, inside=inside))
     report.members["forecast"] = expected
-    report.members["conclusion"] = conclusion(nat)
+    report.members["conclusion"] = conclusion(nat, inside=inside)
 
 
 async def _attempt(settings: AgentSettings, timeout: float, nat: NatReport, report: _Report) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from visavis_peer.core.allocation import PortSample, allocation_of
 from visavis_shared.nat import Filtering, Mapping, NatReport
 from visavis_shared.stun import Address
+
+ONE_ADDRESS: Final = "mapping: the same towards two ports, but no second STUN address answered"
+"""The note of a mapping that is presumed to be endpoint-independent: a server with one address is the normal case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def mapping_of(answers: Sequence[StunAnswer]) -> tuple[Mapping | None, str]:
     mapped = {answer.mapped for answer in answers}
     if len(mapped) == 1:
         if len({answer.server[0] for answer in answers}) == 1:
-            return None, "mapping: the same towards two ports, but no second STUN address answered"
+            return None, ONE_ADDRESS
         return Mapping.ENDPOINT_INDEPENDENT, "the same towards every server"
     by_host: dict[str, set[Address]] = {}
     for answer in answers:

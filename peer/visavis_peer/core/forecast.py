@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from visavis_peer.core.discovery import ONE_ADDRESS
 from visavis_shared.nat import Allocation, Filtering, Mapping, Method, NatBehaviour, NatReport, expected_method
 
 _DEPENDENT: Final = Mapping.ADDRESS_AND_PORT_DEPENDENT
@@ -28,7 +29,13 @@ IN_WORDS: Final[dict[Method, str]] = {
 
 
 def forecast(report: NatReport) -> dict[str, Method] | None:
-    """Return how links to each of PARTNERS can be expected to come about; None while the NAT is not known."""
+    """Return how links to each of PARTNERS can be expected to come about; None while the NAT is not known.
+
+    Where there is no NAT the mapping is that of none; what one server address has seen to be the same is presumed to be
+    the same towards all.
+    """
+    if report.mapping is None and (report.nat is False or ONE_ADDRESS in report.notes):
+        report = report.model_copy(update={"mapping": Mapping.ENDPOINT_INDEPENDENT})
     behaviour = report.behaviour()
     if behaviour is None:
         return None
@@ -41,14 +48,24 @@ def _method(report: NatReport, behaviour: NatBehaviour, partner: NatBehaviour) -
     return Method.RELAY if probes and not report.probing else method
 
 
-def conclusion(report: NatReport) -> str:
-    """Return in one sentence how good this side's network is for direct links."""
-    expected = forecast(report)
+def conclusion(report: NatReport, *, inside: bool = False) -> str:
+    """Return in one sentence how good this side's network is for direct links.
+
+    `inside` tells that the STUN server has seen an address that is of use within its network only.
+    """
     if report.udp is False:
         return "UDP does not get out of this network: every link goes by the relay, where the server offers one"
+    if report.nat is False and inside:
+        return (
+            "the server is in this machine's own network, so only links within that are known to be direct; "
+            "to learn of others ask a STUN server outside (--stun HOST)"
+        )
+    expected = forecast(report)
     if expected is None:
         return "too little is known of the NAT to say what can be expected"
     relayed = [name for name, method in expected.items() if method is Method.RELAY and PARTNERS[name].udp]
+    good = "direct links to every peer whose network lets UDP through"
     if relayed:
-        return f"direct links to most peers; by the relay to those behind {' or '.join(relayed)}"
-    return "direct links to every peer whose network lets UDP through"
+        good = f"direct links to most peers; by the relay to those behind {' or '.join(relayed)}"
+    presumed = report.mapping is None and report.nat is not False
+    return f"as far as one server address can tell, {good}" if presumed else good
