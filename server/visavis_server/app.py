@@ -176,7 +176,7 @@ class SignalingServer:
                 self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
             )
         admin = Admin(self.hub, lambda: self._credentials.admin_tokens, self._stop)
-        self._rest = RestApi(self.hub, admin, self._switchboard.perform)
+        self._rest = RestApi(self.hub, admin, self._switchboard.perform, settings.invite_install)
         self._http = GuardedServer(
             self.door,
             self._proxies,

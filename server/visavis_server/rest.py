@@ -41,11 +41,12 @@ _ALLOWED: Final = "GET, HEAD, OPTIONS"
 class RestApi:
     """Answers every request that is not for /ws."""
 
-    def __init__(self, hub: Hub, admin: Admin, perform: Callable[[list[Effect]], None]) -> None:
-        """`perform` does what the operator's commands want done."""
+    def __init__(self, hub: Hub, admin: Admin, perform: Callable[[list[Effect]], None], install: str) -> None:
+        """`perform` does what the operator's commands want done; `install` stands on the page behind an invite."""
         self._hub = hub
         self._admin = admin
         self._perform = perform
+        self._install = install
 
     def answer(self, request: web.BaseRequest, path: str) -> web.Response:
         """Return the answer to one request for `path`, as `decoded_path` gives it."""
@@ -59,7 +60,7 @@ class RestApi:
             response.headers[hdrs.ALLOW] = _ALLOWED
             return response
         if path.startswith(_INVITE_PREFIX):
-            return _invite(path)
+            return _invite(path, self._install)
         return self._view(path)
 
     async def administer(self, request: web.BaseRequest, path: str, address: str) -> web.Response:
@@ -137,12 +138,12 @@ def refusal(status: HTTPStatus, error: str, path: str) -> web.Response:
     return _document(body.encode(), status)
 
 
-def _invite(path: str) -> web.Response:
+def _invite(path: str, install: str) -> web.Response:
     try:
         room = check_room_id(path.removeprefix(_INVITE_PREFIX))
     except RemoteProtocolError:
         return refusal(HTTPStatus.NOT_FOUND, "not a room name", path)
-    return web.Response(text=invite_page(room), content_type="text/html", headers=HEADERS)
+    return web.Response(text=invite_page(room, install), content_type="text/html", headers=HEADERS)
 
 
 async def _body(request: web.BaseRequest) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +19,10 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 """Per second."""
+
+
+INSTALL: Final = "it belongs to the project visavis; whoever has invited you can tell where to get it"
+"""Names the program and its project, no index of packages: a name there may be held by anybody."""
 
 
 def _numeric(text: str) -> str:
@@ -124,6 +128,8 @@ class Settings(BaseModel):
     """Addresses or networks of proxies whose X-Forwarded-For is believed; by default none."""
     path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=128)] = ""
     """What stands before every path, such as `/signal`."""
+    invite_install: Annotated[str, Field(min_length=1, max_length=500)] = INSTALL
+    """What the page behind an invite says on where to get the program: a place or a command, as plain text."""
     tls_cert: Path | None = None
     """Certificate chain in PEM; with it the server speaks HTTPS only."""
     tls_key: Path | None = None

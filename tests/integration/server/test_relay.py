@@ -295,6 +295,7 @@ async def test_the_invite_page_tells_what_to_run_and_lets_nothing_else_run() -> 
             assert "<script>alert" not in page
             assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
             assert "visavis pipe" in page
+            assert "pip install" not in page
             policy = response.headers["Content-Security-Policy"]
             assert "default-src 'none'" in policy
             assert "'unsafe-inline'" not in policy

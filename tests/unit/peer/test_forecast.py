@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from visavis_peer.core.discovery import ONE_ADDRESS
 from visavis_peer.core.forecast import IN_WORDS, PARTNERS, conclusion, forecast
 from visavis_shared.nat import Allocation, Filtering, Mapping, Method, NatReport
 
@@ -38,6 +39,15 @@ def test_each_partner_has_its_method(report: NatReport, methods: str) -> None:
 def test_nothing_is_forecast_of_an_unknown_nat() -> None:
     assert forecast(NatReport()) is None
     assert "too little" in conclusion(NatReport())
+
+
+def test_one_server_address_and_no_nat_are_enough_to_draw_a_conclusion() -> None:
+    seen_by_one = NatReport(udp=True, nat=True, notes=(ONE_ADDRESS,))
+    assert (forecast(seen_by_one) or {})["a home router or firewall"] is Method.PLAIN_ICE
+    assert conclusion(seen_by_one).startswith("as far as one server address can tell, direct links to most peers")
+    public = NatReport(udp=True, nat=False, notes=(ONE_ADDRESS,))
+    assert conclusion(public).startswith("direct links to")
+    assert conclusion(public, inside=True).startswith("the server is in this machine's own network")
 
 
 def test_the_conclusion_names_whom_only_the_relay_reaches() -> None:

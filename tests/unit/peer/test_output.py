@@ -57,7 +57,7 @@ SENTENCES: list[tuple[Event, str]] = [
     ),
     (
         Negotiating("bb", None, "offerer", (), (), NatReport(notes=(EVIL,))),
-        "checking paths to bb (unauthenticated) as offerer: 0 candidates here, 0 there; its NAT: unknown \\x1b[2Jeve",
+        "checking paths to bb (unauthenticated) as offerer: 0 candidates here, 0 there; its NAT: not known: \\x1b",
     ),
     (
         Negotiating("bb", None, "answerer", (), (), None, authenticated=True),
@@ -125,7 +125,7 @@ def test_a_nat_report_says_what_is_unknown() -> None:
     assert describe_nat(NatReport(udp=True, nat=False)) == "no NAT"
     assert (
         describe_nat(NatReport(nat=True, port_preserved=False, notes=("mapping: x",)))
-        == "port changed, unknown mapping: x"
+        == "port changed, not known: whether it gives every destination a port of its own (x)"
     )
 
 
