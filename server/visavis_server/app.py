@@ -30,6 +30,7 @@ from visavis_server.core.forwarding import (
     client_address,
     is_host_allowed,
     is_origin_allowed,
+    parse_address,
 )
 from visavis_server.core.hub import Hub
 from visavis_server.core.quiet import Quiet
@@ -41,6 +42,7 @@ from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.turn import TurnService
 from visavis_server.credentials import Credentials
 from visavis_server.guarded_server import GuardedServer, stop_accepting
+from visavis_server.http_handler import Fault
 from visavis_server.keys import read_or_make_keys
 from visavis_server.logs import ShowAddress, fields, show_addresses
 from visavis_server.metrics import Exposition, LagMeter, Sources
@@ -144,7 +146,7 @@ class SignalingServer:
 
     async def _start(self) -> None:
         settings = self.settings
-        show_address = await _open_address_log(settings)
+        self._show_address = show_address = await _open_address_log(settings)
         self.hub.resumption = await _open_resumption(settings)
         self._credentials = await Credentials.open(settings)
         self._on_authorizer(self._credentials.authorizer)
@@ -184,6 +186,8 @@ class SignalingServer:
             access_log=None,
             keepalive_timeout=IDLE_TIMEOUT,
             handler_cancellation=settings.engine == "aiohttp",
+            on_fault=self._on_fault,
+            on_bug=self._on_bug,
         )
         self._listener = await asyncio.get_running_loop().create_server(
             self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)
@@ -266,12 +270,27 @@ class SignalingServer:
                 self.hub.buckets.refusals[Cause.ORIGIN] += 1
                 return refusal(HTTPStatus.FORBIDDEN, "pages of this origin may not connect", path)
             return await endpoint.handle(request, self._client_address(request))
-        except Exception:
-            unsaid = self._quiet.speak(str(HTTPStatus.INTERNAL_SERVER_ERROR), asyncio.get_running_loop().time())
-            if unsaid is not None:
-                about = fields(event="internal_error", unsaid=unsaid)
-                logger.exception("a request could not be handled", extra=about)
+        except Exception as error:  # noqa: BLE001 -- reported
+            self._on_bug(error)
             return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", decoded_path(request.raw_path))
+
+    def _on_bug(self, error: BaseException | None) -> None:
+        unsaid = self._quiet.speak(str(HTTPStatus.INTERNAL_SERVER_ERROR), asyncio.get_running_loop().time())
+        if unsaid is not None:
+            about = fields(event="internal_error", unsaid=unsaid)
+            logger.error("a request could not be handled", exc_info=error, extra=about)
+
+    def _on_fault(self, request: web.BaseRequest, fault: Fault) -> None:
+        """Count what is not HTTP, and say so once a second and kind."""
+        self.hub.buckets.refusals[Cause.MALFORMED] += 1
+        unsaid = self._quiet.speak(fault, asyncio.get_running_loop().time())
+        if unsaid is not None:
+            address = parse_address(request.remote or "")  # headers could not be read, those of a proxy included
+            shown = self._show_address(str(address)) if address is not None else ""
+            about = fields(event="malformed", cause=fault.name.lower(), address=shown, unsaid=unsaid)
+            sender = f" of {shown}" if shown else ""
+            text = "a request%s cannot be understood: %s (%d more since the last such line)"
+            logger.warning(text, sender, fault, unsaid, extra=about)
 
     def _on_turn_secret(self, secret: bytes) -> None:
         assert self.hub.turn is not None

@@ -12,13 +12,14 @@ from aiohttp import web
 from visavis_server.core.buckets import counted_source
 from visavis_server.core.door import Door
 from visavis_server.core.forwarding import IpNetwork, is_trusted, parse_address
+from visavis_server.http_handler import HttpServer
 from visavis_server.websocket import observed_address
 
 DOOR_INTERVAL: Final = 1.0
 """Seconds between two looks at the connections that have not asked for anything."""
 
 
-class GuardedServer(web.Server):
+class GuardedServer(HttpServer):
     """An HTTP server whose connections have to ask for something soon, and may not be too many before they do."""
 
     def __init__(self, door: Door[asyncio.Transport], proxies: Sequence[IpNetwork], *args: Any, **options: Any) -> None:

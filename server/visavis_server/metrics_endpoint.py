@@ -6,6 +6,7 @@ It is never the public one: how many rooms and peers there are is nobody's busin
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
@@ -13,8 +14,11 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from visavis_server.core import views
+from visavis_server.http_handler import Fault, HttpServer
 from visavis_server.metrics import Exposition
 from visavis_server.switchboard import now_ms
+
+logger = logging.getLogger(__name__)
 
 CONNECTION_COUNT: Final = 16
 """Connections at once, far more than there are monitoring systems; the oldest makes way, so nobody can occupy it."""
@@ -31,7 +35,7 @@ class MetricsEndpoint:
         """Known once started."""
         self._is_ready = is_ready
         self._exposition: Exposition | None = None
-        self._http = _FewConnections(self._answer, access_log=None)
+        self._http = _FewConnections(self._answer, access_log=None, on_fault=_on_fault, on_bug=_on_bug)
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -71,7 +75,7 @@ class MetricsEndpoint:
                 return web.Response(status=HTTPStatus.NOT_FOUND, text="this port has /metrics, /ready and /health\n")
 
 
-class _FewConnections(web.Server):
+class _FewConnections(HttpServer):
     """An HTTP server whose oldest connection makes way for one too many."""
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -80,6 +84,14 @@ class _FewConnections(web.Server):
         for oldest in self.connections[:-CONNECTION_COUNT]:
             if oldest.transport is not None:
                 oldest.transport.abort()
+
+
+def _on_fault(_: web.BaseRequest, fault: Fault) -> None:
+    logger.debug("a request for metrics cannot be understood: %s", fault)
+
+
+def _on_bug(error: BaseException | None) -> None:
+    logger.error("a request for metrics could not be handled", exc_info=error)
 
 
 def _document(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

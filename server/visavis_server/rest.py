@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import PayloadEncodingError
 
 from visavis_server.core import views
 from visavis_server.core.admin import BODY_SIZE, COMMANDS, Admin, AdminRefused
@@ -158,6 +159,8 @@ async def _body(request: web.BaseRequest) -> bytes:
                 body += chunk
                 if len(body) > BODY_SIZE:
                     raise AdminRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {BODY_SIZE} bytes")
+    except (web.RequestPayloadError, PayloadEncodingError, ConnectionError):
+        raise AdminRefused(HTTPStatus.BAD_REQUEST, "the body is not what its headers say") from None
     except TimeoutError:
         raise AdminRefused(HTTPStatus.REQUEST_TIMEOUT, f"no body within {BODY_TIMEOUT:g} s") from None
     return bytes(body)

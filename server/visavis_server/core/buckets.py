@@ -41,6 +41,8 @@ class Cause(StrEnum):
     """More connections without a request than there may be."""
     HANDSHAKE = "handshake"
     """No complete request in time."""
+    MALFORMED = "malformed"
+    """What is not HTTP."""
     HOST = "host"
     ORIGIN = "origin"
     UNREAD = "unread"

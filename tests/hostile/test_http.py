@@ -1,0 +1,82 @@
+"""HTTP clients that wish the server ill: they are answered and counted, and others do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.hostile import http_client
+from tests.hostile.http_client import HEAD, MALFORMED, send
+from tests.support.server_running import ServerProcess, server_process
+from tests.support.ws_raw import RawClient
+
+pytestmark = pytest.mark.timeout(60)
+
+LINE: Final = re.compile(r"^\S+ \S+ (INFO|WARNING) visavis_server")
+"""How a line of the log begins that nobody has to be woken for."""
+
+
+def check_log(server: ServerProcess) -> None:
+    """Fail on anything in the log that is not a line of ours, such as a traceback."""
+    strange = [line for line in server.errors.splitlines() if not LINE.match(line)]
+    assert not strange, "\n".join(strange)
+
+
+async def test_what_is_no_http_is_answered_counted_and_logged_once_a_second_without_an_address() -> None:
+    async with server_process("--log-addresses", "none", "--cleanup-interval", "0.2") as server:
+        for data in MALFORMED:
+            answer = await send(server.port, data)
+            assert answer.split(b" ", 2)[1:2] == [b"400"], (data[:60], answer[:200])
+        flood = [send(server.port, MALFORMED[index % len(MALFORMED)]) for index in range(300)]
+        await asyncio.gather(*flood)
+        await server.said("refused")
+        assert server.errors.count("cannot be understood") < 60
+        assert server.errors.count("malformed") < 60
+        check_log(server)
+        assert "127.0.0.1" not in server.errors
+
+
+async def test_the_address_of_who_sends_what_is_no_http_stands_in_the_log_where_addresses_do() -> None:
+    async with server_process("--log-addresses", "plain") as server:
+        await send(server.port, MALFORMED[0])
+        assert "a request of 127.0.0.1 cannot be understood: no request line" in await server.said("understood")
+
+
+async def test_bodies_that_are_not_what_their_headers_say_are_the_clients_fault(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("t" * 32)
+    kick = b"POST /api/admin/kick HTTP/1.1\r\n" + HEAD + b"Authorization: Bearer " + b"t" * 32 + b"\r\n"
+    async with server_process("--admin-token-file", str(tokens)) as server:
+        for rest in (
+            b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+            b"Content-Length: 2\r\n\r\n\xff\xfe",
+        ):
+            assert (await send(server.port, kick + b"Connection: close\r\n" + rest)).split(b" ", 2)[1] == b"400", rest
+        await send(server.port, kick + b"Content-Length: 50\r\n\r\n{", wait=0.1)  # gone in the midst of it
+        assert await send(server.port, b"GET /health HTTP/1.0\r\n\r\n")
+        check_log(server)
+
+
+async def test_a_flood_of_mutated_requests_harms_no_ordinary_client() -> None:
+    async with server_process("--message-rate", "0") as server, await RawClient.connect(server.port) as client:
+        attacker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", http_client.__name__, str(server.port), "1", "2000"
+        )
+        ended = asyncio.ensure_future(attacker.wait())
+        answers = 0
+        try:
+            while not ended.done():
+                assert (await client.request(type="KEEP_ALIVE", request_id="k"))["type"] == "ACK"
+                answers += 1
+            assert (ended.result(), answers > 0) == (0, True)
+        finally:
+            if not ended.done():
+                attacker.kill()
+            await ended
+        check_log(server)
