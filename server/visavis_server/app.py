@@ -38,6 +38,7 @@ from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rules import Exposure
 from visavis_server.core.stun import StunService
+from visavis_server.core.targets import parse_target
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.turn import TurnService
 from visavis_server.credentials import Credentials
@@ -49,7 +50,7 @@ from visavis_server.metrics import Exposition, LagMeter, Sources
 from visavis_server.metrics_endpoint import MetricsEndpoint
 from visavis_server.outbox import Outbox
 from visavis_server.relay import RelayConnections, Unauthorized
-from visavis_server.rest import ADMIN_PREFIX, RestApi, decoded_path, refusal, route_of
+from visavis_server.rest import ADMIN_PREFIX, RestApi, refusal, route_of
 from visavis_server.settings import Settings
 from visavis_server.stun import StunResponder, open_sockets
 from visavis_server.switchboard import Switchboard, now_ms
@@ -58,6 +59,7 @@ from visavis_server.websocket import WebSocketEndpoint, observed_address
 from visavis_server.websocket_aiohttp import AiohttpEndpoint
 from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
+from visavis_shared.headers import TOKEN as TOKEN_HEADER
 from visavis_shared.messages import Endpoint, RelayOffer, ServerLimits, StunServer, WelcomePayload
 
 if TYPE_CHECKING:
@@ -75,6 +77,10 @@ _SHOWN_TO_STRANGERS: Final = {
     Exposure.SEED: "every room with its members and their endpoints",
     Exposure.MEMBERS: "the name and size of every room",
 }
+
+
+SINGLE_HEADERS: Final = ("Host", "Origin", "Authorization", TOKEN_HEADER, "Sec-WebSocket-Key", "Sec-WebSocket-Version")
+"""Headers that decide: of two that differ a proxy in front may have checked the other one (RFC 9110 section 5.3)."""
 
 
 class CannotListen(Exception):
@@ -245,8 +251,8 @@ class SignalingServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         response = await self._respond(request)
         if response.status != HTTPStatus.SWITCHING_PROTOCOLS:  # those are counted as connections, when they begin
-            path = decoded_path(request.raw_path).removeprefix(self.settings.path_prefix)
-            self._responses[route_of(path), response.status] += 1
+            path = parse_target(request.raw_path).below(self.settings.path_prefix)
+            self._responses[route_of(path or ""), response.status] += 1
         return response
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -254,11 +260,16 @@ class SignalingServer:
         try:
             if request.transport is not None:
                 self.door.settle(request.transport)
-            prefix, whole_path = self.settings.path_prefix, decoded_path(request.raw_path)
-            path = whole_path.removeprefix(prefix)
-            if not whole_path.startswith(f"{prefix}/"):
-                return refusal(HTTPStatus.NOT_FOUND, "not found", whole_path)
-            if not is_host_allowed(request.headers.get("Host", ""), self.settings.allowed_host):
+            target = parse_target(request.raw_path)
+            path = target.below(self.settings.path_prefix)
+            repeated = next((name for name in SINGLE_HEADERS if len(request.headers.getall(name, ())) > 1), None)
+            if repeated is not None:
+                self._on_fault(request, Fault.HEADER)
+                return refusal(HTTPStatus.BAD_REQUEST, f"more than one {repeated} header", target.shown)
+            if path is None:
+                return refusal(HTTPStatus.NOT_FOUND, "not found", target.shown)
+            hosts = [request.headers.get("Host", ""), *([] if target.authority is None else [target.authority])]
+            if not all(is_host_allowed(host, self.settings.allowed_host) for host in hosts):
                 self.hub.buckets.refusals[Cause.HOST] += 1
                 return refusal(HTTPStatus.FORBIDDEN, "this server does not go by that name (see --allowed-host)", path)
             endpoint = self._endpoint(path)
@@ -272,7 +283,7 @@ class SignalingServer:
             return await endpoint.handle(request, self._client_address(request))
         except Exception as error:  # noqa: BLE001 -- reported
             self._on_bug(error)
-            return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", decoded_path(request.raw_path))
+            return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", parse_target(request.raw_path).shown)
 
     def _on_bug(self, error: BaseException | None) -> None:
         unsaid = self._quiet.speak(str(HTTPStatus.INTERNAL_SERVER_ERROR), asyncio.get_running_loop().time())

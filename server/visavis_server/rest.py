@@ -18,6 +18,7 @@ from visavis_server.core.buckets import counted_source
 from visavis_server.core.effects import Effect
 from visavis_server.core.hub import Hub
 from visavis_server.core.rules import Exposure
+from visavis_server.core.targets import INVITE_PREFIX, ROOM_PREFIX
 from visavis_server.invite_page import HEADERS, invite_page
 from visavis_server.switchboard import now_ms
 from visavis_shared.errors import RemoteProtocolError
@@ -31,11 +32,9 @@ CORS: Final = {
 }
 """On every answer, errors included: any page may read what anybody may read."""
 _DOCUMENTS: Final = frozenset({"/health", "/ready", "/api/stats", "/api/rooms"})
-_ROOM_PREFIX: Final = "/api/rooms/"
 ADMIN_PREFIX: Final = "/api/admin/"
 BODY_TIMEOUT: Final = 5.0
 """Seconds in which the body of a request has to come."""
-_INVITE_PREFIX: Final = "/r/"
 _ALLOWED: Final = "GET, HEAD, OPTIONS"
 
 
@@ -50,17 +49,17 @@ class RestApi:
         self._install = install
 
     def answer(self, request: web.BaseRequest, path: str) -> web.Response:
-        """Return the answer to one request for `path`, as `decoded_path` gives it."""
+        """Return the answer to one request for `path`, as `Target.below` gives it."""
         if request.method == hdrs.METH_OPTIONS:
             return web.Response(headers=CORS)
-        is_route = path in _DOCUMENTS or path.startswith((_ROOM_PREFIX, _INVITE_PREFIX))
+        is_route = path in _DOCUMENTS or path.startswith((ROOM_PREFIX, INVITE_PREFIX))
         if not is_route:
-            return refusal(HTTPStatus.NOT_FOUND, "not found", path)
+            return refusal(HTTPStatus.NOT_FOUND, "not found", unquote(path))
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             response = refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", path)
             response.headers[hdrs.ALLOW] = _ALLOWED
             return response
-        if path.startswith(_INVITE_PREFIX):
+        if path.startswith(INVITE_PREFIX):
             return _invite(path, self._install)
         return self._view(path)
 
@@ -102,7 +101,7 @@ class RestApi:
                 if exposure is Exposure.COUNTS:
                     return _hidden(path, "rooms", exposure)
                 return _document(views.rooms(self._hub))
-        room_id = path.removeprefix(_ROOM_PREFIX)
+        room_id = path.removeprefix(ROOM_PREFIX)
         if not room_id:
             return refusal(HTTPStatus.BAD_REQUEST, "room ID required", path)
         if exposure is not Exposure.SEED:
@@ -118,19 +117,10 @@ def route_of(path: str) -> str:
     """Return the kind of thing that a path names, as metrics show it: one of a closed set."""
     if path in _DOCUMENTS:
         return path.rpartition("/")[2]
-    for prefix, route in ((_ROOM_PREFIX, "room"), (_INVITE_PREFIX, "invite"), (ADMIN_PREFIX, "admin")):
+    for prefix, route in ((ROOM_PREFIX, "room"), (INVITE_PREFIX, "invite"), (ADMIN_PREFIX, "admin")):
         if path.startswith(prefix):
             return route
     return {"/ws": "ws", "/relay": "relay"}.get(path, "other")
-
-
-def decoded_path(target: str) -> str:
-    """Return the path of a request target, percent-decoded once: its dots and empty segments are part of a room id."""
-    if not target.startswith("/"):
-        # absolute form (RFC 9112 section 3.2.2), as a client sends it to a proxy
-        _, _, rest = target.partition("://")
-        target = "/" + rest.partition("/")[2]
-    return unquote(target.partition("?")[0].partition("#")[0])
 
 
 def refusal(status: HTTPStatus, error: str, path: str) -> web.Response:
@@ -141,7 +131,7 @@ def refusal(status: HTTPStatus, error: str, path: str) -> web.Response:
 
 def _invite(path: str, install: str) -> web.Response:
     try:
-        room = check_room_id(path.removeprefix(_INVITE_PREFIX))
+        room = check_room_id(path.removeprefix(INVITE_PREFIX))
     except RemoteProtocolError:
         return refusal(HTTPStatus.NOT_FOUND, "not a room name", path)
     return web.Response(text=invite_page(room, install), content_type="text/html", headers=HEADERS)

@@ -80,3 +80,41 @@ async def test_a_flood_of_mutated_requests_harms_no_ordinary_client() -> None:
                 attacker.kill()
             await ended
         check_log(server)
+
+
+def upgrade(*headers: bytes) -> bytes:
+    """Return an upgrade request that is refused unless all is well: it is not for the version that we speak."""
+    lines = b"Upgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nConnection: close\r\n"
+    return b"GET /ws HTTP/1.1\r\n" + lines + b"".join(header + b"\r\n" for header in headers) + b"\r\n"
+
+
+async def test_hosts_origins_and_paths_are_taken_by_the_letter() -> None:
+    good, origin = b"Host: good.example", b"Origin: https://good.example"
+    names = ("--allowed-host", "good.example", "--allowed-origin", "https://good.example")
+    requests = [
+        # an upgrade that passes all checks fails at its version
+        (400, b"400 Bad Request", upgrade(good, origin)),
+        (403, b"that name", upgrade(b"Host: good.example:80:evil", origin)),
+        (403, b"that name", upgrade(b"Host: good.example#.evil.example", origin)),
+        (403, b"that name", upgrade(b"Host: evil@good.example", origin)),
+        (403, b"that name", upgrade(good, origin).replace(b"/ws", b"http://evil.example/ws")),
+        (403, b"this origin", upgrade(good, b"Origin: https://evil.example")),
+        (400, b"more than one Origin", upgrade(good, origin, b"Origin: https://evil.example")),
+        (400, b"more than one Authorization", upgrade(good, b"Authorization: Bearer a", b"Authorization: Bearer b")),
+        (401, b"", b"GET /api/admin/rooms HTTP/1.0\r\n" + good + b"\r\n\r\n"),
+        *(
+            (404, b"not found", b"GET " + path + b" HTTP/1.0\r\n" + good + b"\r\n\r\n")
+            for path in (
+                b"/api/%61dmin/rooms",
+                b"/api%2fadmin/rooms",
+                b"//api/admin/rooms",
+                b"/api/./admin/rooms",
+                b"/%77s",
+            )
+        ),
+    ]
+    async with server_process(*names) as server:
+        for status, part, data in requests:
+            answer = await send(server.port, data)
+            assert (int(answer.split(b" ", 2)[1]), part in answer) == (status, True), (data, answer)
+        check_log(server)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from visavis_shared.endpoints import parse_ip
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+PORT_MAX: Final = 65_535
+_HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{0,5}))?")
+"""A name or address with an optional port (RFC 3986 section 3.2), of the characters that names of hosts have."""
 HOP_COUNT: Final = 16
 """Hops of an X-Forwarded-For that are looked at: nobody has more proxies in a row."""
 
@@ -44,12 +47,9 @@ def is_trusted(address: IpAddress, trusted: Sequence[IpNetwork]) -> bool:
 
 def parse_address(text: str) -> IpAddress | None:
     """Return an address as proxies write it: bare, with a port, in brackets; an IPv4-mapped one as IPv4."""
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
+    parts = _HOST.fullmatch(text) if text.startswith("[") or text.count(":") == 1 else None
     try:
-        address = parse_ip(text.partition("%")[0])
+        address = parse_ip((text if parts is None else parts["name"].strip("[]")).partition("%")[0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
@@ -61,7 +61,12 @@ def is_host_allowed(host: str, allowed: Sequence[str]) -> bool:
 
     An entry is a name or an address, without port; `*.example.org` stands for every name below it.
     """
-    return not allowed or _name_matches(_host_name(host), allowed)
+    if not allowed:
+        return True
+    parts = _HOST.fullmatch(host)
+    if parts is None or int(parts["port"] or 0) > PORT_MAX:
+        return False
+    return _name_matches(parts["name"].strip("[]").removesuffix(".").lower(), allowed)
 
 
 def is_origin_allowed(origin: str | None, allowed: Sequence[str]) -> bool:
@@ -72,13 +77,6 @@ def is_origin_allowed(origin: str | None, allowed: Sequence[str]) -> bool:
     if origin is None or not allowed or "*" in allowed:
         return True
     return origin.lower() in (entry.lower().rstrip("/") for entry in allowed)
-
-
-def _host_name(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
 
 
 def _name_matches(name: str, allowed: Sequence[str]) -> bool:
