@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from asyncio import Event
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
@@ -18,11 +19,36 @@ class ItemsLost(AgentError):
     name = "events_lost"
 
 
-class _Subscription(Generic[T]):
-    def __init__(self, items: Iterable[T]) -> None:
-        self.items = deque(items)
-        self.wake = Event()
-        self.overflowed = False
+class _Subscription(AsyncIterator[T]):
+    """One reader's items; a wait that is cancelled leaves it as it was."""
+
+    def __init__(self, items: Iterable[T], limit: int) -> None:
+        self._items = deque(items)
+        self._limit = limit
+        self._wake = Event()
+        self._overflowed = False
+        self._closed = False
+
+    def put(self, item: T) -> None:
+        if len(self._items) >= self._limit:
+            self._overflowed = True
+        elif not self._overflowed:
+            self._items.append(item)
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            if self._overflowed:
+                raise ItemsLost(f"more than {self._limit} events were not read in time")
+            if self._closed:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        return self._items.popleft()
 
 
 class Broadcast(Generic[T]):
@@ -30,43 +56,29 @@ class Broadcast(Generic[T]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._subscriptions: list[_Subscription[T]] = []
+        self._subscriptions: weakref.WeakSet[_Subscription[T]] = weakref.WeakSet()
+        """Who still reads: an iterator that nobody has any longer is forgotten."""
         self._closed = False
 
     def publish(self, item: T) -> None:
         """Hand `item` to every subscriber; one that is full loses its subscription, not single items unnoticed."""
-        for subscription in self._subscriptions:
-            if len(subscription.items) >= self._limit:
-                subscription.overflowed = True
-            else:
-                subscription.items.append(item)
-            subscription.wake.set()
+        for subscription in list(self._subscriptions):
+            subscription.put(item)
 
     def close(self) -> None:
         """End every subscription once its items are read. Idempotent."""
         self._closed = True
-        for subscription in self._subscriptions:
-            subscription.wake.set()
+        for subscription in list(self._subscriptions):
+            subscription.close()
 
     def subscribe(self, first: Iterable[T] = ()) -> AsyncIterator[T]:
         """Return an iterator over `first` and every item published from now on.
 
-        Raises ItemsLost while iterating, when more than the limit was unread.
+        Raises ItemsLost while iterating, when more than the limit was unread. A task that is cancelled while it waits
+        for an item takes none with it: another one may go on.
         """
-        subscription = _Subscription(first)
-        self._subscriptions.append(subscription)
-        return self._iterate(subscription)
-
-    async def _iterate(self, subscription: _Subscription[T]) -> AsyncIterator[T]:
-        try:
-            while True:
-                while subscription.items:
-                    yield subscription.items.popleft()
-                if subscription.overflowed:
-                    raise ItemsLost(f"more than {self._limit} events were not read in time")
-                if self._closed:
-                    return
-                subscription.wake.clear()
-                await subscription.wake.wait()
-        finally:
-            self._subscriptions.remove(subscription)
+        subscription = _Subscription(first, self._limit)
+        if self._closed:
+            subscription.close()
+        self._subscriptions.add(subscription)
+        return subscription

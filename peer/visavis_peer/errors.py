@@ -89,7 +89,7 @@ class StreamReset(AgentError):
     name = "stream_reset"
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"the peer has reset the stream with code {code}")
+        super().__init__("the other side has given up the transfer" + (f" (code {code})" if code else ""))
         self.code = code
 
 

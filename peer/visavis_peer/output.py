@@ -57,6 +57,9 @@ _SUBJECTS: Final = {
 """What the notes of a NAT report (core.discovery) are about."""
 
 
+_NOTHING: Final = "nothing known of the NAT"
+
+
 class Printer:
     """Prints to `stream`, flushing each line so that a reader at the other end of a pipe sees it at once."""
 
@@ -123,11 +126,23 @@ def sentence(event: Event) -> str:
             return f"{how}, {_authentication(event.authenticated)}"
         case LinkDown(peer_id, name, reason):
             return f"link to {qualified_label(peer_id, name, event.authenticated)} down: {printable(reason)}"
-        case Failure(_, message, peer_id, name):
+        case Failure(_, _, peer_id, name):
             whom = f"{qualified_label(peer_id, name, event.authenticated)}: " if peer_id else ""
-            return f"{whom}{printable(message)}"
+            return f"{whom}{plainly(event)}"
         case _:
             assert_never(event)
+
+
+def plainly(failure: Failure) -> str:
+    """Return what a failure means for a person, who can do something about most of them."""
+    message = printable(failure.message)
+    if failure.error != "authentication_failed":
+        return message.removeprefix("refused: refused: ")
+    if "not sealed, but" in message:
+        return "somebody without the room's secret tries to link"
+    if "sealed with this room's secret" in message or "OFFER cannot be trusted" in message:
+        return "the secret does not match: was the invite copied whole?"
+    return message.removeprefix("authentication failed: ")
 
 
 def peer_label(peer_id: str, name: str | None) -> str:
@@ -147,15 +162,23 @@ def qualified_label(peer_id: str, name: str | None, authenticated: bool) -> str:
 
 def describe_path(path: PathInfo) -> str:
     """Return a path in words."""
-    ends = f"{path.local} to {path.remote}" if path.local else f"by {path.remote}"
+    reason = f" ({printable(path.reason)})" if path.reason else ""
+    if not path.local:
+        return f"by the server's relay at {path.remote}{reason}"
     how = f", found by {path.method}" if path.method else ""
-    return f"{path.path} {path.kind}, {ends}{how}" + (f" ({printable(path.reason)})" if path.reason else "")
+    return f"{path.path} {path.kind}, {path.local} to {path.remote}{how}{reason}"
 
 
 def describe_nat(nat: NatReport) -> str:
-    """Return a NAT report in words; what is unknown is said to be."""
+    """Return a NAT report in one line; what is unknown is said to be."""
+    known, *unknown = nat_lines(nat)
+    return ", ".join(([known] if known else []) + [f"not known: {each}" for each in unknown]) or _NOTHING
+
+
+def nat_lines(nat: NatReport) -> list[str]:
+    """Return what is known of a NAT, empty for nothing, and what is not, each with its reason."""
     if nat.udp is False:
-        return "UDP seems blocked, no STUN server answered"
+        return ["UDP seems blocked, no STUN server answered"]
     parts = []
     if nat.nat is False:
         parts.append("no NAT")
@@ -165,19 +188,8 @@ def describe_nat(nat: NatReport) -> str:
         parts.append(f"{nat.filtering} filtering")
     if nat.nat and nat.port_preserved is not None:
         parts.append("port preserved" if nat.port_preserved else "port changed")
-    return (
-        ", ".join(
-            (
-                *parts,
-                *(
-                    f"not known: {describe_note(note)}"
-                    for note in nat.notes
-                    if nat.nat is not False or not is_of_nat(note)
-                ),
-            )
-        )
-        or "nothing known of the NAT"
-    )
+    unknown = [describe_note(note) for note in nat.notes if nat.nat is not False or not is_of_nat(note)]
+    return [", ".join(parts), *unknown]
 
 
 def describe_note(note: str) -> str:
@@ -193,7 +205,7 @@ def is_of_nat(note: str) -> bool:
 
 def _negotiating(event: Negotiating) -> str:
     ours, theirs = len(event.local_candidates), len(event.remote_candidates)
-    remote = f"; its NAT: {describe_nat(event.remote_nat)}" if event.remote_nat else ""
+    remote = f"; before it: {describe_nat(event.remote_nat)}" if event.remote_nat else ""
     who = qualified_label(event.peer_id, event.name, event.authenticated)
     return f"checking paths to {who} as {event.role}: {_count(ours, 'candidate')} here, {theirs} there{remote}"
 

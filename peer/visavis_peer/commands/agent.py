@@ -12,6 +12,7 @@ from visavis_peer.commands.options import agent_settings
 from visavis_peer.errors import LinkClosed, UsageError
 from visavis_peer.link.link import Link
 from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
+from visavis_peer.narrator import Narrator
 from visavis_peer.output import Printer, linked_label
 from visavis_shared.ids import printable
 
@@ -37,6 +38,7 @@ async def run(arguments: argparse.Namespace) -> int:
     if len(message) > MESSAGE_SIZE:
         raise UsageError(f"--message has {len(message)} bytes; {MESSAGE_SIZE} is the limit")
     printer = Printer(as_json=arguments.json)
+    narrator = Narrator(printer, sealed=settings.secret is not None, detailed=bool(arguments.verbose), company=True)
     agent = Agent(settings)
     events, links = agent.events(), agent.links()
 
@@ -49,7 +51,7 @@ async def run(arguments: argparse.Namespace) -> int:
 
     async def print_events() -> None:
         async for event in events:
-            printer.event(event)
+            narrator.event(event)
 
     printing = asyncio.create_task(print_events())
     serving = asyncio.create_task(serve_links())

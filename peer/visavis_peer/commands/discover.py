@@ -13,7 +13,7 @@ from visavis_peer.net.ice import IceSession
 from visavis_peer.net.names import resolve
 from visavis_peer.net.nat_type import SecondOpinion, classify
 from visavis_peer.net.signaling import SignalingClient, chosen_proxy, offered_stun, websocket_url
-from visavis_peer.output import Printer, describe_nat
+from visavis_peer.output import Printer, nat_lines
 from visavis_peer.pool import SessionPool
 from visavis_shared.endpoints import format_address, parse_host_port
 from visavis_shared.ids import printable
@@ -91,9 +91,13 @@ def _print(
         return
     endpoint = f"{found.ip}:{found.port} (local {found.local})" if found.ip else "unknown"
     printer.line(f"public endpoint  {endpoint}")
-    printer.line(f"NAT              {describe_nat(found.nat)}")
-    for answer in session.answers:
-        printer.line(f"asked            {format_address(answer.server)} saw {format_address(answer.mapped)}")
+    known, *unknown = nat_lines(found.nat)
+    printer.line(f"NAT              {known or 'nothing is known of it'}")
+    for each in unknown:
+        printer.line(f"not known        {each}")
+    asked = [f"{format_address(answer.server)} saw {format_address(answer.mapped)}" for answer in session.answers]
+    for each in dict.fromkeys(asked):
+        printer.line(f"asked            {each}")
     for used in choice.used:
         printer.line(f"interface used   {printable(used.interface)} {used.ip}")
     for skipped in choice.skipped:

@@ -10,7 +10,8 @@ from visavis_peer.agent import Agent
 from visavis_peer.core.events import Event, Failure, PeerJoined
 from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused
 from visavis_peer.link.link import Link
-from visavis_peer.output import Printer, qualified_label
+from visavis_peer.narrator import Narrator
+from visavis_peer.output import plainly, qualified_label
 
 _FATAL: Final[dict[str, type[AgentError]]] = {
     "no_path": NoPath,
@@ -22,7 +23,7 @@ _FATAL: Final[dict[str, type[AgentError]]] = {
 async def meet(
     agent: Agent,
     events: AsyncIterator[Event],
-    printer: Printer,
+    narrator: Narrator,
     *,
     wanted: str | None = None,
     timeout: float | None = None,
@@ -35,7 +36,7 @@ async def meet(
     if nothing is known of that.
     """
     failures: list[AgentError] = []
-    watch = asyncio.create_task(_watch(agent, events, wanted, printer, failures, patient=patient))
+    watch = asyncio.create_task(_watch(agent, events, wanted, narrator, failures, patient=patient))
     search = asyncio.create_task(_find(agent, wanted))
     try:
         await asyncio.wait([watch, search], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -76,7 +77,7 @@ async def _watch(
     agent: Agent,
     events: AsyncIterator[Event],
     wanted: str | None,
-    printer: Printer,
+    narrator: Narrator,
     failures: list[AgentError],
     *,
     patient: bool,
@@ -84,16 +85,24 @@ async def _watch(
     """Print events until one says that the link will not come, and return that."""
     names: dict[str, str | None] = {}
     async for event in events:
-        printer.event(event)
+        failure = _failure(event, wanted, names)
+        ends = failure is not None and not patient and not (isinstance(failure, NoPath) and agent.has_relay)
+        narrator.event(event, ends=ends)
         if isinstance(event, PeerJoined):
             names[event.peer_id] = event.name
-        if isinstance(event, Failure) and event.peer_id is not None and event.error in _FATAL:
-            if wanted not in (None, event.peer_id, names.get(event.peer_id)):
-                continue
-            label = qualified_label(event.peer_id, event.name, event.authenticated)
-            reason = event.message.partition("; trying again")[0]
-            failure = _FATAL[event.error](f"{label}: {reason}")
-            if not patient and not (isinstance(failure, NoPath) and agent.has_relay):
+        if failure is not None:
+            if ends:
                 return failure
             failures.append(failure)
     return await _end_of(agent)
+
+
+def _failure(event: Event, wanted: str | None, names: dict[str, str | None]) -> AgentError | None:
+    """Return what an event means for who waits for the peer called `wanted`, if it keeps that away."""
+    if not isinstance(event, Failure) or event.peer_id is None or event.error not in _FATAL:
+        return None
+    if wanted not in (None, event.peer_id, names.get(event.peer_id)):
+        return None
+    label = qualified_label(event.peer_id, event.name, event.authenticated or event.error == AuthenticationFailed.name)
+    reason = plainly(event).partition("; trying again")[0]
+    return _FATAL[event.error](reason if event.error == AuthenticationFailed.name else f"{label}: {reason}")

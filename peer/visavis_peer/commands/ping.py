@@ -11,6 +11,7 @@ from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import agent_settings, timeout_of
 from visavis_peer.errors import PeerAbsent, UsageError
 from visavis_peer.link.link import Link
+from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.output import Printer, describe_path, linked_label
 
 NAME = "ping"
@@ -36,17 +37,19 @@ async def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.interval <= 3600:
         raise UsageError("--interval must be 0 to 3600 seconds")
     printer = Printer(as_json=arguments.json)
+    narrator = Narrator(printer, sealed=settings.secret is not None, detailed=bool(arguments.verbose), company=False)
     agent = Agent(settings)
     events = agent.events()
     async with agent:
-        link = await meet(agent, events, printer, wanted=arguments.peer, timeout=timeout)
-        rtts = await _measure(link, arguments.count, arguments.interval, printer)
+        link = await meet(agent, events, narrator, wanted=arguments.peer, timeout=timeout)
+        rtts = await _measure(link, arguments.count, arguments.interval, narrator)
     return _summary(link, arguments.count, rtts, printer)
 
 
-async def _measure(link: Link, count: int, interval: float, printer: Printer) -> list[float]:
+async def _measure(link: Link, count: int, interval: float, narrator: Narrator) -> list[float]:
     """Return the round trips in seconds; lost ones are left out."""
     rtts: list[float] = []
+    printer, in_words = narrator.printer, describe_path if narrator.detailed else in_short
     for number in range(1, count + 1):
         if number > 1:
             await asyncio.sleep(interval)
@@ -57,7 +60,7 @@ async def _measure(link: Link, count: int, interval: float, printer: Printer) ->
             _print_round_trip(number, None, str(error), link, printer)
             continue
         rtts.append(rtt)
-        _print_round_trip(number, rtt, describe_path(path), link, printer)
+        _print_round_trip(number, rtt, in_words(path), link, printer)
     return rtts
 
 

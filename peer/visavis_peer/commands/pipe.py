@@ -18,12 +18,15 @@ from visavis_peer.commands.blocking import BlockingThread
 from visavis_peer.commands.invites import HOW
 from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import agent_settings, invite_settings, timeout_of
+from visavis_peer.commands.progress import Meter
 from visavis_peer.core.events import Event
 from visavis_peer.errors import AgentError, LinkClosed, PeerAbsent, UsageError
 from visavis_peer.link.link import Link
 from visavis_peer.link.streams import StreamReader, StreamWriter
+from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.net.signaling import base_url, websocket_url
 from visavis_peer.output import Printer
+from visavis_peer.settings import AgentSettings
 from visavis_shared.invite import SECRET_SIZE, Invite
 
 NAME = "pipe"
@@ -36,6 +39,7 @@ ROOM_BYTES: Final = 10
 """Random bytes of a room's name: nobody meets in it by chance, nor by guessing (80 bits)."""
 REFUSAL_TIMEOUT: Final = 5.0
 """Seconds that a peer too many has to complete its handshake, so that it can be told why it is refused."""
+HAND_OVER: Final = "on the other machine run `visavis pipe` and paste this invite when asked (or use --invite-file):"
 STDIN: Final = 0
 STDOUT: Final = 1
 
@@ -54,21 +58,34 @@ async def run(arguments: argparse.Namespace) -> int:
     output takes no more.
     """
     with contextlib.ExitStack() as stack:
-        printer = Printer(as_json=False, stream=sys.stderr)
+        record = None
         if arguments.events is not None:
             try:
                 file = stack.enter_context(arguments.events.open("a", encoding="utf-8"))
             except OSError as error:
                 raise UsageError(f"--events: {error}") from None
-            printer = Printer(as_json=True, stream=file)
+            record = Printer(as_json=True, stream=file)
         if arguments.invite or arguments.invite_file or arguments.room:
-            return await _join(Agent(agent_settings(arguments)), printer, timeout_of(arguments), patient=False)
+            settings = agent_settings(arguments)
+            narrator = _narrator(settings, arguments, record)
+            return await _join(Agent(settings), narrator, timeout_of(arguments), patient=False)
         if not arguments.server:
             raise UsageError(f"an invite is required, or --server URL (or VISAVIS_SERVER) to make one; {HOW}")
         invite = _make_invite(arguments.server)
-        agent = Agent(invite_settings(arguments, invite))
+        settings = invite_settings(arguments, invite)
         timeout = None if arguments.timeout is None else timeout_of(arguments)
-        return await _join(agent, printer, timeout, patient=True, invite=invite)
+        narrator = _narrator(settings, arguments, record, invite)
+        return await _join(Agent(settings), narrator, timeout, patient=True)
+
+
+def _narrator(
+    settings: AgentSettings, arguments: argparse.Namespace, record: Printer | None, invite: Invite | None = None
+) -> Narrator:
+    """Return what tells the person at standard error, and writes down events; an invite is the first thing told."""
+    printer = Printer(as_json=False, stream=sys.stderr)
+    opening = () if invite is None else (HAND_OVER, str(invite))
+    sealed, detailed = settings.secret is not None, bool(arguments.verbose)
+    return Narrator(printer, sealed=sealed, detailed=detailed, company=False, record=record, opening=opening)
 
 
 def _make_invite(server: str) -> Invite:
@@ -76,36 +93,32 @@ def _make_invite(server: str) -> Invite:
     return Invite(base_url(websocket_url(server)), room, secrets.token_bytes(SECRET_SIZE))
 
 
-async def _join(
-    agent: Agent, printer: Printer, timeout: float | None, *, patient: bool, invite: Invite | None = None
-) -> int:
+async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, patient: bool) -> int:
     events = agent.events()
     async with agent:
-        if invite is not None:
-            told = Printer(as_json=False, stream=sys.stderr)
-            told.line(
-                "on the other machine run `visavis pipe` and paste this invite when asked (or use --invite-file):"
-            )
-            told.line(str(invite))
-        link = await meet(agent, events, printer, timeout=timeout, patient=patient)
+        link = await meet(agent, events, narrator, timeout=timeout, patient=patient)
+        meter = Meter()
         helpers = [
-            asyncio.create_task(_print_events(events, printer)),
+            asyncio.create_task(_print_events(events, narrator)),
+            asyncio.create_task(meter.show()),
             asyncio.create_task(_refuse_others(agent, link)),
         ]
         try:
-            await _carry(link)
+            await _carry(link, meter)
         except LinkClosed as error:
             raise link.error or error from None
         finally:
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
+        way = in_short(link.path)
+    narrator.printer.line(meter.summary(way))
     return 0
 
 
-async def _print_events(events: AsyncIterator[Event], printer: Printer) -> None:
+async def _print_events(events: AsyncIterator[Event], narrator: Narrator) -> None:
     async for event in events:
-        printer.event(event)
+        narrator.event(event)
 
 
 async def _refuse_others(agent: Agent, link: Link) -> None:
@@ -117,11 +130,11 @@ async def _refuse_others(agent: Agent, link: Link) -> None:
             other.close("this pipe is in use by another peer", refuse=True)
 
 
-async def _carry(link: Link) -> None:
+async def _carry(link: Link, meter: Meter) -> None:
     """Join the two streams; the first error of either direction ends both."""
     reader, writer = await (link.open_stream() if link.is_offerer else link.accept_stream())
     async with contextlib.AsyncExitStack() as stack:
-        tasks = [asyncio.create_task(_send(writer)), asyncio.create_task(_receive(reader))]
+        tasks = [asyncio.create_task(_send(writer, meter)), asyncio.create_task(_receive(reader, meter))]
         stack.push_async_callback(asyncio.wait, tasks)
         for task in tasks:
             stack.callback(task.cancel)
@@ -130,22 +143,24 @@ async def _carry(link: Link) -> None:
             task.result()
 
 
-async def _send(writer: StreamWriter) -> None:
+async def _send(writer: StreamWriter, meter: Meter) -> None:
     """Send standard input, and wait until the peer has written it out."""
     thread = BlockingThread()
     while data := await thread.call(os.read, STDIN, CHUNK):
         writer.write(data)
         await writer.drain()
+        meter.sent += len(data)
     writer.write_eof()
     await writer.wait_closed()
 
 
-async def _receive(reader: StreamReader) -> None:
+async def _receive(reader: StreamReader, meter: Meter) -> None:
     """Write what comes to standard output, and end that when the peer ends its side."""
     thread = BlockingThread()
     try:
         while data := await reader.read(CHUNK):
             await thread.call(_write_all, data)
+            meter.received += len(data)
         await thread.call(os.close, STDOUT)
     except OSError as error:
         reader.stop()

@@ -57,7 +57,7 @@ SENTENCES: list[tuple[Event, str]] = [
     ),
     (
         Negotiating("bb", None, "offerer", (), (), NatReport(notes=(EVIL,))),
-        "checking paths to bb (unauthenticated) as offerer: 0 candidates here, 0 there; its NAT: not known: \\x1b",
+        "checking paths to bb (unauthenticated) as offerer: 0 candidates here, 0 there; before it: not known: \\x1b",
     ),
     (
         Negotiating("bb", None, "answerer", (), (), None, authenticated=True),
@@ -68,7 +68,7 @@ SENTENCES: list[tuple[Event, str]] = [
     (PathChanged("bb", None, PATH, 1.0), "link to bb moved after 1 ms to: direct srflx-prflx"),
     (
         PathChanged("bb", None, RELAY, 1.0),
-        "link to bb uses: relay server, by example.net:443 (\\x1b[2Jeve), unauthenticated",
+        "link to bb uses: by the server's relay at example.net:443 (\\x1b[2Jeve), unauthenticated",
     ),
     (LinkDown("bb", None, EVIL), "link to bb (unauthenticated) down: \\x1b[2Jeve"),
     (LinkDown("bb", None, "x", authenticated=True), "link to bb down: x"),

@@ -1,0 +1,144 @@
+"""What a person at a terminal is told of an agent's events: each thing once, in plain words; the rest on request."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from visavis_peer.core.events import (
+    Event,
+    Failure,
+    Joined,
+    LinkDown,
+    LinkUp,
+    Notice,
+    PathChanged,
+    PathInfo,
+    PeerJoined,
+    PeerLeft,
+    RelayCause,
+)
+from visavis_peer.output import Printer, peer_label, plainly, qualified_label, sentence
+from visavis_shared.ids import printable
+
+TOLD_COUNT: Final = 1024
+"""Things that are remembered as told, several for each of the links that an agent keeps; the oldest make way."""
+
+
+class Narrator:
+    """Tells a person what matters, or with `detailed` every event; who reads JSON gets every event anyway."""
+
+    def __init__(
+        self,
+        printer: Printer,
+        *,
+        sealed: bool,
+        detailed: bool,
+        company: bool,
+        record: Printer | None = None,
+        opening: tuple[str, ...] = (),
+    ) -> None:
+        """Begin with nothing told.
+
+        `company` tells of everybody in the room, not just of the one peer that is waited for; `record` gets every event
+        as JSON besides; `opening` is told as the room is entered for the first time.
+        """
+        self.printer = printer
+        self._sealed = sealed
+        self._detailed = detailed
+        self._company = company
+        self._record = record
+        self._opening = opening
+        self._told: OrderedDict[str, str] = OrderedDict()
+        """What has been said last, by what it is about."""
+
+    @property
+    def detailed(self) -> bool:
+        """Whether paths are told with their addresses."""
+        return self._detailed
+
+    def event(self, event: Event, *, ends: bool = False) -> None:
+        """Tell of an event; one that `ends` the command is told as its error, once."""
+        if self._record is not None:
+            self._record.event(event)
+        if self.printer.as_json:
+            self.printer.event(event)
+            return
+        if isinstance(event, Joined):
+            for line in self._opening:
+                self.printer.line(line)
+            self._opening = ()
+        if self._detailed:
+            self.printer.line(sentence(event))
+        elif not ends:
+            topic, text = self._in_brief(event)
+            if text and self._told.get(topic) != text:
+                self._remember(topic, text)
+                self.printer.line(text)
+
+    def _remember(self, topic: str, text: str) -> None:
+        self._told[topic] = text
+        self._told.move_to_end(topic)
+        if len(self._told) > TOLD_COUNT:
+            self._told.popitem(last=False)
+
+    def _in_brief(self, event: Event) -> tuple[str, str]:
+        """Return what an event is about and the line on it, empty where it is nothing to tell of."""
+        match event:
+            case Joined(room=room) if self._company:
+                self._told.pop("signaling", None)
+                return f"joined {room}", sentence(event)
+            case Joined(peers=0):
+                return "waiting", "waiting for the other side (Ctrl-C to stop)"
+            case PeerJoined(peer_id=peer_id) if self._company:
+                # in a room with a secret a peer shows whether it has that by linking, and not before
+                return f"here {peer_id}", f"{printable(peer_id)} is here" if self._sealed else sentence(event)
+            case PeerLeft(peer_id=peer_id) if self._company:
+                self._told.pop(f"here {peer_id}", None)
+                unproved = self._sealed and not event.authenticated
+                return f"left {peer_id}", f"{printable(peer_id)} has left the room" if unproved else sentence(event)
+            case LinkUp(peer_id=peer_id, path=path):
+                self._told.pop(f"path {peer_id}", None)
+                self._remember(f"path {peer_id}", _way(path))
+                whom = peer_label(peer_id, event.name) if self._company or event.name else "the other side"
+                proved = "authenticated" if event.authenticated else "unauthenticated"
+                return f"link {peer_id}", f"connected to {whom} {_way(path)}, {proved}"
+            case PathChanged(peer_id=peer_id, path=path):
+                return self._on_path(event, peer_id, path)
+            case LinkDown(peer_id=peer_id) if self._company:
+                self._told.pop(f"link {peer_id}", None)
+                return f"down {peer_id}", sentence(event)
+            case Notice():
+                return "notice", sentence(event)
+            case Failure(peer_id=None, error=error):
+                # every other failure of the agent itself is its end, and told as such
+                return "signaling", printable(event.message) if error == "signaling_lost" else ""
+            case Failure(peer_id=peer_id, name=name):
+                whom = f"{qualified_label(peer_id or '', name, True)}: " if self._company else ""
+                return f"failure {peer_id} {event.error}", whom + plainly(event)
+            case _:
+                return "", ""
+
+    def _on_path(self, event: PathChanged, peer_id: str, path: PathInfo) -> tuple[str, str]:
+        way = _way(path)
+        if self._told.get(f"path {peer_id}") == way or path.cause is RelayCause.NOT_YET:
+            return "", ""
+        self._remember(f"path {peer_id}", way)
+        whom = (
+            f"the link to {qualified_label(peer_id, event.name, event.authenticated)}" if self._company else "the link"
+        )
+        return f"moved {peer_id}", f"{whom} goes {way} now"
+
+
+def _way(path: PathInfo) -> str:
+    """Return how a path goes, in words, for a person."""
+    if path.path == "direct":
+        return "directly"
+    if path.cause is RelayCause.NOT_YET:
+        return "by the relay while a direct path is looked for"
+    return "by the relay" + (f" ({printable(path.reason)})" if path.reason else "")
+
+
+def in_short(path: PathInfo) -> str:
+    """Return what a path is in words, where its reason has been told before."""
+    return "direct" if path.path == "direct" else "by the relay"

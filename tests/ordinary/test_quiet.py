@@ -1,0 +1,151 @@
+"""What a person sees of a pipe, a ping and an agent: little, each thing once, and in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+import pytest
+
+from tests.support.commands import DEADLINE, end, next_line, read_invite, run, start, url
+from tests.support.server_running import server_process
+from tests.support.terminal import at_terminal, exit_code, terminal
+from visavis_shared.invite import Invite
+
+pytestmark = pytest.mark.timeout(90)
+
+LO: Final = ("--interface", "lo")
+PIPE: Final = asyncio.subprocess.PIPE
+JARGON: Final = re.compile(
+    r"host-host|srflx|candidate|STUN|unknown|mapping|filtering|poisonable|offerer|answerer|ssl:default|reset the stream"
+    r"|relay server|\[\["
+)
+"""What belongs to `-v`."""
+CONNECTED: Final = (
+    r"connected to the other side (directly|by the relay while a direct path is looked for), authenticated"
+)
+
+
+async def test_a_pipe_tells_of_the_invite_the_wait_the_link_and_what_was_carried_and_nothing_else() -> None:
+    async with server_process() as server:
+        maker = await start("pipe", *LO, "--server", url(server), stdin=PIPE)
+        try:
+            invite = await read_invite(maker)
+            await next_line(maker.stderr, b"waiting for the other side (Ctrl-C to stop)")
+            joiner = await start("pipe", *LO, stdin=PIPE, VISAVIS_INVITE=invite)
+            try:
+                assert joiner.stderr is not None
+                first = (await joiner.stderr.readline()).decode()
+                ours, theirs = await asyncio.gather(maker.communicate(b"x" * 1500), joiner.communicate(b""))
+            finally:
+                await end(joiner)
+        finally:
+            await end(maker)
+        for told, sent, received in (
+            (ours[1].decode(), "1.5 kB", "0 bytes"),
+            (first + theirs[1].decode(), "0 bytes", "1.5 kB"),
+        ):
+            done = rf"done: {sent} sent, {received} received in [0-9.]+ s, (direct|by the relay)"
+            assert re.fullmatch(rf"{CONNECTED}\n(the link goes directly now\n)?{done}\n", told), told
+            assert not JARGON.search(told)
+
+
+async def test_with_v_the_rest_is_told_as_well() -> None:
+    async with server_process() as server:
+        place = (*LO, "--server", url(server), "--room", "r")
+        agent = await start("agent", *place, "-v")
+        try:
+            await next_line(agent.stdout, b"in room r with")
+            code, output, _ = await run("ping", *place, "-c", "1", "-v")
+            assert code == 0
+            assert "checking paths" in output
+            assert re.search(r"^1: [0-9.]+ ms, (direct host-host, |by the server's relay at)", output, re.MULTILINE)
+        finally:
+            await end(agent)
+
+
+async def test_a_link_that_goes_direct_says_so_last() -> None:
+    async with server_process() as server:
+        maker = await start("pipe", *LO, "--server", url(server), stdin=PIPE)
+        try:
+            invite = await read_invite(maker)
+            joiner = await start("pipe", *LO, stdin=PIPE, VISAVIS_INVITE=invite)
+            try:
+                await asyncio.gather(
+                    next_line(maker.stderr, b"directly"),
+                    next_line(joiner.stderr, b"directly"),
+                )
+            finally:
+                await end(joiner)
+        finally:
+            await end(maker)
+
+
+async def test_progress_is_shown_at_a_terminal_only_and_goes_away() -> None:
+    async with server_process() as server, terminal() as screen:
+        maker = await start("pipe", *LO, "--server", url(server), stdin=PIPE)
+        try:
+            file = await read_invite(maker)
+            assert maker.stdin is not None
+            async with at_terminal(screen, "pipe", *LO, stdin=PIPE, stdout=PIPE) as joiner:
+                await screen.shows(b"not shown")
+                screen.type(f"{file}\n")
+                assert joiner.stdout is not None
+                reading = asyncio.create_task(joiner.stdout.read())
+                maker.stdin.write(b"y" * 2_000_000)
+                await screen.shows(b"2.0 MB received, ")
+                assert re.search(rb"\r0 bytes sent, [0-9.]+ [kM]?B received, [0-9.]+ [a-zA-Z]+/s\x1b\[K", screen.shown)
+                maker.stdin.close()
+                assert joiner.stdin is not None
+                joiner.stdin.close()
+                assert len(await reading) == 2_000_000
+                assert await exit_code(joiner) == 0
+                await screen.shows(b"\r\x1b[Kdone: 0 bytes sent, 2.0 MB received")
+            assert maker.stderr is not None
+            async with asyncio.timeout(DEADLINE):
+                assert b"\r" not in await maker.stderr.read()
+        finally:
+            await end(maker)
+
+
+async def test_a_wrong_secret_is_told_once_in_words_that_help() -> None:
+    async with server_process() as server:
+        right, wrong = (str(Invite(url(server), "r", bytes([number] * 16))) for number in (1, 2))
+        agent = await start("agent", *LO, VISAVIS_INVITE=right)
+        try:
+            await next_line(agent.stdout, b"in room r")
+            code, output, errors = await run("ping", *LO, VISAVIS_INVITE=wrong)
+            assert code == 6
+            assert (output + errors).count("the secret does not match: was the invite copied whole?") == 1
+            assert "visavis: the secret does not match" in errors
+        finally:
+            await end(agent)
+
+
+async def test_an_agent_in_a_room_with_a_secret_calls_no_good_peer_unauthenticated() -> None:
+    async with server_process() as server:
+        invite = str(Invite(url(server), "r", bytes(16)))
+        seen = b""
+        ann = await start("agent", *LO, VISAVIS_INVITE=invite)
+        try:
+            await next_line(ann.stdout, b"in room r with 0 other peers")
+            bob = await start("agent", *LO, "--name", "bob", VISAVIS_INVITE=invite)
+            try:
+                for part in (b" is here", b"connected to bob ("):
+                    seen += await next_line(ann.stdout, part)
+                bob.terminate()
+                while b" down: closed by the peer" not in seen:
+                    seen += await next_line(ann.stdout, b"bob (")
+            finally:
+                await end(bob)
+        finally:
+            await end(ann)
+        assert b"unauthenticated" not in seen
+        assert not JARGON.search(seen.decode())
+
+
+async def test_a_server_that_is_not_there_is_told_in_plain_words() -> None:
+    code, _, errors = await run("ping", *LO, "--server", "http://127.0.0.1:1", "--room", "r", "--timeout", "0.5")
+    assert code == 5
+    assert not JARGON.search(errors)
