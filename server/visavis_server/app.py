@@ -163,7 +163,7 @@ class SignalingServer:
         listener = _listen(address, settings)
         try:
             if settings.stun:
-                self._stun = _open_stun(address, settings)
+                self._stun = _open_stun(address, settings, self.hub)
                 self.stun_ports = self._stun.service.ports
         except CannotListen:
             listener.close()
@@ -473,7 +473,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-def _open_stun(address: str, settings: Settings) -> StunResponder:
+def _open_stun(address: str, settings: Settings, hub: Hub) -> StunResponder:
     hosts = list(settings.stun_address) or [address]
     if hosts == ["::"] and socket.has_dualstack_ipv6():
         hosts.append("0.0.0.0")  # noqa: S104 -- the operator asked for every address
@@ -483,7 +483,8 @@ def _open_stun(address: str, settings: Settings) -> StunResponder:
         where = f"{', '.join(hosts)} udp/{settings.stun_port} and udp/{settings.alternate_port}"
         raise CannotListen(f"cannot answer STUN on {where}: {_reason(error)} (see --stun-port, --stun off)") from error
     configured = tuple(host for host in hosts if not ipaddress.ip_address(host).is_unspecified)
-    return StunResponder(StunService(ports, configured), sockets)
+    service = StunService(ports, configured, secrets.token_bytes(KEY_SIZE))
+    return StunResponder(service, sockets, lambda ip: hub.is_connected(counted_source(ip)))
 
 
 def _offer(stun: StunResponder, settings: Settings) -> list[StunServer]:

@@ -8,10 +8,10 @@ import logging
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
-from visavis_server.core.rate import RateLimiter
-from visavis_server.core.stun import BURST, RATE, SOURCES, Answer, StunService
+from visavis_server.core.stun import Answer, StunLimiter, StunService
 from visavis_shared.stun import Address
 
 logger = logging.getLogger(__name__)
@@ -37,14 +37,17 @@ _CONTROL_SIZE: Final = 64
 class StunResponder:
     """A running STUN service."""
 
-    def __init__(self, service: StunService, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self, service: StunService, sockets: list[socket.socket], is_known: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """`is_known` tells whether an address has a connection to this server."""
         self.service = service
         self._loop = asyncio.get_running_loop()
         self.answered = 0
         """Datagrams answered so far."""
         self.ignored = 0
-        """Datagrams that were no requests, or beyond the rate of their source."""
-        self._limiter = RateLimiter(RATE, BURST, SOURCES)
+        """Datagrams that were no requests, or beyond the rate of their source, or of all strangers together."""
+        self._limiter = StunLimiter(is_known)
         self._sockets: dict[Address, socket.socket] = {}
         for each in sockets:
             host, port = each.getsockname()[:2]

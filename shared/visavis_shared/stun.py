@@ -45,6 +45,8 @@ class BindingRequest:
     """Comprehension-required attributes that this server does not know (RFC 8489 section 6.3.1)."""
     response_port: int | None = None
     """RESPONSE-PORT: to which port of the client's address the response is to go; None when absent."""
+    nonce: bytes = b""
+    """NONCE: what the server has sent to this client's address earlier, empty when absent."""
 
     @property
     def classic(self) -> bool:
@@ -66,6 +68,10 @@ class BindingResponse:
 
 _RESPONSE_PORT: Final = 0x0027
 """Attribute type (RFC 5780 section 7.5)."""
+_NONCE: Final = 0x0015
+"""Attribute type (RFC 8489 section 14.10)."""
+STALE_NONCE: Final = 438
+"""Error code that brings the NONCE to ask again with (section 14.8)."""
 # MAPPED-ADDRESS, CHANGE-REQUEST, USERNAME, MESSAGE-INTEGRITY, REALM, NONCE, XOR-MAPPED-ADDRESS, PRIORITY, USE-CANDIDATE
 _KNOWN_REQUIRED: Final = frozenset({0x0001, 0x0003, 0x0006, 0x0008, 0x0014, 0x0015, 0x0020, 0x0024, 0x0025})
 
@@ -104,6 +110,7 @@ def parse_binding_request(data: bytes) -> BindingRequest:
         raise NotStun("wrong length")
     change = 0
     response_port = None
+    nonce = b""
     unknown: list[int] = []
     position = HEADER_SIZE
     while position < len(data):
@@ -122,16 +129,21 @@ def parse_binding_request(data: bytes) -> BindingRequest:
             response_port = int.from_bytes(value[:2])
             if size not in {2, 4} or not response_port:
                 raise NotStun("RESPONSE-PORT must be a port and padding")
+        elif kind == _NONCE:
+            nonce = value
         elif kind < 0x8000 and kind not in _KNOWN_REQUIRED:
             unknown.append(kind)
         position += 4 + size + (-size % 4)
-    return BindingRequest(data[4:20], change, tuple(unknown), response_port)
+    return BindingRequest(data[4:20], change, tuple(unknown), response_port, nonce)
 
 
-def binding_request(transaction_id: bytes, change: int = 0, response_port: int | None = None) -> bytes:
+def binding_request(
+    transaction_id: bytes, change: int = 0, response_port: int | None = None, nonce: bytes = b""
+) -> bytes:
     """Return a Binding request; `transaction_id` has 12 bytes, `change` the CHANGE-REQUEST flags.
 
-    `response_port` asks for the response at another port of the sender's address (RFC 5780 section 7.5).
+    `response_port` asks for the response at another port of the sender's address (RFC 5780 section 7.5); servers
+    that do so for nobody who cannot read what they answer want the `nonce` of their error 438 with it.
     """
     request = codec.Message(codec.Method.BINDING, codec.Class.REQUEST, transaction_id)
     if change:
@@ -139,7 +151,19 @@ def binding_request(transaction_id: bytes, change: int = 0, response_port: int |
     data = bytes(request)
     if response_port is not None:
         data = _with_attribute(data, _RESPONSE_PORT, response_port.to_bytes(2) + bytes(2))
+    if nonce:
+        data = _with_attribute(data, _NONCE, nonce)
     return data
+
+
+def offered_nonce(data: bytes) -> bytes:
+    """Return the NONCE of an error response that asks for it, empty for any other message."""
+    try:
+        message = parse(data)
+    except NotStun:
+        return b""
+    code, _ = message.attributes.get("ERROR-CODE", (0, ""))
+    return bytes(message.attributes.get("NONCE", b"")) if code == STALE_NONCE else b""
 
 
 def binding_response(
@@ -159,7 +183,7 @@ def binding_response(
     return _with_transaction(bytes(response), request)
 
 
-def binding_error(request: BindingRequest, code: int, reason: str) -> bytes:
+def binding_error(request: BindingRequest, code: int, reason: str, nonce: bytes = b"") -> bytes:
     """Return an error response; for 420 it carries the UNKNOWN-ATTRIBUTES of the request (at most 8)."""
     response = codec.Message(codec.Method.BINDING, codec.Class.ERROR, request.transaction[4:])
     response.attributes["ERROR-CODE"] = (code, reason)
@@ -167,6 +191,8 @@ def binding_error(request: BindingRequest, code: int, reason: str) -> bytes:
     if code == 420:
         listed = request.unknown[:8] or (0x0003,)
         data = _with_attribute(data, 0x000A, b"".join(kind.to_bytes(2) for kind in listed))
+    if nonce:
+        data = _with_attribute(data, _NONCE, nonce)
     return data
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from visavis_peer.net.stun_probe import SCHEDULE, StunClient
-from visavis_shared.stun import Address, binding_request
+from visavis_shared.stun import Address, binding_request, offered_nonce
 
 SILENCES: Final = (10.0, 25.0, 35.0, 55.0, 65.0, 90.0, 115.0, 125.0)
 """Seconds that are tried, all at a time: on either side of 30, 60 and 120, which are what NATs are set to. RFC 4787
@@ -47,13 +47,26 @@ async def _survives(local_ip: str, server: Address, silence: float) -> bool | No
         seen = await asking.mapped(server)
         if seen is None or seen[0] != mapped[0]:
             return None
+        nonce = await _asked_nonce(asking, server, mapped[1])
         transaction_id = secrets.token_bytes(12)
         with silent.expecting(transaction_id) as arrived, asking.expecting(transaction_id) as refused:
             for delay in SCHEDULE:
-                asking.transport.sendto(binding_request(transaction_id, 0, mapped[1]), server)
+                asking.transport.sendto(binding_request(transaction_id, 0, mapped[1], nonce), server)
                 await asyncio.wait([arrived, refused], timeout=delay, return_when=asyncio.FIRST_COMPLETED)
                 if arrived.done():
                     return True
                 if refused.done():
                     return None
             return False
+
+
+async def _asked_nonce(asking: StunClient, server: Address, port: int) -> bytes:
+    """Return the NONCE without which `server` sends nothing to other ports; empty where it says nothing of one."""
+    transaction_id = secrets.token_bytes(12)
+    with asking.expecting(transaction_id) as refused:
+        for delay in SCHEDULE:
+            asking.transport.sendto(binding_request(transaction_id, 0, port), server)
+            done, _ = await asyncio.wait([refused], timeout=delay)
+            if done:
+                return offered_nonce(refused.result()[0])
+        return b""

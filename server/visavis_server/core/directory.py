@@ -249,6 +249,10 @@ class Directory:
         self._connections[source] += 1
         self._connection_count += 1
 
+    def is_connected(self, source: str) -> bool:
+        """Whether a source has a connection."""
+        return self._connections.get(source, 0) > 0
+
     def release(self, source: str) -> None:
         """Note that an admitted connection of a source has ended."""
         self._connection_count -= 1

@@ -22,6 +22,7 @@ from visavis_shared.stun import (
     CHANGE_PORT,
     Address,
     binding_request,
+    offered_nonce,
     parse,
     parse_binding_response,
 )
@@ -106,6 +107,9 @@ async def test_an_answer_goes_to_another_port_of_the_sender_when_asked_for(ip: s
         with udp(ip) as sock, udp(ip) as silent:
             address = (ip, ports(server)[0])
             sock.sendto(binding_request(ID, CHANGE_PORT, silent.getsockname()[1]), address)
+            data, source = await receive(sock)
+            assert (source, parse(data).attributes["ERROR-CODE"][0]) == (address, 438)
+            sock.sendto(binding_request(ID, CHANGE_PORT, silent.getsockname()[1], offered_nonce(data)), address)
             data, source = await receive(silent)
             assert source == (ip, ports(server)[1])
             mapped = parse_binding_response(data).mapped

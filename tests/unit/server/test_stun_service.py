@@ -9,14 +9,23 @@ from aioice import stun as codec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visavis_server.core.rate import RateLimiter
-from visavis_server.core.stun import BURST, RATE, SOURCES, Answer, StunService
+from visavis_server.core.stun import (
+    BURST,
+    NONCE_LIFETIME,
+    RATE,
+    TOTAL_BURST,
+    TOTAL_RATE,
+    Answer,
+    StunLimiter,
+    StunService,
+)
 from visavis_shared.stun import (
     CHANGE_IP,
     CHANGE_PORT,
     Address,
     binding_request,
     looks_like_stun,
+    offered_nonce,
     parse,
     parse_binding_response,
 )
@@ -30,8 +39,12 @@ ANY = StunService((3478, 3479))
 CLASSIC = b"\x00\x01\x00\x00" + b"sixteen bytes id"
 
 
+def limiter_for(*known: str, burst: int = BURST, total_burst: int = TOTAL_BURST) -> StunLimiter:
+    return StunLimiter(lambda ip: ip in known, burst=burst, total_burst=total_burst)
+
+
 def answer(service: StunService, data: bytes, local: Address, source: Address = CLIENT) -> Answer | None:
-    return service.answer(data, source, local, RateLimiter(RATE, BURST, SOURCES), 0.0)
+    return service.answer(data, source, local, limiter_for(), 0.0)
 
 
 def answered(service: StunService, data: bytes, local: Address, source: Address = CLIENT) -> Answer:
@@ -166,7 +179,7 @@ def test_answers_stay_small() -> None:
 
 
 def test_a_client_that_surveys_its_nat_is_not_hindered_and_a_flood_is() -> None:
-    limiter = RateLimiter(RATE, BURST, SOURCES)
+    limiter = limiter_for()
     request, local = binding_request(ID), ("192.0.2.1", 3478)
     at_once = sum(TWO.answer(request, CLIENT, local, limiter, 0.0) is not None for _ in range(1000))
     assert at_once == BURST >= 4 * 50
@@ -176,7 +189,55 @@ def test_a_client_that_surveys_its_nat_is_not_hindered_and_a_flood_is() -> None:
 
 
 def test_garbage_costs_no_tokens() -> None:
-    limiter = RateLimiter(RATE, 1, SOURCES)
+    limiter = limiter_for(burst=1)
     for _ in range(100):
         assert TWO.answer(b"junk", CLIENT, ("192.0.2.1", 3478), limiter, 0.0) is None
     assert TWO.answer(binding_request(ID), CLIENT, ("192.0.2.1", 3478), limiter, 0.0) is not None
+
+
+def asked(response_port: int, nonce: bytes = b"", source: Address = CLIENT, now: float = 0.0) -> Answer:
+    service = StunService(ANY.ports, nonce_key=bytes(32))
+    got = service.answer(binding_request(ID, 0, response_port, nonce), source, ("192.0.2.1", 3478), limiter_for(), now)
+    assert got is not None
+    return got
+
+
+def test_nothing_goes_to_another_port_of_who_has_not_read_an_answer() -> None:
+    """Its address may be forged: the answer to that is small, and goes where the request came from."""
+    first = asked(53)
+    assert (first.port, parse(first.data).attributes["ERROR-CODE"][0]) == (None, 438)
+    assert len(first.data) <= 60
+    nonce = offered_nonce(first.data)
+    assert asked(53, nonce).port == 53
+    assert parse_binding_response(asked(53, nonce).data).mapped == CLIENT
+    assert asked(53, nonce, ("198.51.100.7", 40_001)).port == 53, "of any socket of that address"
+    assert asked(53, nonce, ("198.51.100.8", 40_000)).port is None
+    assert asked(53, nonce[:-1]).port is None
+    assert asked(53, bytes(len(nonce))).port is None
+
+
+def test_a_nonce_is_good_for_a_while_and_not_for_ever() -> None:
+    nonce = offered_nonce(asked(53, now=NONCE_LIFETIME - 1).data)
+    assert asked(53, nonce, now=NONCE_LIFETIME + 1).port == 53
+    assert asked(53, nonce, now=2 * NONCE_LIFETIME - 1).port == 53
+    assert asked(53, nonce, now=2 * NONCE_LIFETIME + 1).port is None
+
+
+def test_all_strangers_together_have_a_bound_that_keeps_out_nobody_who_is_connected() -> None:
+    limiter = limiter_for("198.51.100.7", total_burst=1000)
+    request, local = binding_request(ID), ("192.0.2.1", 3478)
+
+    def answered_of(count: int, now: float) -> int:
+        forged = [(f"10.{number >> 8}.{number & 255}.1", 1) for number in range(count)]
+        return sum(TWO.answer(request, source, local, limiter, now) is not None for source in forged)
+
+    assert answered_of(3000, 0.0) == 1000
+    assert answered_of(3000, 0.1) == TOTAL_RATE * 0.1
+    assert TWO.answer(request, ("203.0.113.1", 1), local, limiter, 0.1) is None
+    assert TWO.answer(request, CLIENT, local, limiter, 0.1) is not None
+
+
+def test_errors_of_other_kinds_and_what_is_no_stun_offer_no_nonce() -> None:
+    assert offered_nonce(answered(ONE, binding_request(ID, CHANGE_IP), ("192.0.2.1", 3478)).data) == b""
+    assert offered_nonce(answered(ONE, binding_request(ID), ("192.0.2.1", 3478)).data) == b""
+    assert offered_nonce(b"junk") == b""
