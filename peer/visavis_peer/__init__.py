@@ -24,13 +24,14 @@ from visavis_peer.errors import (
 from visavis_peer.link.link import Link
 from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
 from visavis_peer.settings import AgentSettings
-from visavis_shared.invite import Invite
+from visavis_shared.invite import InvalidInvite, Invite
 
 __all__ = [
     "Agent",
     "AgentError",
     "AgentSettings",
     "AuthenticationFailed",
+    "InvalidInvite",
     "Invite",
     "Link",
     "LinkClosed",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from visavis_peer.errors import UsageError
 from visavis_shared.invite import SECRET_SIZE
 from visavis_shared.limits import TOKEN_LENGTH
 from visavis_shared.messages import DisplayName, RoomId
@@ -15,7 +16,7 @@ PORT_COUNT = 32
 
 
 class AgentSettings(BaseModel):
-    """Settings of an Agent."""
+    """Settings of an Agent; making them raises UsageError that names the setting."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,6 +49,16 @@ class AgentSettings(BaseModel):
     connect_timeout: Annotated[float | None, Field(gt=0, le=86_400)] = 30.0
     """Seconds within which the first connection to the signaling server must succeed; None: it is tried until it does,
     as lost ones are."""
+
+    if not TYPE_CHECKING:  # type checkers know the fields by the annotations
+
+        def __init__(self, **members: object) -> None:
+            try:
+                super().__init__(**members)
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                field = ".".join(str(part) for part in first["loc"])
+                raise UsageError(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -1,5 +1,44 @@
-"""The signaling server of visavis: rooms, routing, REST and STUN."""
+"""The signaling server of visavis: rooms, routing, REST and STUN.
 
+`application` makes it a part of an aiohttp application (docs/library.md); `SignalingServer` is one of its own.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from visavis_server.app import CannotListen, SignalingServer
+    from visavis_server.configuration import UsageError
+    from visavis_server.mounting import Authorize, application
+    from visavis_server.settings import Settings
 
 __version__ = version("visavis")
+
+__all__ = [
+    "Authorize",
+    "CannotListen",
+    "Settings",
+    "SignalingServer",
+    "UsageError",
+    "__version__",
+    "application",
+]
+
+_HOMES: Final = {
+    "Authorize": "mounting",
+    "CannotListen": "app",
+    "Settings": "settings",
+    "SignalingServer": "app",
+    "UsageError": "configuration",
+    "application": "mounting",
+}
+"""Modules of what this package exports; the command imports no more than it needs."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -90,9 +90,13 @@ class CannotListen(Exception):
 class SignalingServer:
     """A running server; `async with` starts and stops it."""
 
-    def __init__(self, settings: Settings, stop: Callable[[], None] | None = None) -> None:
-        """`stop` is called when the operator asks by the admin API to stop; somebody has to call `close` then."""
+    def __init__(self, settings: Settings, stop: Callable[[], None] | None = None, *, mounted: bool = False) -> None:
+        """`stop` is called when the operator asks by the admin API to stop; somebody has to call `close` then.
+
+        A `mounted` server listens on no TCP port: what has one hands it requests by `handle`.
+        """
         self.settings = settings
+        self._mounted = mounted
         self._stop = stop or _cannot_stop
         self.host = settings.host
         self.port = 0
@@ -160,15 +164,15 @@ class SignalingServer:
         if settings.turn_url and settings.turn_secret_file is not None:
             self._turn_secret = await _read_turn_secret(settings.turn_secret_file)
             self.hub.turn = TurnService(settings.turn_url, self._turn_secret.value, settings.turn_ttl)
-        listener = _listen(address, settings)
+        listener = None if self._mounted else _listen(address, settings)
         try:
             if settings.stun:
                 self._stun = _open_stun(address, settings, self.hub)
                 self.stun_ports = self._stun.service.ports
         except CannotListen:
-            listener.close()
+            if listener is not None:
+                listener.close()
             raise
-        self.port = listener.getsockname()[1]
         self._switchboard = Switchboard(
             self.hub,
             self._welcome(),
@@ -185,24 +189,29 @@ class SignalingServer:
             )
         admin = Admin(self.hub, lambda: self._credentials.admin_tokens, self._stop)
         self._rest = RestApi(self.hub, admin, self._switchboard.perform, settings.invite_install)
+        if listener is not None:
+            await self._accept(listener)
+        self._measure()
+        self._credentials.watch(self._on_authorizer)
+        if self._turn_secret is not None:
+            self._turn_secret.watch(self._on_turn_secret)
+        self._warn_of_exposure(address)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        self.port = listener.getsockname()[1]
         self._http = GuardedServer(
             self.door,
             self._proxies,
-            self._handle,
+            self.handle,
             access_log=None,
             keepalive_timeout=IDLE_TIMEOUT,
-            handler_cancellation=settings.engine == "aiohttp",
+            handler_cancellation=self.settings.engine == "aiohttp",
             on_fault=self._on_fault,
             on_bug=self._on_bug,
         )
         self._listener = await asyncio.get_running_loop().create_server(
             self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)
         )
-        self._measure()
-        self._credentials.watch(self._on_authorizer)
-        if self._turn_secret is not None:
-            self._turn_secret.watch(self._on_turn_secret)
-        self._warn_of_exposure(address)
 
     async def close(self) -> None:
         """Let go of who resumes within the drain time; then send 1001 to the others and end within two seconds."""
@@ -219,7 +228,8 @@ class SignalingServer:
         await self._switchboard.close()
         if self._relay_connections is not None:
             await self._relay_connections.close()
-        await self._http.shutdown(HTTP_SHUTDOWN_TIMEOUT)
+        if not self._mounted:
+            await self._http.shutdown(HTTP_SHUTDOWN_TIMEOUT)
         if self._export is not None:
             await self._export.close()
         if self._lag is not None:
@@ -228,7 +238,7 @@ class SignalingServer:
             await self.metrics.close()
 
     def _is_ready(self) -> bool:
-        return self._listener is not None and not self.hub.draining
+        return (self._mounted or self._listener is not None) and not self.hub.draining
 
     def _measure(self) -> None:
         """Show to whoever watches what is counted, if somebody does."""
@@ -248,7 +258,8 @@ class SignalingServer:
             connections["relay"] = self._relay_connections
         return Sources(self.hub, self.door, connections, self._stun, self._responses)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer any HTTP request; for a WebSocket, when that has ended."""
         response = await self._respond(request)
         if response.status != HTTPStatus.SWITCHING_PROTOCOLS:  # those are counted as connections, when they begin
             path = parse_target(request.raw_path).below(self.settings.path_prefix)

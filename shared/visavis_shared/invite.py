@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -16,6 +17,8 @@ from visavis_shared.messages import check_room_id
 
 SECRET_SIZE: Final = 16
 """Bytes of a room secret: 128 bits cannot be guessed, so nothing has to slow down who tries."""
+ROOM_BYTES: Final = 10
+"""Random bytes of the name of a room that is made for an invite: nobody meets in it by chance, nor by guessing."""
 INVITE_LENGTH: Final = 2048
 """Characters of an invite at most: a room of 128 characters of four bytes each takes 1,536 when percent-encoded."""
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -38,6 +41,16 @@ class Invite:
     def __str__(self) -> str:
         fragment = "" if self.secret is None else f"#{encode_secret(self.secret)}"
         return f"{self.server}/r/{quote(self.room, safe='')}{fragment}"
+
+    @classmethod
+    def make(cls, server: str, room: str | None = None) -> Invite:
+        """Return an invite to a server (http, https, ws or wss), with a new secret, and a new room unless one is given.
+
+        Raises InvalidInvite.
+        """
+        room = base64.b32encode(secrets.token_bytes(ROOM_BYTES)).decode().lower() if room is None else room
+        place = cls.parse(f"{server.rstrip('/')}/r/{quote(room, safe='')}")
+        return cls(place.server, place.room, secrets.token_bytes(SECRET_SIZE))
 
     @classmethod
     def parse(cls, text: str) -> Invite:

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from visavis_peer.commands.invites import HOW
 from visavis_peer.core.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
 from visavis_peer.errors import UsageError
@@ -142,24 +140,19 @@ def build_settings(
 
     Raises UsageError that names the setting.
     """
-    try:
-        return AgentSettings(
-            server=server,
-            room=room,
-            name=name,
-            secret=secret,
-            token=getattr(arguments, "token", None),
-            proxy=proxy_of(arguments, server) if server else None,
-            relay=getattr(arguments, "relay", None) or "auto",
-            port_mapping=getattr(arguments, "port_mapping", None) or "auto",
-            probing=getattr(arguments, "probing", None) or "auto",
-            stun=stun_of(arguments),
-            interfaces=tuple(arguments.interface or ()),
-            port=arguments.port,
-            report=getattr(arguments, "report", None) != "off",
-            connect_timeout=timeout_of(arguments),
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
+    return AgentSettings(
+        server=server,
+        room=room,
+        name=name,
+        secret=secret,
+        token=getattr(arguments, "token", None),
+        proxy=proxy_of(arguments, server) if server else None,
+        relay=getattr(arguments, "relay", None) or "auto",
+        port_mapping=getattr(arguments, "port_mapping", None) or "auto",
+        probing=getattr(arguments, "probing", None) or "auto",
+        stun=stun_of(arguments),
+        interfaces=tuple(arguments.interface or ()),
+        port=arguments.port,
+        report=getattr(arguments, "report", None) != "off",
+        connect_timeout=timeout_of(arguments),
+    )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import contextlib
 import os
-import secrets
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,7 +25,7 @@ from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.net.signaling import base_url, websocket_url
 from visavis_peer.output import Printer
 from visavis_peer.settings import AgentSettings
-from visavis_shared.invite import SECRET_SIZE, Invite
+from visavis_shared.invite import Invite
 
 NAME = "pipe"
 HELP = "join standard input and output to those of one peer; without an invite, make one"
@@ -35,8 +33,6 @@ NEEDS_ROOM = True
 
 CHUNK: Final = 256 << 10
 """Bytes read from standard input at a time: what the engine takes ahead (link/streams.py, UNSENT)."""
-ROOM_BYTES: Final = 10
-"""Random bytes of a room's name: nobody meets in it by chance, nor by guessing (80 bits)."""
 REFUSAL_TIMEOUT: Final = 5.0
 """Seconds that a peer too many has to complete its handshake, so that it can be told why it is refused."""
 HAND_OVER: Final = "on the other machine run `visavis pipe` and paste this invite when asked (or use --invite-file):"
@@ -71,7 +67,7 @@ async def run(arguments: argparse.Namespace) -> int:
             return await _join(Agent(settings), narrator, timeout_of(arguments), patient=False)
         if not arguments.server:
             raise UsageError(f"an invite is required, or --server URL (or VISAVIS_SERVER) to make one; {HOW}")
-        invite = _make_invite(arguments.server)
+        invite = Invite.make(base_url(websocket_url(arguments.server)))
         settings = invite_settings(arguments, invite)
         timeout = None if arguments.timeout is None else timeout_of(arguments)
         narrator = _narrator(settings, arguments, record, invite)
@@ -86,11 +82,6 @@ def _narrator(
     opening = () if invite is None else (HAND_OVER, str(invite))
     sealed, detailed = settings.secret is not None, bool(arguments.verbose)
     return Narrator(printer, sealed=sealed, detailed=detailed, company=False, record=record, opening=opening)
-
-
-def _make_invite(server: str) -> Invite:
-    room = base64.b32encode(secrets.token_bytes(ROOM_BYTES)).decode().lower()
-    return Invite(base_url(websocket_url(server)), room, secrets.token_bytes(SECRET_SIZE))
 
 
 async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, patient: bool) -> int:
