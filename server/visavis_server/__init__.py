@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from visavis_server.app import CannotListen, SignalingServer
-    from visavis_server.configuration import UsageError
     from visavis_server.mounting import Authorize, application
     from visavis_server.settings import Settings
+    from visavis_server.usage import UsageError
 
 __version__ = version("visavis")
 
@@ -32,7 +32,7 @@ _HOMES: Final = {
     "CannotListen": "app",
     "Settings": "settings",
     "SignalingServer": "app",
-    "UsageError": "configuration",
+    "UsageError": "usage",
     "application": "mounting",
 }
 """Modules of what this package exports; the command imports no more than it needs."""

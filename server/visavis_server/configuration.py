@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from visavis_server import __version__
 from visavis_server.settings import Settings
+from visavis_server.usage import UsageError as UsageError
 
 ENVIRONMENT_PREFIX: Final = "VISAVIS_"
 OTEL_ENVIRONMENT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -28,10 +27,6 @@ _METAVARS: Final = {
     "log_format": "text|json",
     "log_addresses": "plain|hashed|none",
 }
-
-
-class UsageError(Exception):
-    """The operator asked for something that cannot be; the message says what and where."""
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -56,8 +51,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         values[name], sources[name] = value, _flag(name)
     try:
         return Settings.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(_explain(error, sources)) from None
+    except UsageError as error:
+        raise UsageError(error.reason, sources.get(error.setting, error.setting)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,13 +96,3 @@ def _read_file(path: Path) -> dict[str, Any]:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"{path}: unknown setting {name!r}{hint}")
     return content
-
-
-def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
-    """Return one sentence on the first error that names where the value came from."""
-    first = error.errors(include_url=False)[0]
-    reason = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return reason
-    name = str(first["loc"][0])
-    return f"{sources.get(name, name)}: {reason}"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from visavis_server.core import buckets, rules
 from visavis_server.core.buckets import Buckets
 from visavis_server.core.relay import RelayRules
 from visavis_server.core.rules import Exposure, Rules
 from visavis_server.core.turn import TTL_MAX
+from visavis_server.usage import UsageError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """TCP or UDP port; 0 lets the system choose."""
@@ -44,7 +45,10 @@ def _network(text: str) -> str:
 
 
 class Settings(BaseModel):
-    """What an operator can set; each field is a flag, an environment variable `VISAVIS_…` and a key of the file."""
+    """What an operator can set; each field is a flag, an environment variable `VISAVIS_…` and a key of the file.
+
+    Making them raises UsageError that names the setting.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -171,6 +175,16 @@ class Settings(BaseModel):
         if self.stun and ports[0] and ports[0] == ports[1]:
             raise ValueError("stun_alternate_port must differ from stun_port")
         return self
+
+    if not TYPE_CHECKING:  # type checkers know the fields by the annotations
+
+        def __init__(self, **values: object) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                setting = str(first["loc"][0]) if first["loc"] else ""
+                raise UsageError(first["msg"].removeprefix("Value error, "), setting) from None
 
     @property
     def alternate_port(self) -> int:

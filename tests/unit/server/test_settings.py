@@ -116,7 +116,7 @@ def test_stun_addresses_come_in_pairs_of_a_family(addresses: list[str], fits: bo
     if fits:
         assert Settings.model_validate(values).stun_address == tuple(addresses)
     else:
-        with pytest.raises(ValidationError, match="stun_address"):
+        with pytest.raises(UsageError, match="stun_address"):
             Settings.model_validate(values)
 
 

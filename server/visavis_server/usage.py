@@ -1,0 +1,13 @@
+"""What the operator, or the program that embeds the server, has asked for and cannot have."""
+
+from __future__ import annotations
+
+
+class UsageError(Exception):
+    """Something that cannot be was asked for; the message says what and where."""
+
+    def __init__(self, reason: str, setting: str = "") -> None:
+        """`setting` names the setting that is wrong, if it is one."""
+        super().__init__(f"{setting}: {reason}" if setting else reason)
+        self.reason = reason
+        self.setting = setting
