@@ -77,6 +77,7 @@ def _operation(route: Route, names: Mapping[Any, dict[str, Any]]) -> dict[str, A
         },
     }
     parameters = [_parameter(name) for name in re.findall(r"\{(\w+)\}", route.path)]
+    parameters += [{"name": name, "in": "query", "schema": dict(schema)} for name, schema in route.query.items()]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:

@@ -208,6 +208,7 @@ class SignalingServer:
             handler_cancellation=self.settings.engine == "aiohttp",
             on_fault=self._on_fault,
             on_bug=self._on_bug,
+            answer_timeout=settings.answer_timeout,
         )
         self._listener = await asyncio.get_running_loop().create_server(
             self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)
@@ -287,7 +288,7 @@ class SignalingServer:
             if path.startswith(ADMIN_PREFIX):
                 return await self._rest.administer(request, path, self._client_address(request))
             if endpoint is None or request.method == "OPTIONS":
-                return self._rest.answer(request, path)
+                return self._rest.answer(request, path, counted_source(self._client_address(request)))
             if not is_origin_allowed(request.headers.get("Origin"), self.settings.allowed_origin):
                 self.hub.buckets.refusals[Cause.ORIGIN] += 1
                 return refusal(HTTPStatus.FORBIDDEN, "pages of this origin may not connect", path)
@@ -304,14 +305,16 @@ class SignalingServer:
 
     def _on_fault(self, request: web.BaseRequest, fault: Fault) -> None:
         """Count what is not HTTP, and say so once a second and kind."""
-        self.hub.buckets.refusals[Cause.MALFORMED] += 1
+        self.hub.buckets.refusals[Cause.UNREAD if fault is Fault.UNREAD else Cause.MALFORMED] += 1
         unsaid = self._quiet.speak(fault, asyncio.get_running_loop().time())
         if unsaid is not None:
-            address = parse_address(request.remote or "")  # headers could not be read, those of a proxy included
+            # without headers nobody knows for whom a proxy has sent it
+            client = self._client_address(request) if request.headers else request.remote
+            address = parse_address(client or "")
             shown = self._show_address(str(address)) if address is not None else ""
             about = fields(event="malformed", cause=fault.name.lower(), address=shown, unsaid=unsaid)
             sender = f" of {shown}" if shown else ""
-            text = "a request%s cannot be understood: %s (%d more since the last such line)"
+            text = "a request%s is refused: %s (%d more since the last such line)"
             logger.warning(text, sender, fault, unsaid, extra=about)
 
     def _on_turn_secret(self, secret: bytes) -> None:

@@ -5,6 +5,7 @@ aiohttp writes a traceback, with the client's address, for every request that it
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from enum import StrEnum
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from typing import Any, Final
 from aiohttp import http_exceptions as faults
 from aiohttp import web
 
+from visavis_server.answers import LargeAnswer
 from visavis_server.rest import refusal
 
 
@@ -24,8 +26,11 @@ class Fault(StrEnum):
     SIZE = "a request line, or headers, beyond what is read"
     BODY = "a body that is not what its headers say"
     HEADER = "malformed headers"
+    UNREAD = "an answer that nobody reads"
 
 
+ANSWER_TIMEOUT: Final = 20.0
+"""Seconds in which a client has to read an answer: 6 MB, the list of 10,000 rooms, at 2.4 Mbit/s."""
 OnFault = Callable[[web.BaseRequest, Fault], None]
 """Told of each malformed request. The request itself is made up: only its connection is known."""
 OnBug = Callable[[BaseException | None], None]
@@ -50,13 +55,67 @@ def fault_of(error: BaseException | None) -> Fault | None:
 class HttpHandler(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("_on_bug", "_on_fault")
+    __slots__ = ("_answer_timeout", "_on_bug", "_on_fault", "_stuck")
 
-    def __init__(self, server: web.Server, *, on_fault: OnFault, on_bug: OnBug, **options: Any) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        on_fault: OnFault,
+        on_bug: OnBug,
+        answer_timeout: float = ANSWER_TIMEOUT,
+        **options: Any,
+    ) -> None:
         # a body is read as it came: decompressing would let a client make 1,000 bytes of each that it sends
         super().__init__(server, auto_decompress=False, **options)
         self._on_fault = on_fault
         self._on_bug = on_bug
+        self._answer_timeout = answer_timeout
+        self._stuck: asyncio.TimerHandle | None = None
+        """When to look whether what is left of an answer has been read."""
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """See web.RequestHandler: writes an answer, in time or not at all."""
+        try:
+            async with asyncio.timeout(self._answer_timeout):
+                finished = await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            self._cut(request, request.transport)
+            return resp, True
+        finally:
+            if isinstance(resp, LargeAnswer):
+                resp.release()
+        if resp.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._watch(request)
+        return finished
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See asyncio.BaseProtocol."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+        super().connection_lost(exc)
+
+    def _watch(self, request: web.BaseRequest) -> None:
+        """What is below the mark at which writing waits may stay unread; look again after a while."""
+        transport = request.transport
+        left = 0 if transport is None else transport.get_write_buffer_size()
+        if transport is not None and left and self._stuck is None:
+            self._stuck = self._loop.call_later(self._answer_timeout, self._look, request, transport, left)
+
+    def _look(self, request: web.BaseRequest, transport: asyncio.Transport, before: int) -> None:
+        self._stuck = None
+        left = transport.get_write_buffer_size()
+        if left and (left == before or transport.is_closing()):
+            self._cut(request, transport)
+        elif left:
+            self._watch(request)
+
+    def _cut(self, request: web.BaseRequest, transport: asyncio.Transport | None) -> None:
+        self._on_fault(request, Fault.UNREAD)
+        if transport is not None:
+            transport.abort()
 
     def handle_error(
         self,

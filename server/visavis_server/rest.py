@@ -12,11 +12,13 @@ from urllib.parse import unquote
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import PayloadEncodingError
 
+from visavis_server.answers import PIECE_SIZE, LargeAnswer, LargeAnswers
 from visavis_server.core import views
 from visavis_server.core.admin import BODY_SIZE, COMMANDS, Admin, AdminRefused
-from visavis_server.core.buckets import counted_source
+from visavis_server.core.buckets import Cause, counted_source
 from visavis_server.core.effects import Effect
 from visavis_server.core.hub import Hub
+from visavis_server.core.listing import BadQuery, Listing, parse_page
 from visavis_server.core.rules import Exposure
 from visavis_server.core.targets import INVITE_PREFIX, ROOM_PREFIX
 from visavis_server.invite_page import HEADERS, invite_page
@@ -35,6 +37,8 @@ _DOCUMENTS: Final = frozenset({"/health", "/ready", "/api/stats", "/api/rooms"})
 ADMIN_PREFIX: Final = "/api/admin/"
 BODY_TIMEOUT: Final = 5.0
 """Seconds in which the body of a request has to come."""
+RETRY_AFTER: Final = 5
+"""Seconds after which a large answer may be asked for again."""
 _ALLOWED: Final = "GET, HEAD, OPTIONS"
 
 
@@ -46,10 +50,12 @@ class RestApi:
         self._hub = hub
         self._admin = admin
         self._perform = perform
+        self._listing = Listing(hub)
+        self._large = LargeAnswers()
         self._install = install
 
-    def answer(self, request: web.BaseRequest, path: str) -> web.Response:
-        """Return the answer to one request for `path`, as `Target.below` gives it."""
+    def answer(self, request: web.BaseRequest, path: str, source: str) -> web.StreamResponse:
+        """Return the answer to one request for `path`, as `Target.below` gives it, from a `counted_source`."""
         if request.method == hdrs.METH_OPTIONS:
             return web.Response(headers=CORS)
         is_route = path in _DOCUMENTS or path.startswith((ROOM_PREFIX, INVITE_PREFIX))
@@ -61,7 +67,12 @@ class RestApi:
             return response
         if path.startswith(INVITE_PREFIX):
             return _invite(path, self._install)
-        return self._view(path)
+        if path == "/api/rooms" and self._hub.rules.exposure is not Exposure.COUNTS:
+            return self._list(request, path, source)
+        response = self._view(path)
+        if response.status == HTTPStatus.OK and isinstance(response.body, bytes):
+            return self._sized(response.body, {}, path, source, len(response.body))
+        return response
 
     async def administer(self, request: web.BaseRequest, path: str, address: str) -> web.Response:
         """Return the answer to a request of the admin API, for a client at `address`."""
@@ -86,6 +97,34 @@ class RestApi:
         response.headers.pop(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, None)
         return response
 
+    def _list(self, request: web.BaseRequest, path: str, source: str) -> web.StreamResponse:
+        """Answer for the list of rooms, or a page of it."""
+        now = asyncio.get_running_loop().time()
+        try:
+            page = parse_page(request.raw_path.partition("?")[2].partition("#")[0])
+        except BadQuery as error:
+            return refusal(HTTPStatus.BAD_REQUEST, str(error), path)
+        if page is not None:
+            body = self._listing.page(page, now) + b"\n"
+            return self._sized(body, {}, path, source, len(body))
+        listed = self._listing.whole(now)
+        headers: dict[str, str] = {hdrs.ETAG: listed.tag}
+        if _is_known(request, listed.tag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=CORS | headers)
+        return self._sized(listed.body, headers, path, source, PIECE_SIZE)
+
+    def _sized(self, body: bytes, headers: dict[str, str], path: str, source: str, size: int) -> web.StreamResponse:
+        """Return a document; a large one, of which `size` bytes are its own, if there are not too many."""
+        headers = CORS | headers
+        if len(body) <= PIECE_SIZE:
+            return web.Response(body=body, content_type="application/json", headers=headers)
+        if self._large.admit(source, size):
+            return LargeAnswer(body, headers, self._large, source, size)
+        self._hub.buckets.refusals[Cause.ANSWERS] += 1
+        response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many large answers are under way; ask for pages", path)
+        response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
+        return response
+
     def _view(self, path: str) -> web.Response:
         exposure = self._hub.rules.exposure
         match path:
@@ -98,9 +137,7 @@ class RestApi:
             case "/api/stats":
                 return _document(views.stats(self._hub, now_ms()))
             case "/api/rooms":
-                if exposure is Exposure.COUNTS:
-                    return _hidden(path, "rooms", exposure)
-                return _document(views.rooms(self._hub))
+                return _hidden(path, "rooms", exposure)
         room_id = path.removeprefix(ROOM_PREFIX)
         if not room_id:
             return refusal(HTTPStatus.BAD_REQUEST, "room ID required", path)
@@ -111,6 +148,12 @@ class RestApi:
             return refusal(HTTPStatus.FORBIDDEN, "the members of this room are shown to members only", path)
         document = views.room(self._hub, room_id)
         return refusal(HTTPStatus.NOT_FOUND, "room not found", path) if document is None else _document(document)
+
+
+def _is_known(request: web.BaseRequest, tag: str) -> bool:
+    """Whether a client has the document of this tag already (RFC 9110 section 13.1.2)."""
+    known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, [])).split(",")
+    return any(each.strip().removeprefix("W/") in (tag, "*") for each in known)
 
 
 def route_of(path: str) -> str:

@@ -106,6 +106,8 @@ class Settings(BaseModel):
     """Messages per second of all clients of one address (IPv6: /64), ten seconds' worth at once; 0 is unlimited."""
     address_limit: Annotated[int, Field(ge=0, le=1_000_000)] = rules.ADDRESS_LIMIT
     """Connections of one address (IPv6: /64); 0 is unlimited. Loopback is not limited."""
+    answer_timeout: Seconds = 20.0
+    """Seconds in which a client has to read an answer of the REST API; then it is cut."""
     join_timeout: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0
     """Seconds in which a client has to join a room; 0 lets it wait, as the original server does."""
     ping_interval: Seconds = rules.PING_INTERVAL

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +15,7 @@ import pytest
 
 from tests.hostile import http_client
 from tests.hostile.http_client import HEAD, MALFORMED, send
-from tests.support.server_running import ServerProcess, server_process
+from tests.support.server_running import ServerProcess, http, server_process
 from tests.support.ws_raw import RawClient
 
 pytestmark = pytest.mark.timeout(60)
@@ -35,7 +38,7 @@ async def test_what_is_no_http_is_answered_counted_and_logged_once_a_second_with
         flood = [send(server.port, MALFORMED[index % len(MALFORMED)]) for index in range(300)]
         await asyncio.gather(*flood)
         await server.said("refused")
-        assert server.errors.count("cannot be understood") < 60
+        assert server.errors.count("is refused") < 60
         assert server.errors.count("malformed") < 60
         check_log(server)
         assert "127.0.0.1" not in server.errors
@@ -44,7 +47,7 @@ async def test_what_is_no_http_is_answered_counted_and_logged_once_a_second_with
 async def test_the_address_of_who_sends_what_is_no_http_stands_in_the_log_where_addresses_do() -> None:
     async with server_process("--log-addresses", "plain") as server:
         await send(server.port, MALFORMED[0])
-        assert "a request of 127.0.0.1 cannot be understood: no request line" in await server.said("understood")
+        assert "a request of 127.0.0.1 is refused: no request line" in await server.said("is refused")
 
 
 async def test_bodies_that_are_not_what_their_headers_say_are_the_clients_fault(tmp_path: Path) -> None:
@@ -118,3 +121,59 @@ async def test_hosts_origins_and_paths_are_taken_by_the_letter() -> None:
             answer = await send(server.port, data)
             assert (int(answer.split(b" ", 2)[1]), part in answer) == (status, True), (data, answer)
         check_log(server)
+
+
+def resident_size(pid: int) -> int:
+    """Return the bytes of memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def list_of(client: str, **headers: str) -> bytes:
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return f"GET /api/rooms HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n{lines}\r\n".encode()
+
+
+async def test_who_asks_for_much_and_does_not_read_is_cut_and_costs_others_nothing() -> None:
+    limits = ("--message-rate", "0", "--trusted-proxy", "127.0.0.1", "--answer-timeout", "2")
+    async with server_process(*limits, "--cleanup-interval", "0.2") as server:
+        async with await RawClient.connect(server.port) as client, AsyncExitStack() as stack:
+            for number in range(2000):
+                name = f"{number:04}" + "\N{GRINNING FACE}" * 124
+                assert (await client.request(type="JOIN", room_id=name, payload={}))["type"] == "ACK"
+            before = resident_size(server.pid)
+            loop = asyncio.get_running_loop()
+            for number in range(100):
+                sock = stack.enter_context(socket.socket())
+                sock.setblocking(False)
+                await loop.sock_connect(sock, ("127.0.0.1", server.port))
+                # more than the system buffers of a connection hold
+                await loop.sock_sendall(sock, list_of(f"192.0.2.{number % 4}") * 16)
+            await server.said("answers")
+            whole = await send(server.port, list_of("198.51.100.1", Connection="close"))
+            assert whole.startswith(b"HTTP/1.1 200 "), whole[:200]
+            assert len(whole) > 1_000_000
+            assert resident_size(server.pid) - before < 40 << 20
+            assert (await client.request(type="KEEP_ALIVE", request_id="k"))["type"] == "ACK"
+            assert "192.0.2." not in await server.said("an answer that nobody reads"), "hashed, as by default"
+            await server.said("unread")
+        assert (await send(server.port, list_of("192.0.2.1", Connection="close"))).startswith(b"HTTP/1.1 200 ")
+        check_log(server)
+
+
+async def test_a_list_that_has_not_changed_is_not_sent_again_and_pages_add_up() -> None:
+    async with server_process() as server, await RawClient.connect(server.port) as client:
+        for name in ("c", "a", "b"):
+            await client.request(type="JOIN", room_id=name, payload={})
+        whole = await http(server.port, "/api/rooms")
+        assert [room["id"] for room in whole.json["rooms"]] == ["c", "a", "b"]
+        for known in (whole.headers["etag"], f'"other", W/{whole.headers["etag"]}', "*"):
+            again = await send(server.port, list_of("192.0.2.1", Connection="close", If_None_Match=known))
+            head, _, body = again.partition(b"\r\n\r\n")
+            assert (head.split(b" ")[1], body) == (b"304", b""), again
+        other = await send(server.port, list_of("192.0.2.1", Connection="close", If_None_Match='"other"'))
+        assert other.startswith(b"HTTP/1.1 200 ")
+        first = (await http(server.port, "/api/rooms?limit=2")).json["rooms"]
+        second = (await http(server.port, f"/api/rooms?limit=2&after={first[-1]['id']}")).json["rooms"]
+        assert [room["id"] for room in first + second] == ["a", "b", "c"]
+        assert (await http(server.port, "/api/rooms?limit=x")).status == 400
+        assert (await http(server.port, "/api/rooms", "HEAD")).headers["etag"] == whole.headers["etag"]

@@ -45,6 +45,8 @@ class Cause(StrEnum):
     """What is not HTTP."""
     HOST = "host"
     ORIGIN = "origin"
+    ANSWERS = "answers"
+    """More large answers of REST under way than there may be."""
     UNREAD = "unread"
     """A client that does not read what it is sent."""
 

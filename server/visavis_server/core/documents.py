@@ -7,7 +7,7 @@ docs/schema/openapi.json is generated from it (`scripts/schema`). The documents 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from visavis_shared.messages import KickPayload, NoticePayload, PeerInfo, Reason, RoomId, RoomTerms, Timestamp
 
+PAGE_LIMIT: Final = 1000
+"""Rooms of a page."""
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -167,6 +169,8 @@ class Route:
     body: type[BaseModel] | None = None
     is_admin: bool = False
     """Whether it asks for a bearer token."""
+    query: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """JSON Schema of each member of a query that it knows."""
 
 
 def _answers(model: Answer, refusals: tuple[HTTPStatus, ...] = ()) -> Mapping[HTTPStatus, Answer]:
@@ -200,13 +204,26 @@ ROUTES: Final = (
         _answers(Ready, refusals=(HTTPStatus.SERVICE_UNAVAILABLE,)),
     ),
     Route("get", "/api/stats", "stats", "Totals of peers and rooms", _answers(Stats)),
-    Route("get", "/api/rooms", "rooms", "All rooms; 403 where the server shows totals only", _answers(Rooms)),
+    Route(
+        "get",
+        "/api/rooms",
+        "rooms",
+        "All rooms, or a page of them by name; 403 where the server shows totals only",
+        _answers(Rooms, refusals=(HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE)),
+        query={
+            "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT},
+            "after": {"type": "string", "description": "The last room of the page before."},
+        },
+    ),
     Route(
         "get",
         "/api/rooms/{room_id}",
         "room",
         "One room and its members; 403 where they are shown to members only",
-        _answers(RoomMembers, refusals=(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)),
+        _answers(
+            RoomMembers,
+            refusals=(HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+        ),
     ),
     Route(
         "get",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from visavis_server.core.hub import Hub
@@ -35,8 +36,12 @@ def stats(hub: Hub, now_ms: int) -> bytes:
     return _encode(document)
 
 
-def rooms(hub: Hub) -> bytes:
-    """Return the document of GET /api/rooms, oldest first, no private ones; `created_at` as RFC 3339 in UTC."""
+def rooms(hub: Hub, names: Iterable[str] | None = None) -> bytes:
+    """Return the document of GET /api/rooms: those of `names` that exist, or all, oldest first; no private ones.
+
+    `created_at` is as RFC 3339, in UTC.
+    """
+    shown = hub.rooms.values() if names is None else [hub.rooms[name] for name in names if name in hub.rooms]
     listed = [
         {
             "id": room.room_id,
@@ -44,7 +49,7 @@ def rooms(hub: Hub) -> bytes:
             "max_peers": hub.rules.room_capacity,
             "created_at": _rfc3339(room.created_at),
         }
-        for room in hub.rooms.values()
+        for room in shown
     ]
     return _encode({"rooms": listed})
 
