@@ -208,7 +208,7 @@ class SignalingServer:
             handler_cancellation=self.settings.engine == "aiohttp",
             on_fault=self._on_fault,
             on_bug=self._on_bug,
-            answer_timeout=settings.answer_timeout,
+            answer_timeout=self.settings.answer_timeout,
         )
         self._listener = await asyncio.get_running_loop().create_server(
             self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)
