@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from http import HTTPStatus
 from typing import Final
@@ -22,7 +23,9 @@ SIZE_LIMIT: Final = 1 << 26
 class LargeAnswers:
     """How much is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float) -> None:
+        """`timeout` is how many seconds a client has to read one."""
+        self.timeout = timeout
         self._sources: Counter[str] = Counter()
         self._count = 0
         self._size = 0
@@ -58,19 +61,37 @@ class LargeAnswer(web.StreamResponse):
         self._left = memoryview(body)
         self._answers: LargeAnswers | None = answers
         self._counted = (source, size)
+        self.is_unread = False
+        """Whether the client has not read it in time; it has been cut then."""
+        self._timeout = answers.timeout
+        self._transport: asyncio.Transport | None = None
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """See web.StreamResponse."""
         if request.method == hdrs.METH_HEAD:
             self._left = self._left[:0]
-        return await super().prepare(request)
+        self._transport = request.transport
+        try:
+            return await super().prepare(request)
+        except BaseException:
+            self.release()
+            raise
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """See web.StreamResponse."""
-        while self._left:
-            piece, self._left = self._left[:PIECE_SIZE], self._left[PIECE_SIZE:]
-            await self.write(piece)
-        await super().write_eof(data)
+        """See web.StreamResponse; raises ConnectionError where the client does not read in time."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                while self._left:
+                    piece, self._left = self._left[:PIECE_SIZE], self._left[PIECE_SIZE:]
+                    await self.write(piece)
+                await super().write_eof(data)
+        except TimeoutError:
+            self.is_unread = True
+            if self._transport is not None:
+                self._transport.abort()
+            raise ConnectionAbortedError("the client does not read its answer") from None
+        finally:
+            self.release()
 
     def release(self) -> None:
         """It is over, whatever has become of it. Idempotent."""

@@ -188,7 +188,9 @@ class SignalingServer:
                 self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
             )
         admin = Admin(self.hub, lambda: self._credentials.admin_tokens, self._stop)
-        self._rest = RestApi(self.hub, admin, self._switchboard.perform, settings.invite_install)
+        self._rest = RestApi(
+            self.hub, admin, self._switchboard.perform, settings.invite_install, settings.answer_timeout
+        )
         if listener is not None:
             await self._accept(listener)
         self._measure()

@@ -78,16 +78,16 @@ class HttpHandler(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """See web.RequestHandler: writes an answer, in time or not at all."""
+        large = resp if isinstance(resp, LargeAnswer) else None  # those see to it themselves
         try:
-            async with asyncio.timeout(self._answer_timeout):
+            async with asyncio.timeout(None if large else self._answer_timeout):
                 finished = await super().finish_response(request, resp, start_time)
         except TimeoutError:
             self._cut(request, request.transport)
             return resp, True
-        finally:
-            if isinstance(resp, LargeAnswer):
-                resp.release()
-        if resp.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        if large is not None and large.is_unread:
+            self._on_fault(request, Fault.UNREAD)
+        elif resp.status != HTTPStatus.SWITCHING_PROTOCOLS:
             self._watch(request)
         return finished
 

@@ -45,13 +45,18 @@ _ALLOWED: Final = "GET, HEAD, OPTIONS"
 class RestApi:
     """Answers every request that is not for /ws."""
 
-    def __init__(self, hub: Hub, admin: Admin, perform: Callable[[list[Effect]], None], install: str) -> None:
-        """`perform` does what the operator's commands want done; `install` stands on the page behind an invite."""
+    def __init__(
+        self, hub: Hub, admin: Admin, perform: Callable[[list[Effect]], None], install: str, timeout: float
+    ) -> None:
+        """`perform` does what the operator's commands want done; `install` stands on the page behind an invite.
+
+        `timeout` is how many seconds a client has to read a large answer.
+        """
         self._hub = hub
         self._admin = admin
         self._perform = perform
         self._listing = Listing(hub)
-        self._large = LargeAnswers()
+        self._large = LargeAnswers(timeout)
         self._install = install
 
     def answer(self, request: web.BaseRequest, path: str, source: str) -> web.StreamResponse:

@@ -6,7 +6,7 @@ from visavis_server.answers import COUNT_LIMIT, SIZE_LIMIT, SOURCE_LIMIT, LargeA
 
 
 def test_one_address_leaves_room_for_others() -> None:
-    answers = LargeAnswers()
+    answers = LargeAnswers(1.0)
     assert [answers.admit("a", 1) for _ in range(SOURCE_LIMIT + 1)] == [True] * SOURCE_LIMIT + [False]
     assert answers.admit("b", 1)
     answers.release("a", 1)
@@ -14,7 +14,7 @@ def test_one_address_leaves_room_for_others() -> None:
 
 
 def test_all_together_have_a_bound_in_number_and_size() -> None:
-    answers = LargeAnswers()
+    answers = LargeAnswers(1.0)
     assert [answers.admit("", 1) for _ in range(COUNT_LIMIT + 1)] == [True] * COUNT_LIMIT + [False]
     for _ in range(COUNT_LIMIT):
         answers.release("", 1)
