@@ -1,10 +1,11 @@
-"""An HTTP client that wishes a server ill. By hand: `python -m tests.hostile.http_client PORT [SEED [COUNT]]`."""
+"""An HTTP client that wishes a server ill. By hand: `python -m tests.hostile.http_client PORT KIND`."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import random
-import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -102,6 +103,69 @@ async def sprinkle(port: int, seed: int, count: int) -> None:
     await asyncio.gather(*(one_after_another() for _ in range(16)))
 
 
+async def _open(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    writer.write(data)
+    return reader, writer
+
+
+async def send_slowly(port: int, seed: int, count: int) -> None:
+    """Begin `count` requests, add a byte to each now and then, and return when the server has cut them all."""
+    chance = random.Random(seed)
+
+    async def one() -> None:
+        reader, writer = await _open(port, b"GET /health HTTP/1.1\r\nX: ")
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(chance.uniform(0.1, 1)):
+                        if not await reader.read(1):
+                            return
+                writer.write(b"a")
+        except ConnectionError:
+            return
+        finally:
+            writer.transport.abort()
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def read_nothing(port: int, seed: int, count: int) -> None:
+    """Ask for more than the system's buffers hold on `count` connections, and read none of it; never returns."""
+    _held = [await _open(port, REQUESTS[seed % 2] * 64) for _ in range(count)]
+    await asyncio.Event().wait()
+
+
+async def hoard(port: int, _: int, count: int) -> None:
+    """Ask once on each of `count` connections, keep them all, and open others for those that are cut; never returns."""
+
+    async def one() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                reader, writer = await _open(port, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                try:
+                    while await reader.read(1 << 16):
+                        pass
+                finally:
+                    writer.transport.abort()
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+KINDS: Final = {"mutations": sprinkle, "slow-headers": send_slowly, "slow-readers": read_nothing, "hoarders": hoard}
+
+
+def main() -> None:
+    """Do one of these to the server at a port of this host."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=200, help="requests or connections")
+    given = parser.parse_args()
+    asyncio.run(KINDS[given.kind](given.port, given.seed, given.count))
+
+
 if __name__ == "__main__":
-    numbers = [int(text) for text in sys.argv[1:]]
-    asyncio.run(sprinkle(numbers[0], *([*numbers[1:], 0, 10_000][:2] if len(numbers) < 3 else numbers[1:3])))
+    main()

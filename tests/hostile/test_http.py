@@ -7,7 +7,8 @@ import os
 import re
 import socket
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -66,22 +67,47 @@ async def test_bodies_that_are_not_what_their_headers_say_are_the_clients_fault(
         check_log(server)
 
 
-async def test_a_flood_of_mutated_requests_harms_no_ordinary_client() -> None:
-    async with server_process("--message-rate", "0") as server, await RawClient.connect(server.port) as client:
-        attacker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", http_client.__name__, str(server.port), "1", "2000"
-        )
-        ended = asyncio.ensure_future(attacker.wait())
-        answers = 0
-        try:
-            while not ended.done():
-                assert (await client.request(type="KEEP_ALIVE", request_id="k"))["type"] == "ACK"
-                answers += 1
-            assert (ended.result(), answers > 0) == (0, True)
-        finally:
-            if not ended.done():
-                attacker.kill()
-            await ended
+@asynccontextmanager
+async def attacker(port: int, kind: str, count: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a hostile client as a process of its own until the end of the block."""
+    arguments = (str(port), kind, "--seed", "1", "--count", str(count))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", http_client.__name__, *arguments)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def both(one: asyncio.subprocess.Process, other: asyncio.subprocess.Process) -> tuple[int, int]:
+    """Return the exit codes of two processes when they have ended."""
+    return await one.wait(), await other.wait()
+
+
+async def test_an_ordinary_client_goes_on_amid_hostile_ones_of_every_kind() -> None:
+    limits = ("--message-rate", "0", "--answer-timeout", "2")
+    async with server_process(*limits) as server, await RawClient.connect(server.port) as client:
+        for number in range(300):
+            name = f"{number:04}" + "\N{GRINNING FACE}" * 124
+            await client.request(type="JOIN", room_id=name, payload={})
+        async with (
+            attacker(server.port, "hoarders", 150),
+            attacker(server.port, "slow-readers", 50),
+            attacker(server.port, "slow-headers", 100) as slow,
+            attacker(server.port, "mutations", 2000) as mutations,
+        ):
+            attacks = asyncio.ensure_future(both(slow, mutations))
+            try:
+                while not attacks.done():
+                    assert (await client.request(type="KEEP_ALIVE", request_id="k"))["type"] == "ACK"
+                    assert (await http(server.port, "/health")).status == 200
+                    async with await RawClient.connect(server.port) as newcomer:
+                        assert (await newcomer.request(type="JOIN", room_id="r", payload={}))["type"] == "ACK"
+            finally:
+                if not attacks.done():
+                    attacks.cancel()
+            assert attacks.result() == (0, 0)
         check_log(server)
 
 
