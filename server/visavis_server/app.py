@@ -32,6 +32,7 @@ from visavis_server.core.forwarding import (
     is_origin_allowed,
     parse_address,
 )
+from visavis_server.core.governance import TooManyGuesses
 from visavis_server.core.hub import Hub
 from visavis_server.core.quiet import Quiet
 from visavis_server.core.relay import Relay
@@ -338,11 +339,12 @@ class SignalingServer:
     def _connect(self, transport: asyncio.Transport, preamble: bytes, authorization: str, address: str) -> Outbox:
         scheme, _, shown = authorization.partition(" ")
         token = shown.strip() if scheme.lower() == "bearer" else ""
+        now = asyncio.get_running_loop().time()
         try:
-            self.hub.authorizer.check(token, now_ms())
+            self.hub.check_header(token, counted_source(address), now, now_ms())
+        except TooManyGuesses as refused:
+            raise TooManyFailures(refused.message) from None
         except TokenRefused as refused:
-            if token and not self.hub.allow_failure(counted_source(address), asyncio.get_running_loop().time()):
-                raise TooManyFailures("too many wrong tokens") from None
             raise Unauthorized(str(refused)) from None
         observed = observed_address(transport)
         endpoint = Endpoint(ip=observed[0], port=observed[1]) if observed is not None else None

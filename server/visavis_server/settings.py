@@ -74,6 +74,8 @@ class Settings(BaseModel):
     """Connections at once; more are refused with HTTP status 503."""
     room_limit: Annotated[int, Field(ge=1, le=1_000_000)] = rules.ROOM_LIMIT
     """Rooms at once, empty ones included; an empty one makes way for a new one."""
+    room_rate: Rate = buckets.ROOM_RATE
+    """Rooms per second that one address (IPv6: /64) may make, 100 at once; 0 is unlimited. Loopback is not limited."""
     exposure: Exposure = Exposure.SEED
     """What strangers may learn: `seed` rooms, members and endpoints; `members` rooms and sizes; `counts` totals."""
     relay: Literal["auto", "never", "only"] = "auto"
@@ -197,7 +199,7 @@ class Settings(BaseModel):
 
     def new_buckets(self) -> Buckets:
         """Return buckets that enforce the rates, all full."""
-        return Buckets(self.message_rate, self.address_rate, self.pair_rate)
+        return Buckets(self.message_rate, self.address_rate, self.pair_rate, self.room_rate)
 
     @property
     def relay_rules(self) -> RelayRules:

@@ -15,7 +15,7 @@ REQUEST_ID_LENGTH: Final = 128
 """Characters of a request_id, which the server echoes and must not grow its answers."""
 
 TOKEN_LENGTH: Final = 4096
-"""Characters of a token that a client shows: a JSON Web Token has about 500, a resume token stays below 900."""
+"""Characters of a token that a client shows: a JSON Web Token has about 500, a resume token stays below 2,300."""
 
 PASSWORD_LENGTH: Final = 128
 """Characters of a room's password."""

@@ -18,8 +18,10 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from visavis_server.core.auth import TokenRefused
+from visavis_server.core.buckets import Cause
 from visavis_server.core.documents import CloseRequest, KickRequest
 from visavis_server.core.effects import Audit, Effect
+from visavis_server.core.governance import TooManyGuesses
 from visavis_server.core.governing import ADMIN
 from visavis_server.core.hub import Hub
 from visavis_shared.messages import NoticePayload
@@ -54,19 +56,30 @@ class Admin:
 
         Raises AdminRefused: 401, or 429 after too many failures.
         """
-        shown = token.encode(errors="replace")
-        if any(hmac.compare_digest(shown, each.encode()) for each in self._tokens()):
-            return
-        reason = "the admin API asks for a token"
+        if not token:
+            raise AdminRefused(HTTPStatus.UNAUTHORIZED, "the admin API asks for a token")
         try:
-            if token and not self._hub.authorizer.is_open and self._hub.authorizer.identify(token, now_ms).admin:
-                return
-            reason = "the token does not allow this" if token else reason
+            if not self._hub.authorizer.is_open:
+                if self._hub.authorizer.identify(token, now_ms).admin:
+                    return
+                raise AdminRefused(HTTPStatus.UNAUTHORIZED, "the token does not allow this")
+            reason = "the admin API asks for a token"
         except TokenRefused as refused:
             reason = str(refused)
-        if token and not self._hub.allow_failure(source, now):
-            raise AdminRefused(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens")
-        raise AdminRefused(HTTPStatus.UNAUTHORIZED, reason)
+            if refused.genuine:
+                raise AdminRefused(HTTPStatus.UNAUTHORIZED, reason) from None
+        try:
+            self._hub.check_tries(ADMIN, source, now)
+        except TooManyGuesses as refused:
+            raise AdminRefused(HTTPStatus.TOO_MANY_REQUESTS, refused.message) from None
+        shown = token.encode(errors="replace")
+        # all are compared, so that the time does not tell which one is like it
+        verdicts = [hmac.compare_digest(shown, each.encode()) for each in self._tokens()]
+        if not any(verdicts):
+            self._hub.buckets.refusals[Cause.WRONG_TOKEN] += 1
+            self._hub.guard.fail(ADMIN, source, now)
+            raise AdminRefused(HTTPStatus.UNAUTHORIZED, reason)
+        self._hub.guard.let_in(ADMIN, source, now)
 
     def perform(self, command: str, body: bytes, now: float, now_ms: int) -> tuple[bytes, list[Effect]]:
         """Return the answer to a command of COMMANDS (one line of JSON), and what is to be done.

@@ -30,6 +30,8 @@ LEEWAY: Final = 30.0
 """Seconds by which the clock of who made a token may be off."""
 SECRET_SIZE: Final = 32
 """Bytes of a key for HS256 at least (RFC 7518 section 3.2)."""
+EXPIRY_MAX: Final = 2**63 - 1
+"""Milliseconds since the epoch: tokens that last for longer than anybody counts last as long as this."""
 KEY_COUNT: Final = 16
 """Keys in a key set: a token without `kid` is tried against each."""
 
@@ -46,6 +48,11 @@ _UNCHECKED: Final[Options] = {"verify_exp": False, "verify_nbf": False, "verify_
 
 class TokenRefused(Exception):
     """A token does not allow what it was shown for; the message says why, and repeats nothing of it."""
+
+    def __init__(self, reason: str, *, genuine: bool = False) -> None:
+        """`genuine` tells that a key of ours has signed the token: whoever shows it does not guess."""
+        super().__init__(reason)
+        self.genuine = genuine
 
 
 class BadKeySet(Exception):
@@ -115,11 +122,10 @@ class Authorizer:
         if not token:
             raise TokenRefused("this server asks for a token")
         if token.startswith(f"{_ROOM_TOKEN}."):
-            self._check_room_token(token, room_id, now_ms)
-            return Grants((), create=True)
+            return Grants((), create=True, expires_at=self._check_room_token(token, room_id, now_ms))
         grants = self.identify(token, now_ms)
         if not grants.allow(room_id):
-            raise TokenRefused("the token is not for this room")
+            raise TokenRefused("the token is not for this room", genuine=True)
         return grants
 
     def identify(self, token: str, now_ms: int) -> Grants:
@@ -131,7 +137,11 @@ class Authorizer:
             raise TokenRefused("the token is too long")
         return _grants_of(self._verified_claims(token), self._audience, now_ms / 1000)
 
-    def _check_room_token(self, token: str, room_id: str, now_ms: int) -> None:
+    def _check_room_token(self, token: str, room_id: str, now_ms: int) -> int:
+        """Return when a room token expires, in milliseconds since the epoch.
+
+        Raises TokenRefused.
+        """
         _, _, rest = token.partition(".")
         expiry, _, signature = rest.partition(".")
         known = [_room_signature(secret, room_id, expiry) for secret in self._room_secrets]
@@ -139,7 +149,8 @@ class Authorizer:
             raise TokenRefused("the token is not for this room, or was not signed for this server")
         # what is signed was made by an operator, and may still be no number
         if not expiry.isdecimal() or int(expiry) * 1000 <= now_ms:
-            raise TokenRefused(TOKEN_EXPIRED)
+            raise TokenRefused(TOKEN_EXPIRED, genuine=True)
+        return min(int(expiry) * 1000, EXPIRY_MAX)
 
     def _verified_claims(self, token: str) -> dict[str, Any]:
         try:
@@ -188,13 +199,14 @@ def _grants_of(claims: dict[str, Any], audience: str | None, now: float) -> Gran
     if len(read.visavis.rooms) > PATTERN_COUNT:
         raise TokenRefused(f"the token names more than {PATTERN_COUNT} rooms")
     if read.exp + LEEWAY <= now:
-        raise TokenRefused(TOKEN_EXPIRED)
+        raise TokenRefused(TOKEN_EXPIRED, genuine=True)
     if read.nbf is not None and read.nbf - LEEWAY > now:
-        raise TokenRefused(TOKEN_NOT_YET_VALID)
+        raise TokenRefused(TOKEN_NOT_YET_VALID, genuine=True)
     if audience is not None and audience not in ([read.aud] if isinstance(read.aud, str) else read.aud):
-        raise TokenRefused("the token is for another audience")
+        raise TokenRefused("the token is for another audience", genuine=True)
     allowed = read.visavis
-    return Grants(allowed.rooms, create=allowed.create, admin=allowed.admin, subject=read.sub)
+    expires_at = max(1, round(min(read.exp * 1000, EXPIRY_MAX)))
+    return Grants(allowed.rooms, create=allowed.create, admin=allowed.admin, subject=read.sub, expires_at=expires_at)
 
 
 def _read_key(number: int, document: Any) -> VerificationKey:

@@ -9,7 +9,7 @@ from collections import Counter
 from enum import StrEnum
 from typing import Final
 
-from visavis_server.core.rate import RateLimiter, source_of
+from visavis_server.core.rate import NETWORK_FACTOR, RateLimiter, network_of, source_of
 from visavis_shared.endpoints import parse_ip
 
 SOURCE_CAPACITY: Final = 10_000
@@ -33,6 +33,17 @@ class Cause(StrEnum):
     ADDRESS_CONNECTIONS = "address_connections"
     CONNECTIONS = "connections"
     WRONG_TOKEN = "wrong_token"  # noqa: S105 -- a name
+    """A token of an operator's that is not accepted, in the header, a JOIN or the admin API."""
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 -- a name
+    """A room's."""
+    RESUME_TOKEN = "resume_token"  # noqa: S105 -- a name
+    """One that is not accepted."""
+    GUESSES = "guesses"
+    """A token or password that was not even looked at: too many wrong ones have come from there."""
+    GUESSED_ROOM = "guessed_room"
+    """A room has been shown NOTICE_COUNT wrong passwords."""
+    ROOM_RATE = "room_rate"
+    """A room that would have been made."""
     RELAY_TOKEN = "relay_token"  # noqa: S105 -- a name
     """A relay connection without the token of a peer: not a guess (128 bits), but an agent that has been forgotten."""
     NO_JOIN = "no_join"
@@ -61,6 +72,12 @@ ADDRESS_RATE: Final = 1000.0
 PAIR_RATE: Final = 30.0
 """Directed messages per second from one sender to one target: 32 candidates and an OFFER within a second or so."""
 
+ROOM_RATE: Final = 1.0
+"""Rooms per second that one address may make: with the burst, and five minutes for which empty ones are kept, at most
+400 of 10,000 are its own."""
+ROOM_BURST: Final = 100
+"""Rooms that it may make at once: more than one for each agent that it may have connected, as after a restart."""
+
 
 class Bucket:
     """The bucket of one connection, as the instant at which it is full again."""
@@ -77,13 +94,22 @@ class Buckets:
     """All buckets of a server, and the count of what was refused."""
 
     def __init__(
-        self, message_rate: float = MESSAGE_RATE, address_rate: float = ADDRESS_RATE, pair_rate: float = PAIR_RATE
+        self,
+        message_rate: float = MESSAGE_RATE,
+        address_rate: float = ADDRESS_RATE,
+        pair_rate: float = PAIR_RATE,
+        room_rate: float = ROOM_RATE,
     ) -> None:
         """Rates per second; 0 is unlimited."""
         self.refusals: Counter[Cause] = Counter()
         self._message_rate = message_rate
         self._addresses = _limiter(address_rate, SOURCE_CAPACITY)
         self._pairs = _limiter(pair_rate, PAIR_CAPACITY)
+        self._makers = RateLimiter(room_rate, ROOM_BURST, SOURCE_CAPACITY) if room_rate else None
+        """Who makes rooms, by address and by the network around it, which has NETWORK_FACTOR times as much."""
+        self._maker_networks = (
+            RateLimiter(room_rate * NETWORK_FACTOR, ROOM_BURST * NETWORK_FACTOR, SOURCE_CAPACITY) if room_rate else None
+        )
 
     def admit(self, bucket: Bucket, source: str, now: float) -> Cause | None:
         """Take a message of a connection into account; returns why it is refused, or None."""
@@ -101,6 +127,18 @@ class Buckets:
         """Take a directed message into account; returns why it is refused, or None."""
         if self._pairs is not None and not self._pairs.allow(f"{sender_id}>{target_id}", now):
             return self._refuse(Cause.PAIR_RATE)
+        return None
+
+    def admit_room(self, source: str, now: float) -> Cause | None:
+        """Take a room into account that is to be made; returns why it is refused, or None."""
+        addresses, networks = self._makers, self._maker_networks
+        if addresses is None or networks is None or not source:
+            return None
+        network = network_of(source)
+        if not (addresses.has(source, now) and networks.has(network, now)):
+            return self._refuse(Cause.ROOM_RATE)
+        addresses.charge(source, now)
+        networks.charge(network, now)
         return None
 
     def is_told(self, bucket: Bucket, now: float) -> bool:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from itertools import chain
 
 from visavis_server.core import replies
+from visavis_server.core.buckets import Buckets
 from visavis_server.core.counts import Counts
 from visavis_server.core.effects import Close, Effect, Send
 from visavis_server.core.governance import Charter
@@ -16,6 +17,7 @@ from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
 from visavis_server.core.rules import Rules
+from visavis_server.core.verdicts import Verdicts
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import Departure
 
@@ -55,8 +57,12 @@ class Directory:
     `_take` returns.
     """
 
-    def __init__(self, rules: Rules, relay: Relay | None, resumption: Resumption | None) -> None:
+    def __init__(
+        self, rules: Rules, relay: Relay | None, resumption: Resumption | None, buckets: Buckets | None = None
+    ) -> None:
         self.rules = rules
+        self.buckets = buckets or Buckets()
+        self.verdicts = Verdicts()
         self.relay = relay
         self.resumption = resumption
         self.counts = Counts()
@@ -92,21 +98,32 @@ class Directory:
     def _table(self, *, private: bool) -> dict[str, Room]:
         return self.private_rooms if private else self.rooms
 
-    def _room_with_space(self, room_id: str, now: float, now_ms: int, *, password: bytes | None = None) -> Room:
-        """Return the room, made if need be; with a `password` (its digest) the private room of that name.
+    def _existing(self, room_id: str, private: bytes | None) -> Room | None:
+        """Return the room that is joined by that name; `private` is the digest of a private room's password."""
+        room = self._table(private=private is not None).get(room_id)
+        return None if room is not None and is_abandoned(room, private) else room
 
-        Raises RemoteProtocolError (ROOM_FULL), with nothing changed.
+    def _room_with_space(
+        self, room_id: str, source: str, now: float, now_ms: int, *, password: bytes | None = None
+    ) -> Room:
+        """Return the room, made if need be, for `source`; with a `password` (its digest) the private room of that name.
+
+        Raises RemoteProtocolError (ROOM_FULL, RATE_LIMITED), with nothing changed.
         """
         table = self._table(private=password is not None)
-        room = table.get(room_id)
-        if room is not None and is_abandoned(room, password):
-            self._forget(room)
-        elif room is not None:
+        room = self._existing(room_id, password)
+        if room is not None:
             own = room.charter.capacity if room.charter is not None else 0
             capacity = min(filter(None, (own, self.rules.room_capacity)), default=0)
             if 0 < capacity <= len(room.members):
                 raise RemoteProtocolError(ErrorCode.ROOM_FULL, "room is full", f"max_peers: {capacity}")
             return room
+        cause = self.buckets.admit_room(source, now)
+        if cause is not None:
+            raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many rooms", f"limit: {cause}")
+        abandoned = table.get(room_id)
+        if abandoned is not None:
+            self._forget(abandoned)
         if self.room_count >= self.rules.room_limit:
             oldest = next(iter(self._empty), None)
             if oldest is None:
@@ -145,6 +162,7 @@ class Directory:
 
     def _close_room(self, room: Room, reason: str, now: float, now_ms: int) -> None:
         """Put everybody out of a room, and forget it."""
+        self.verdicts.close(room.private, room.room_id, now_ms)
         for peer in list(room.members.values()):
             self._expel(peer, reason, now, now_ms)
         if room in self._empty:
@@ -210,6 +228,7 @@ class Directory:
         for peer in resumption.expired(now):
             self._give_up(peer, now, now_ms)
         resumption.sweep(now_ms)
+        self.verdicts.sweep(now_ms)
         for peer in self.peers.values():
             if peer.mailbox is None or peer.away_since is not None:
                 continue

@@ -10,6 +10,7 @@ import hmac
 from collections import OrderedDict
 from typing import Final, Self
 
+from visavis_server.core.guessing import Suspicion
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import RoomTerms
 
@@ -23,14 +24,17 @@ DIGEST_SIZE: Final = hashlib.sha256().digest_size
 """Bytes that are kept of a password."""
 
 
-class WrongSecret(RemoteProtocolError):
-    """A token or password that is not accepted: each one counts against who shows it."""
+class TooManyGuesses(RemoteProtocolError):
+    """Too many wrong tokens or passwords have come from an address: the one shown now was not even looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.RATE_LIMITED, "too many wrong tokens or passwords", "limit: guesses")
 
 
 class Charter:
     """The rules of one room."""
 
-    __slots__ = ("_banned", "_password", "capacity", "closes_at", "locked", "owner_id")
+    __slots__ = ("_banned", "_password", "capacity", "closes_at", "locked", "owner_id", "suspicion")
 
     def __init__(self, owner_id: str) -> None:
         self.owner_id = owner_id
@@ -44,6 +48,7 @@ class Charter:
         self._password: bytes | None = None
         """Its digest."""
         self._banned: OrderedDict[str, None] = OrderedDict()
+        self.suspicion = Suspicion()
 
     @classmethod
     def of_private_room(cls, password: bytes) -> Self:
@@ -82,29 +87,23 @@ class Charter:
             ttl=None if self.closes_at is None else max(0.0, round(self.closes_at - now, 3)),
         )
 
-    def admit(self, identity: str, peer_id: str, password: str | None) -> None:
-        """Check that somebody may join; the owner may come back to a locked room.
+    def needs_password(self, identity: str, peer_id: str) -> bool:
+        """Check that somebody may join, the password aside; returns whether that has to be shown.
 
-        Raises RemoteProtocolError (UNAUTHORIZED), WrongSecret for a wrong password.
+        The owner may come back to a locked room, and needs no password.
+
+        Raises RemoteProtocolError (UNAUTHORIZED).
         """
         self.check_ban(identity)
-        if peer_id == self.owner_id:
-            return
+        if peer_id and peer_id == self.owner_id:
+            return False
         if self.locked:
-            raise _refusal("the room is locked")
-        if self._password is None:
-            return
-        if password is None:
-            raise _refusal("the room has a password")
-        self.check_digest(digest(password), "the password is wrong")
+            raise cannot_join("the room is locked")
+        return self._password is not None
 
-    def check_digest(self, shown: bytes | None, refusal: str = WRONG_PRIVATE) -> None:
-        """Check the digest of a password that somebody has shown.
-
-        Raises WrongSecret with the details `refusal`.
-        """
-        if self._password is not None and not hmac.compare_digest(self._password, shown or b""):
-            raise WrongSecret(ErrorCode.UNAUTHORIZED, "cannot join this room", refusal)
+    def opens(self, shown: bytes) -> bool:
+        """Whether this is the digest of the password; in constant time."""
+        return self._password is not None and hmac.compare_digest(self._password, shown)
 
     def check_ban(self, identity: str) -> None:
         """Check that somebody is not banned.
@@ -112,7 +111,7 @@ class Charter:
         Raises RemoteProtocolError (UNAUTHORIZED).
         """
         if identity in self._banned:
-            raise _refusal("you are banned from the room")
+            raise cannot_join("you are banned from the room")
 
     def ban(self, identity: str) -> None:
         """Let somebody in no more."""
@@ -128,7 +127,8 @@ def identity_of(peer_id: str, source: str, subject: str) -> str:
     return f"address {source}" if source else f"peer {peer_id}"
 
 
-def _refusal(reason: str) -> RemoteProtocolError:
+def cannot_join(reason: str) -> RemoteProtocolError:
+    """Return the refusal of a JOIN."""
     return RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot join this room", reason)
 
 

@@ -91,6 +91,7 @@ class Governing(Directory):
         if payload.ban:
             room.charter = room.charter or Charter("")
             room.charter.ban(target.identity)
+            self.verdicts.ban(room.private, room.room_id, target.identity, now_ms)
         action = "ban" if payload.ban else "kick"
         self._effects.append(Audit(actor, action, room.room_id, f"peer {target.peer_id}: {payload.reason or ''}"))
         self._expel(target, payload.reason or ("banned" if payload.ban else "kicked"), now, now_ms)

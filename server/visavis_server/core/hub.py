@@ -18,14 +18,11 @@ from contextlib import suppress
 from typing import Final
 
 from visavis_server.core import replies
-from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Buckets, Cause, counted_source
-from visavis_server.core.directory import Draining, ServerFull, TooManyConnections, is_abandoned
+from visavis_server.core.directory import Draining, ServerFull, TooManyConnections
 from visavis_server.core.effects import Effect, Ping, Report, Send
-from visavis_server.core.governance import Charter, WrongSecret, digest, identity_of
+from visavis_server.core.governance import Charter, TooManyGuesses, digest
 from visavis_server.core.governing import Governing
-from visavis_server.core.grants import Grants
-from visavis_server.core.rate import RateLimiter
 from visavis_server.core.relay import Relay
 from visavis_server.core.resuming import Resuming
 from visavis_server.core.resumption import Resumption
@@ -54,12 +51,6 @@ NO_JOIN: Final = 4008
 """Close code for a client that joins no room."""
 TOO_MANY: Final = 4029
 """Close code for a client that fails or sends too often: it should wait before it comes again."""
-FAILURE_RATE: Final = 1 / 6
-"""Wrong tokens that each address may show per second in the long run: ten a minute."""
-FAILURE_BURST: Final = 10
-"""Wrong tokens that each address may show at once: a site whose agents all come back after the expiry."""
-FAILURE_CAPACITY: Final = 10_000
-"""Addresses with failures that are remembered."""
 
 
 class Hub(Governing, Resuming):
@@ -76,12 +67,9 @@ class Hub(Governing, Resuming):
         buckets: Buckets | None = None,
     ) -> None:
         """`relay` is told who has been introduced to whom; None where there is no relay, or nobody may resume."""
-        super().__init__(rules, relay, resumption)
+        super().__init__(rules, relay, resumption, buckets)
         self.turn: TurnService | None = None
         """Makes TURN credentials for members, where the operator runs TURN servers."""
-        self.authorizer = Authorizer()
-        self.buckets = buckets or Buckets()
-        self._failures = RateLimiter(FAILURE_RATE, FAILURE_BURST, FAILURE_CAPACITY)
         self._handlers: dict[str, Callable[[Peer, Envelope, float, int], None]] = {
             MessageType.JOIN: self._on_join,
             MessageType.LEAVE: self._on_leave,
@@ -173,10 +161,9 @@ class Hub(Governing, Resuming):
                 self._refuse(peer, RemoteProtocolError(error.code, "invalid JSON", error.details), now_ms, None)
         except _Excess as excess:
             self._on_excess(peer, excess.cause, data, now, now_ms)
-        except WrongSecret as error:
+        except TooManyGuesses as error:
             self._refuse(peer, error, now_ms, request_id)
-            if not self.allow_failure(peer.source, now):
-                self._drop(peer, TOO_MANY, "too many wrong tokens", now, now_ms)
+            self._drop(peer, TOO_MANY, error.message, now, now_ms)
         except RemoteProtocolError as error:
             self._refuse(peer, error, now_ms, request_id or request_id_of(data))
         except Exception as error:  # noqa: BLE001 -- one client's message must not end the others' connections
@@ -192,11 +179,6 @@ class Hub(Governing, Resuming):
         elif self.buckets.is_told(peer.bucket, now):
             error = RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many messages", f"limit: {cause}")
             self._refuse(peer, error, now_ms, request_id_of(data))
-
-    def allow_failure(self, source: str, now: float) -> bool:
-        """Note that a wrong token or password came from a source; False when these are too many."""
-        self.buckets.refusals[Cause.WRONG_TOKEN] += 1
-        return self._failures.allow(source, now)
 
     def admit_control(self, peer_id: str, now: float, now_ms: int) -> list[Effect] | None:
         """Count a control frame of a registered peer as a message is; None when it is within the limits.
@@ -293,8 +275,8 @@ class Hub(Governing, Resuming):
         password = None if payload.private is None else digest(payload.private.password)
         if peer.room is not None and (peer.room.room_id, peer.room.private) == (room_id, password is not None):
             raise RemoteProtocolError(ErrorCode.ALREADY_IN_ROOM, "already in this room", f"room_id: {room_id}")
-        grants = self._authorize(peer, room_id, payload, password, now_ms)
-        room = self._room_with_space(room_id, now, now_ms, password=password)
+        grants = self._authorize(peer, room_id, payload, password, now, now_ms)
+        room = self._room_with_space(room_id, peer.source, now, now_ms, password=password)
         if payload.create is not None:
             room.charter = Charter(peer.peer_id)
             room.charter.change(payload.create, now)
@@ -364,33 +346,6 @@ class Hub(Governing, Resuming):
     def _ice_servers(self, peer: Peer, now_ms: int) -> bytes:
         """Return the TURN servers for a member, as JSON; empty where there are none."""
         return b"" if self.turn is None else self.turn.ice_servers(peer.source or peer.peer_id, now_ms)
-
-    def _authorize(self, peer: Peer, room_id: str, payload: JoinPayload, private: bytes | None, now_ms: int) -> Grants:
-        """Check that a peer may join a room, and return what else it may; `private` is the digest of its password.
-
-        Raises RemoteProtocolError (UNAUTHORIZED).
-        """
-        try:
-            grants = self.authorizer.grants(payload.token or peer.token, room_id, now_ms)
-        except TokenRefused as refusal:
-            kind = WrongSecret if payload.token or peer.token else RemoteProtocolError
-            raise kind(ErrorCode.UNAUTHORIZED, "cannot join this room", str(refusal)) from None
-        room = self._table(private=private is not None).get(room_id)
-        if room is not None and is_abandoned(room, private):
-            room = None
-        if room is None and not grants.create:
-            reason = "the room does not exist, and the token does not allow to create it"
-            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot join this room", reason)
-        if room is not None and payload.create is not None:
-            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot create this room", "it exists already")
-        if room is not None and room.charter is not None and not grants.admin:
-            identity = identity_of(peer.peer_id, peer.source, grants.subject)
-            if private is None:
-                room.charter.admit(identity, peer.peer_id, payload.password)
-            else:
-                room.charter.check_ban(identity)
-                room.charter.check_digest(private)
-        return grants
 
     # --- steps --------------------------------------------------------------------------------------------------------
 

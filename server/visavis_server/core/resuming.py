@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from visavis_server.core import replies
+from visavis_server.core.admission import Admission
+from visavis_server.core.buckets import Cause
 from visavis_server.core.counts import ResumeResult
-from visavis_server.core.directory import Directory, is_abandoned
 from visavis_server.core.effects import Ping, Rebind, Send
-from visavis_server.core.governance import WrongSecret, identity_of
+from visavis_server.core.governance import TooManyGuesses
+from visavis_server.core.grants import NOTHING
 from visavis_server.core.mailbox import Kind, Letter
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
@@ -21,7 +23,7 @@ REPLACED: Final = 4009
 """Close code for a connection whose peer has resumed on another one: no reason to reconnect."""
 
 
-class Resuming(Directory):
+class Resuming(Admission):
     """The message RESUME."""
 
     def _on_resume(self, fresh: Peer, envelope: Envelope, now: float, now_ms: int) -> None:
@@ -32,21 +34,25 @@ class Resuming(Directory):
             if self.resumption is None:
                 raise TicketRefused("this server keeps nobody")
             ticket = self.resumption.check(payload.token, self.peers, now_ms)
+            peer = self.peers.get(ticket.peer_id)
+            if peer is fresh:
+                reason = "the token is this connection's own"
+                raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, reason, "payload.token")
+            grants = NOTHING
+            if ticket.room_id:
+                grants = self._authorize_resume(fresh, ticket, now, now_ms, present=peer is not None)
         except TicketRefused as refusal:
             self.counts.resumes[ResumeResult.REFUSED] += 1
-            raise WrongSecret(ErrorCode.UNAUTHORIZED, "cannot resume", str(refusal)) from None
-        peer = self.peers.get(ticket.peer_id)
-        if peer is fresh:
-            raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "the token is this connection's own", "payload.token")
-        former = self._table(private=ticket.password is not None).get(ticket.room_id)
-        if former is not None and former.charter is not None:
-            former.charter.check_ban(identity_of(ticket.peer_id, fresh.source, ""))
+            self.buckets.refusals[Cause.RESUME_TOKEN] += 1
+            # who shows the right one is never kept out by others of its address: nobody guesses a MAC
+            if not self.guard.may_resume(fresh.source, now):
+                raise TooManyGuesses from None
+            self.guard.fail_resume(fresh.source, now)
+            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot resume", str(refusal)) from None
         room = None
         if peer is None and ticket.room_id:
-            if former is not None and former.private and not is_abandoned(former, ticket.password):
-                assert former.charter is not None
-                former.charter.check_digest(ticket.password)
-            room = self._room_with_space(ticket.room_id, now, now_ms, password=ticket.password)
+            password = ticket.rights.password if ticket.rights.private else None
+            room = self._room_with_space(ticket.room_id, fresh.source, now, now_ms, password=password)
         # nothing below can fail
         del self.peers[fresh.peer_id]
         self._effects.append(Rebind(fresh.peer_id, ticket.peer_id, REPLACED, "resumed on another connection"))
@@ -54,6 +60,7 @@ class Resuming(Directory):
             self.relay.take_over(ticket.peer_id, fresh.peer_id, now)
         if peer is None:
             peer = self.peers[ticket.peer_id] = Peer(ticket.peer_id, now)
+            peer.grants = grants
         elif peer.away_since is None:
             self.release(peer.source)
         peer.source, peer.location, peer.bucket = fresh.source, fresh.location, fresh.bucket

@@ -15,7 +15,7 @@ from typing import Final
 
 from visavis_server.core.mailbox import Mailbox, Space
 from visavis_server.core.rooms import Peer
-from visavis_server.core.tickets import TICKET_LIFETIME, Ticket, TicketRefused, TicketSigner
+from visavis_server.core.tickets import TICKET_LIFETIME, Rights, Ticket, TicketRefused, TicketSigner
 from visavis_shared.messages import ResumeOffer
 
 REFRESH_INTERVAL: Final = TICKET_LIFETIME / 2
@@ -40,8 +40,10 @@ class Resumption:
     def offer(self, peer: Peer, now_ms: int) -> ResumeOffer:
         """Return what a peer is told: its current token and how long it may be away."""
         room = peer.room
-        password = room.charter.password if room is not None and room.private and room.charter is not None else None
-        token = self._signer.issue(peer.peer_id, room.room_id if room else "", peer.counter, now_ms, password)
+        rights = Rights()
+        if room is not None:
+            rights = Rights(room.private, room.charter.password if room.charter is not None else None, peer.grants)
+        token = self._signer.issue(peer.peer_id, room.room_id if room else "", peer.counter, now_ms, rights)
         return ResumeOffer(token=token, grace=self.grace)
 
     def refresh(self, peer: Peer, now: float, now_ms: int) -> ResumeOffer:
@@ -132,5 +134,5 @@ class Resumption:
 
 
 def _is_in_its_room(peer: Peer, ticket: Ticket) -> bool:
-    room, private = peer.room, ticket.password is not None
-    return room is not None and room.room_id == ticket.room_id and room.private == private
+    room = peer.room
+    return room is not None and room.room_id == ticket.room_id and room.private == ticket.rights.private

@@ -2,10 +2,11 @@
 
 A token carries everything that the server has to know, so that one of the same key verifies it after a restart:
 
-    base64url( expiry 8 | counter 8 | length 1 | peer_id | room_id | HMAC-SHA256 32 )
+    base64url( expiry 8 | counter 8 | expiry of the grants 8 | flags 1 | length 1 | length 2 |
+               peer_id | subject | [digest of the password 32] | room_id | HMAC-SHA256 32 )
 
-For a member of a private room the digest of the room's password stands before its name, so that after a restart nobody
-else gets into the room; the length's highest bit says so.
+Also what the peer was allowed when it joined: after a restart, or when it has been gone for too long, it is let in as
+by a JOIN, and need not show its token and the room's password again. So nobody else gets into a private room.
 
 The counter rises with each use. Where the server still knows the peer it accepts only the last one; after a restart it
 accepts the first that comes, and a later one of the same peer wins over it.
@@ -23,22 +24,38 @@ from dataclasses import dataclass
 from typing import Final
 
 from visavis_server.core.governance import DIGEST_SIZE
+from visavis_server.core.grants import NOTHING, Grants
 
 TICKET_LIFETIME: Final = 600.0
 """Seconds that a token is good for: longer than any restart of the server, and short for one that was stolen."""
 KEY_SIZE: Final = 32
 """Bytes of a key: as many as the hash has (RFC 2104 section 3)."""
 
-_PURPOSE: Final = b"visavis resume token 1\n"
+_PURPOSE: Final = b"visavis resume token 2\n"
 """Stands before what is signed, so that nothing else signed with the same key passes for a token."""
-_HEAD: Final = struct.Struct("!QQB")
-_PRIVATE: Final = 0x80
-"""In the byte that has the length of the peer_id (16): the room is a private one."""
+_HEAD: Final = struct.Struct("!QQQBBH")
+_PRIVATE: Final = 1
+_PASSWORD: Final = 2
+_CREATE: Final = 4
+_ADMIN: Final = 8
+"""The flags."""
 _MAC_SIZE: Final = hashlib.sha256().digest_size
 
 
 class TicketRefused(Exception):
     """A token cannot be used; the message says why, and repeats nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """With what a peer has joined its room."""
+
+    private: bool = False
+    """Whether the room is a private one."""
+    password: bytes | None = None
+    """The digest of the room's password."""
+    grants: Grants = NOTHING
+    """Of its token, the names of rooms aside: the ticket has the only one that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +68,9 @@ class Ticket:
     counter: int
     expires_at: int
     """Milliseconds since the epoch."""
-    password: bytes | None = None
-    """Of a private room, the digest of its password."""
+    issued_at: int
+    """Likewise."""
+    rights: Rights = Rights()
 
 
 class TicketSigner:
@@ -68,12 +86,17 @@ class TicketSigner:
         self._keys = tuple(keys)
         self._lifetime_ms = round(lifetime * 1000)
 
-    def issue(self, peer_id: str, room_id: str, counter: int, now_ms: int, password: bytes | None = None) -> str:
-        """Return a token; `room_id` is empty for a peer in no room, `password` the digest of a private room's."""
-        name = peer_id.encode()
-        kind = 0 if password is None else _PRIVATE
-        head = _HEAD.pack(now_ms + self._lifetime_ms, counter, kind | len(name))
-        body = head + name + (password or b"") + room_id.encode()
+    def issue(self, peer_id: str, room_id: str, counter: int, now_ms: int, rights: Rights = Rights()) -> str:
+        """Return a token; `room_id` is empty for a peer in no room."""
+        name, subject, grants = peer_id.encode(), rights.grants.subject.encode(), rights.grants
+        flags = (
+            (_PRIVATE if rights.private else 0)
+            | (_PASSWORD if rights.password is not None else 0)
+            | (_CREATE if grants.create else 0)
+            | (_ADMIN if grants.admin else 0)
+        )
+        head = _HEAD.pack(now_ms + self._lifetime_ms, counter, grants.expires_at, flags, len(name), len(subject))
+        body = head + name + subject + (rights.password or b"") + room_id.encode()
         return base64.urlsafe_b64encode(body + _sign(self._keys[0], body)).rstrip(b"=").decode()
 
     def verify(self, token: str, now_ms: int) -> Ticket:
@@ -88,15 +111,30 @@ class TicketSigner:
         body, signature = data[:-_MAC_SIZE], data[-_MAC_SIZE:]
         if not any(hmac.compare_digest(_sign(key, body), signature) for key in self._keys):
             raise TicketRefused("the token was not signed by this server")
-        expires_at, counter, kind = _HEAD.unpack_from(body)
-        length = kind & ~_PRIVATE
+        expires_at, counter, granted_until, flags, name_size, subject_size = _HEAD.unpack_from(body)
         if expires_at <= now_ms:
             raise TicketRefused("the token has expired")
-        name, room = body[_HEAD.size : _HEAD.size + length], body[_HEAD.size + length :]
-        password = None
-        if kind & _PRIVATE:
-            password, room = room[:DIGEST_SIZE], room[DIGEST_SIZE:]
-        return Ticket(name.decode(), room.decode(), counter, expires_at, password)
+        digest_size = DIGEST_SIZE if flags & _PASSWORD else 0
+        name, subject, password, room = _cut(body[_HEAD.size :], name_size, subject_size, digest_size)
+        grants = Grants(
+            (),
+            create=bool(flags & _CREATE),
+            admin=bool(flags & _ADMIN),
+            subject=subject.decode(),
+            expires_at=granted_until,
+        )
+        rights = Rights(bool(flags & _PRIVATE), password or None, grants)
+        issued_at = expires_at - self._lifetime_ms
+        return Ticket(name.decode(), room.decode(), counter, expires_at, issued_at, rights)
+
+
+def _cut(data: bytes, *sizes: int) -> list[bytes]:
+    """Return parts of these sizes, and the rest."""
+    parts: list[bytes] = []
+    for size in sizes:
+        parts.append(data[:size])
+        data = data[size:]
+    return [*parts, data]
 
 
 def _sign(key: bytes, body: bytes) -> bytes:

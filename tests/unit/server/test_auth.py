@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import time
 from typing import Any
 
 import jwt
@@ -130,7 +132,7 @@ def test_malformed_room_tokens(authorizer: Authorizer, shown: str) -> None:
 @pytest.mark.parametrize("kid", ["h", "e", "d"])
 def test_each_algorithm_with_and_without_a_kid(authorizer: Authorizer, kid: str) -> None:
     allowed = {"rooms": ["team-*"], "create": True, "admin": True, "later": 1}
-    expected = Grants(("team-*",), create=True, admin=True, subject="alice")
+    expected = Grants(("team-*",), create=True, admin=True, subject="alice", expires_at=(NOW + 60) * 1000)
     choices: tuple[dict[str, Any] | None, ...] = (None, {})
     for headers in choices:
         assert authorizer.grants(token(kid, allowed, headers, sub="alice"), "team-1", NOW_MS) == expected
@@ -160,6 +162,19 @@ def test_rooms_are_named_by_pattern(authorizer: Authorizer) -> None:
 )
 def test_patterns(pattern: str, room_id: str, allowed: bool) -> None:
     assert Grants((pattern,)).allow(room_id) is allowed
+
+
+@given(st.text("ab*", max_size=8), st.text("ab", max_size=8))
+def test_patterns_match_as_regular_expressions_do(pattern: str, room_id: str) -> None:
+    expected = re.fullmatch(pattern.replace("*", ".*"), room_id) is not None
+    assert Grants((pattern,)).allow(room_id) is expected
+
+
+def test_no_pattern_takes_long() -> None:
+    pattern, room_id = "*a" * 60 + "*b", "a" * 128
+    began = time.process_time()
+    assert not any(Grants((pattern,)).allow(room_id) for _ in range(64))
+    assert time.process_time() - began < 0.5, "all ways to match would take longer than anybody waits"
 
 
 @pytest.mark.parametrize(

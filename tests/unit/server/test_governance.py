@@ -10,7 +10,8 @@ import pytest
 from tests.support.server_world import Message, World
 from visavis_server.core.effects import Audit
 from visavis_server.core.governance import BAN_COUNT, Charter
-from visavis_server.core.hub import FAILURE_BURST, TOO_MANY
+from visavis_server.core.guessing import FAILURE_BURST
+from visavis_server.core.hub import TOO_MANY
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_shared.messages import KickPayload, RoomTerms
 

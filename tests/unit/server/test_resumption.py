@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.server_world import WELCOME, Message, World
 from visavis_server.core.directory import ServerFull
-from visavis_server.core.hub import FAILURE_BURST, TOO_MANY
+from visavis_server.core.guessing import RESUME_BURST
+from visavis_server.core.hub import TOO_MANY
 from visavis_server.core.mailbox import MAILBOX_SIZE
 from visavis_server.core.resuming import REPLACED
 from visavis_server.core.rules import RESUME_GRACE
@@ -356,17 +357,17 @@ def test_a_token_of_another_room_is_refused(world: World) -> None:
 
 def test_wrong_tokens_cost_and_in_the_end_the_connection(world: World) -> None:
     world.connect("thief")
-    for _ in range(FAILURE_BURST):
+    for _ in range(RESUME_BURST):
         assert refused(resume(world, "wrong", received=0, fresh="thief"))
     world.send("thief", type="RESUME", request_id="r1", payload={"token": "wrong", "received": 0})
-    assert world.closed["thief"] == (TOO_MANY, "too many wrong tokens")
+    assert world.closed["thief"] == (TOO_MANY, "too many wrong tokens or passwords")
 
 
 def test_the_victim_is_not_shut_out_by_failures_from_its_own_address(world: World) -> None:
     token = join(world, "a")
     world.disconnect("a")
     world.connect("thief")
-    for _ in range(FAILURE_BURST + 1):
+    for _ in range(RESUME_BURST + 1):
         world.send("thief", type="RESUME", payload={"token": "wrong", "received": 0})
     (ack,) = resume(world, token, received=0)
     assert ack["peer_id"] == "a"

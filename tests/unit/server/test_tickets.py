@@ -27,7 +27,7 @@ def signer(*keys: bytes) -> TicketSigner:
 )
 def test_a_token_says_what_was_signed(peer_id: str, room_id: str, counter: int) -> None:
     token = signer().issue(peer_id, room_id, counter, NOW_MS)
-    assert signer().verify(token, NOW_MS) == Ticket(peer_id, room_id, counter, NOW_MS + LIFETIME_MS)
+    assert signer().verify(token, NOW_MS) == Ticket(peer_id, room_id, counter, NOW_MS + LIFETIME_MS, NOW_MS)
     assert len(token) < 1024
 
 

@@ -1,0 +1,181 @@
+"""Who may join: tokens, passwords, locks, bans, and who guesses at them.
+
+No password is compared before the guard has been asked (`guessing`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from visavis_server.core import replies
+from visavis_server.core.auth import Authorizer, TokenRefused
+from visavis_server.core.buckets import Buckets, Cause
+from visavis_server.core.directory import Directory
+from visavis_server.core.effects import Audit
+from visavis_server.core.governance import WRONG_PRIVATE, TooManyGuesses, cannot_join, digest, identity_of
+from visavis_server.core.grants import Grants
+from visavis_server.core.guessing import LINE_INTERVAL, Guard
+from visavis_server.core.relay import Relay
+from visavis_server.core.resumption import Resumption
+from visavis_server.core.rooms import Peer, Room
+from visavis_server.core.rules import Rules
+from visavis_server.core.tickets import Ticket, TicketRefused
+from visavis_shared.errors import TOKEN_EXPIRED, RemoteProtocolError
+from visavis_shared.messages import JoinPayload
+
+TOKENS: Final = "tokens"
+"""The scope of the operator's tokens."""
+SERVER: Final = "server"
+"""Who says it in the audit log, where nobody has asked for anything."""
+NO_CREATE: Final = "the room does not exist, and the token does not allow to create it"
+
+
+class Admission(Directory):
+    """Lets peers in, by JOIN or by RESUME."""
+
+    def __init__(
+        self, rules: Rules, relay: Relay | None, resumption: Resumption | None, buckets: Buckets | None = None
+    ) -> None:
+        super().__init__(rules, relay, resumption, buckets)
+        self.authorizer = Authorizer()
+        self.guard = Guard()
+        self._guess_line_at = float("-inf")
+        """When a line about a guessed room was last written."""
+
+    # --- secrets of the operator --------------------------------------------------------------------------------------
+
+    def check_tries(self, scope: str, source: str, now: float) -> None:
+        """To be called before a secret is compared.
+
+        Raises TooManyGuesses.
+        """
+        if not self.guard.may_try(scope, source, now):
+            self.buckets.refusals[Cause.GUESSES] += 1
+            raise TooManyGuesses
+
+    def fail_token(self, source: str, now: float) -> None:
+        """A token has been shown that no key of ours has signed; nobody guesses one, so the right one is not kept out.
+
+        Raises TooManyGuesses for one too many.
+        """
+        self.buckets.refusals[Cause.WRONG_TOKEN] += 1
+        if not self.guard.may_try(TOKENS, source, now):
+            raise TooManyGuesses
+        self.guard.fail(TOKENS, source, now)
+
+    def check_header(self, token: str, source: str, now: float, now_ms: int) -> None:
+        """Check what an upgrade request shows, before a room is known; an empty token is none.
+
+        Raises TooManyGuesses or TokenRefused.
+        """
+        try:
+            self.authorizer.check(token, now_ms)
+        except TokenRefused as refused:
+            if not refused.genuine:
+                self.fail_token(source, now)
+            raise
+
+    # --- JOIN ---------------------------------------------------------------------------------------------------------
+
+    def _authorize(
+        self, peer: Peer, room_id: str, payload: JoinPayload, private: bytes | None, now: float, now_ms: int
+    ) -> Grants:
+        """Check that a peer may join a room, and return what else it may; `private` is the digest of its password.
+
+        Raises RemoteProtocolError (UNAUTHORIZED), TooManyGuesses.
+        """
+        grants = self._grants(payload.token or peer.token, room_id, peer.source, now, now_ms)
+        room = self._existing(room_id, private)
+        if room is None and not grants.create:
+            raise cannot_join(NO_CREATE)
+        if room is not None and payload.create is not None:
+            raise RemoteProtocolError(cannot_join("").code, "cannot create this room", "it exists already")
+        shown = private
+        if shown is None and payload.password is not None:
+            shown = digest(payload.password)
+        if room is not None and not grants.admin:
+            self._check_password(peer, room, grants, shown, now, now_ms)
+        return grants
+
+    def _grants(self, token: str, room_id: str, source: str, now: float, now_ms: int) -> Grants:
+        try:
+            return self.authorizer.grants(token, room_id, now_ms)
+        except TokenRefused as refused:
+            if token and not refused.genuine:
+                self.fail_token(source, now)
+            raise cannot_join(str(refused)) from None
+
+    def _check_password(
+        self, peer: Peer, room: Room, grants: Grants, shown: bytes | None, now: float, now_ms: int
+    ) -> None:
+        charter = room.charter
+        if charter is None or not charter.needs_password(
+            identity_of(peer.peer_id, peer.source, grants.subject), peer.peer_id
+        ):
+            return
+        if shown is None:
+            raise cannot_join("the room has a password")
+        scope = f"private {room.room_id}" if room.private else f"room {room.room_id}"
+        self.check_tries(scope, peer.source, now)
+        if charter.opens(shown):
+            self.guard.let_in(scope, peer.source, now)
+            return
+        self.buckets.refusals[Cause.WRONG_PASSWORD] += 1
+        self.guard.fail(scope, peer.source, now)
+        self._tell_guesses(room, charter.suspicion.add(now), now, now_ms)
+        raise cannot_join(WRONG_PRIVATE if room.private else "the password is wrong")
+
+    def _tell_guesses(self, room: Room, count: int, now: float, now_ms: int) -> None:
+        """Tell owner and log that a room has been shown `count` wrong passwords; nothing if that is 0."""
+        if not count:
+            return
+        self.buckets.refusals[Cause.GUESSED_ROOM] += 1
+        owner = room.members.get(room.charter.owner_id) if room.charter is not None else None
+        if owner is not None:
+            self._send(owner, replies.notice(f"somebody guesses at the password: {count} wrong ones so far", now_ms))
+        if now - self._guess_line_at >= LINE_INTERVAL:
+            self._guess_line_at = now
+            self._effects.append(Audit(SERVER, "guessed", room.room_id, f"{count} wrong passwords"))
+
+    # --- RESUME -------------------------------------------------------------------------------------------------------
+
+    def _authorize_resume(self, fresh: Peer, ticket: Ticket, now: float, now_ms: int, *, present: bool) -> Grants:
+        """Check that whoever shows a ticket for a room may be in it: one that is no member is let in as by a JOIN.
+
+        Returns what else it may.
+
+        Raises TicketRefused, RemoteProtocolError.
+        """
+        rights = ticket.rights
+        identity = identity_of(ticket.peer_id, fresh.source, rights.grants.subject)
+        room = self._existing(ticket.room_id, rights.password if rights.private else None)
+        self._check_bans(room, ticket, identity, now_ms)
+        if present:
+            return rights.grants
+        grants = self._grants_of_ticket(fresh, ticket, now, now_ms)
+        identity = identity_of(ticket.peer_id, fresh.source, grants.subject or rights.grants.subject)
+        self._check_bans(room, ticket, identity, now_ms)
+        if room is None and not grants.create:
+            raise TicketRefused(NO_CREATE)
+        if room is None or room.charter is None or grants.admin:
+            return grants
+        # what was signed is no guess: a password that is wrong by now was right once
+        if room.charter.needs_password(identity, ticket.peer_id) and not room.charter.opens(rights.password or b""):
+            raise TicketRefused(WRONG_PRIVATE if room.private else "the room has another password now")
+        return grants
+
+    def _check_bans(self, room: Room | None, ticket: Ticket, identity: str, now_ms: int) -> None:
+        self.verdicts.check(ticket, identity, now_ms)
+        if room is not None and room.charter is not None:
+            room.charter.check_ban(identity)
+
+    def _grants_of_ticket(self, fresh: Peer, ticket: Ticket, now: float, now_ms: int) -> Grants:
+        """Return what this connection's token allows, else what the one allowed with which the peer joined."""
+        if self.authorizer.is_open or fresh.token:
+            return self._grants(fresh.token, ticket.room_id, fresh.source, now, now_ms)
+        grants = ticket.rights.grants
+        if not grants.expires_at:
+            raise TicketRefused("this server asks for a token")
+        if grants.expires_at <= now_ms:
+            raise TicketRefused(TOKEN_EXPIRED)
+        return grants
