@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from tests.support.server_running import TIMEOUT, server_process
-from tests.support.ws_raw import RawClient
+from tests.support.server_running import server_process
+from tests.support.ws_raw import TIMEOUT, RawClient
 from visavis_server.core.buckets import ROOM_BURST
 from visavis_server.core.guessing import FAILURE_BURST
 
