@@ -63,7 +63,7 @@ def _in_namespaces(left: str, right: str) -> Iterator[Scene]:
         start_server(lab)
         where = [f"A signaling server with STUN listens on {URL}; in network namespaces of this machine:"]
         where += [
-            f"  {name:5} has the address {site.clients[0].address} behind a {site.kind.name} router"
+            f"  {name:5} has the address {site.clients[0].address} behind a router of the kind {site.kind.name}"
             f" whose public address is {site.public_address}"
             for name, site in sites.items()
         ]
