@@ -418,7 +418,7 @@ async def _open_resumption(settings: Settings) -> Resumption | None:
     keys = [secrets.token_bytes(KEY_SIZE)]
     if settings.key_file is not None:
         keys = await asyncio.to_thread(read_or_make_keys, settings.key_file)
-    return Resumption(TicketSigner(keys), settings.resume_grace, settings.peer_limit)
+    return Resumption(TicketSigner(keys), settings.resume_grace, settings.peer_limit, settings.address_limit)
 
 
 async def _open_metrics(settings: Settings, is_ready: Callable[[], bool]) -> MetricsEndpoint:

@@ -81,9 +81,9 @@ class Settings(BaseModel):
     relay: Literal["auto", "never", "only"] = "auto"
     """Whether the server carries links that have no direct path: `auto` as a fallback, `never`, or `only` it does."""
     relay_rate: Annotated[int, Field(ge=0, le=1 << 40)] = RelayRules.rate
-    """Bytes per second that two peers may relay, both directions together; 0 is unlimited."""
+    """Bytes per second that a pair of client addresses may relay, both directions together; 0 is unlimited."""
     relay_volume: Annotated[int, Field(ge=0, le=1 << 60)] = RelayRules.volume
-    """Bytes that two peers may relay in all; 0 is unlimited."""
+    """Bytes that a pair of client addresses may relay in a day; 0 is unlimited."""
     relay_sessions: Annotated[int, Field(ge=0, le=1_000_000)] = RelayRules.sessions
     """Pairs of peers that one client address may relay for at a time; 0 is unlimited."""
     relay_address_rate: Annotated[int, Field(ge=0, le=1 << 40)] = RelayRules.address_rate

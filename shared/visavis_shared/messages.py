@@ -379,9 +379,9 @@ class RelayOffer(Model):
     message_size: Annotated[int, Field(ge=1)]
     """Bytes of one message at most, the peer id before it included."""
     rate: Annotated[int, Field(ge=0)]
-    """Bytes per second that a pair of peers may send; 0 is unlimited."""
+    """Bytes per second that a pair of addresses may send; 0 is unlimited."""
     volume: Annotated[int, Field(ge=0)]
-    """Bytes that a pair of peers may send in all; 0 is unlimited."""
+    """Bytes that a pair of addresses may send in a day; 0 is unlimited."""
 
 
 class WelcomePayload(Model):

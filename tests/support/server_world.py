@@ -40,7 +40,9 @@ class World:
         """Begin, or begin again, with a hub that knows nobody."""
         resumption = None
         if self.signer is not None:
-            resumption = Resumption(self.signer, self.rules.resume_grace, self.rules.peer_limit)
+            resumption = Resumption(
+                self.signer, self.rules.resume_grace, self.rules.peer_limit, self.rules.address_limit
+            )
         self.hub = Hub(self.rules, resumption=resumption)
 
     @property

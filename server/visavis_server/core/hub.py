@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from visavis_server.core import replies
 from visavis_server.core.buckets import Buckets, Cause, counted_source
@@ -103,7 +105,7 @@ class Hub(Governing, Resuming):
         if self.resumption is not None:
             payload = payload.model_copy(update={"resume": self.resumption.offer(peer, now_ms)})
         if self.relay is not None and payload.relay is not None:
-            self.relay.admit(peer_id, payload.relay.token)
+            self.relay.admit(peer_id, payload.relay.token, peer.source)
         return [Send((peer_id,), replies.welcome(peer_id, payload, now_ms))]
 
     def admit(self, source: str, instead_of: str | None = None) -> None:
@@ -332,7 +334,8 @@ class Hub(Governing, Resuming):
         data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id, seen)
         if target.mailbox is not None:
             self._keep(target, data, peer.peer_id, envelope.request_id)
-        if self.relay is not None and kind != MessageType.CANDIDATE:
+        opens = kind == MessageType.OFFER or (kind == MessageType.ANSWER and _accepts(payload))
+        if self.relay is not None and opens:
             self.relay.on_directed(kind, peer.peer_id, target_id)
         self._effects.append(Send((target_id,), data))
 
@@ -370,6 +373,12 @@ class Hub(Governing, Resuming):
                 self._drop(peer, NO_JOIN, f"no JOIN for {self.rules.join_timeout:g} s", now, now_ms)
 
 
+class _Verdict(msgspec.Struct, gc=False):
+    """What decides whether an ANSWER opens the relay."""
+
+    accepted: Any = None
+
+
 class _Excess(Exception):
     """A message beyond a limit."""
 
@@ -383,6 +392,14 @@ def _join_payload(data: bytes) -> JoinPayload:
     if data in (b"", b"null"):
         return JoinPayload()
     return decode_payload(JoinPayload, data)
+
+
+def _accepts(payload: bytes) -> bool:
+    """Whether an ANSWER is anything but a refusal."""
+    try:
+        return msgspec.json.decode(payload, type=_Verdict).accepted is not False
+    except msgspec.DecodeError:
+        return False
 
 
 def _not_for_servers(kind: str) -> RemoteProtocolError:

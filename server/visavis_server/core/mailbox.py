@@ -7,7 +7,7 @@ that fit. On its return it says how many it has received, and gets the others on
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -19,6 +19,8 @@ MAILBOX_SIZE: Final = 256 << 10
 """Bytes of these: 64 descriptions of 4 KiB."""
 SPACE: Final = 64 << 20
 """Bytes in all mailboxes of a server together: what a small host has to spare, 6 KiB for each of 10,000 peers."""
+SHARE: Final = SPACE // 16
+"""Bytes of these in the mailboxes of one address (an IPv6 /64): 16 that are full, or 64 KiB for each of 64 peers."""
 
 
 class Kind(Enum):
@@ -47,23 +49,46 @@ class Letter(NamedTuple):
 class Space:
     """The bytes that all mailboxes share."""
 
-    __slots__ = ("_limit", "used")
+    __slots__ = ("_limit", "_share", "_sources", "used")
 
-    def __init__(self, limit: int = SPACE) -> None:
+    def __init__(self, limit: int = SPACE, share: int = SHARE) -> None:
         self._limit = limit
+        self._share = share
+        self._sources: Counter[str] = Counter()
+        """Bytes by what the owners' addresses are counted under; those that have any."""
         self.used = 0
 
-    def fits(self, size: int) -> bool:
-        """Whether `size` more bytes may be kept."""
-        return self.used + size <= self._limit
+    def fits(self, size: int, source: str = "") -> bool:
+        """Whether `size` more bytes may be kept for a peer of this source; an empty one has no share of its own."""
+        return self.used + size <= self._limit and (not source or self._sources[source] + size <= self._share)
+
+    def charge(self, size: int, source: str = "") -> None:
+        """Note that so many bytes more, or fewer, are kept."""
+        self.used += size
+        self._sources[source] += size
+        if not self._sources[source]:
+            del self._sources[source]
 
 
 class Mailbox:
     """The messages of one peer."""
 
-    __slots__ = ("_incomplete", "_letters", "_lost", "_parked_from", "_size", "_space", "_sweeps", "intake", "sent")
+    __slots__ = (
+        "_incomplete",
+        "_letters",
+        "_lost",
+        "_parked_from",
+        "_size",
+        "_source",
+        "_space",
+        "_sweeps",
+        "intake",
+        "sent",
+    )
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, source: str = "") -> None:
+        """`source` is what the peer's address is counted under."""
+        self._source = source
         self.intake = Intake()
         """What has come from the peer itself in that time."""
         self._space = space
@@ -111,6 +136,12 @@ class Mailbox:
         else:
             self._lost = letter.number
         return True
+
+    def move(self, source: str) -> None:
+        """The peer has come back from another address."""
+        self._space.charge(-self._size, self._source)
+        self._source = source
+        self._space.charge(self._size, source)
 
     def park(self) -> None:
         """The connection is lost."""
@@ -165,7 +196,11 @@ class Mailbox:
 
     def _fits(self, data: bytes) -> bool:
         size = len(data)
-        return len(self._letters) < MAILBOX_COUNT and self._size + size <= MAILBOX_SIZE and self._space.fits(size)
+        return (
+            len(self._letters) < MAILBOX_COUNT
+            and self._size + size <= MAILBOX_SIZE
+            and self._space.fits(size, self._source)
+        )
 
     def _drop_oldest(self) -> None:
         letter = self._letters.popleft()
@@ -185,4 +220,4 @@ class Mailbox:
 
     def _charge(self, size: int) -> None:
         self._size += size
-        self._space.used += size
+        self._space.charge(size, self._source)

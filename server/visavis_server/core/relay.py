@@ -8,8 +8,9 @@ transport above is QUIC, and slows down.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from visavis_server.core.rate import source_of
 from visavis_shared.ids import PEER_ID_BYTES
@@ -26,6 +27,12 @@ EARLY_SIZE: Final = 64 << 10
 """Bytes of them."""
 EARLY_TIME: Final = 5.0
 """Seconds for which they are kept."""
+BOOK_CAPACITY: Final = 50_000
+"""Pairs of addresses whose rate and volume are remembered, at about 200 bytes each; the oldest make way."""
+ADDRESS_CAPACITY: Final = 10_000
+"""Addresses whose rate is remembered: as many as there may be connections."""
+VOLUME_TIME: Final = 86_400.0
+"""Seconds in which the volume of a pair is there again, little by little."""
 BURST: Final = 2.0
 """Seconds' worth of its rate that a pair or an address may send at once."""
 ROUNDING: Final = 1e-6
@@ -45,9 +52,9 @@ class RelayRules:
     """Limits of the relay; 0 is unlimited."""
 
     rate: int = 4 << 20
-    """Bytes per second of a pair, both directions together."""
+    """Bytes per second of a pair of addresses, both directions together."""
     volume: int = 4 << 30
-    """Bytes of a pair in all."""
+    """Bytes of a pair of addresses in a day."""
     sessions: int = 32
     """Pairs with traffic at a time for each client address."""
     address_rate: int = 16 << 20
@@ -91,16 +98,37 @@ class _Bucket:
         return True
 
 
-class _Pair:
-    """Two peers and what they have sent each other."""
+class _Book:
+    """What two addresses have sent each other, whichever peers, rooms and connections of theirs it was."""
 
-    __slots__ = ("answered", "bucket", "offerers", "used_at", "volume")
+    __slots__ = ("_counted_at", "_volume", "bucket")
 
     def __init__(self) -> None:
+        self.bucket = _Bucket()
+        self._volume = 0.0
+        self._counted_at = 0.0
+
+    def has_volume(self, size: int, limit: int, now: float) -> bool:
+        """Whether so many bytes more are within the limit; 0 is unlimited."""
+        if not limit:
+            return True
+        self._volume = max(0.0, self._volume - (now - self._counted_at) * limit / VOLUME_TIME)
+        self._counted_at = now
+        return self._volume + size <= limit
+
+    def count(self, size: int) -> None:
+        self._volume += size
+
+
+class _Pair:
+    """Two peers that have been introduced to each other, or are about to be."""
+
+    __slots__ = ("answered", "book", "offerers", "used_at")
+
+    def __init__(self, book: _Book) -> None:
         self.offerers: set[str] = set()
         self.answered = False
-        self.bucket = _Bucket()
-        self.volume = 0
+        self.book = book
         self.used_at: float | None = None
 
     def is_active(self, now: float) -> bool:
@@ -112,18 +140,20 @@ class _Source:
 
     __slots__ = ("bucket", "members")
 
-    def __init__(self) -> None:
-        self.bucket = _Bucket()
+    def __init__(self, bucket: _Bucket) -> None:
+        self.bucket = bucket
         self.members: set[str] = set()
 
 
 class _Member:
     """A peer that has a token."""
 
-    __slots__ = ("early", "early_size", "gone_at", "pairs", "source", "token", "told")
+    __slots__ = ("early", "early_size", "gone_at", "location", "pairs", "source", "token", "told")
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, location: str) -> None:
         self.token = token
+        self.location = location
+        """What it is counted under in a pair: the address of its signaling connection; its id where that is unknown."""
         self.source: str | None = None
         """Where its relay connection comes from; None while it has none."""
         self.pairs: OrderedDict[str, _Pair] = OrderedDict()
@@ -154,12 +184,16 @@ class Relay:
         self._tokens: dict[str, str] = {}
         self._sources: dict[str, _Source] = {}
         """By client address, an IPv6 one by its /64; those with a relay connection only."""
+        self._rates: OrderedDict[str, _Bucket] = OrderedDict()
+        """By the same, those of late: so that no new connection is a new rate."""
+        self._books: OrderedDict[tuple[str, str], _Book] = OrderedDict()
+        """By the locations of both, the smaller one first; those that were introduced of late."""
 
     # --- what the hub tells -------------------------------------------------------------------------------------------
 
-    def admit(self, peer_id: str, token: str) -> None:
-        """Note a new peer and the token that its relay connection has to show."""
-        self._members[peer_id] = _Member(token)
+    def admit(self, peer_id: str, token: str, location: str = "") -> None:
+        """Note a new peer, what its address is counted under, and the token that its relay connection has to show."""
+        self._members[peer_id] = _Member(token, location or peer_id)
         self._tokens[token] = peer_id
 
     def on_directed(self, kind: str, source: str, target: str) -> None:
@@ -169,7 +203,7 @@ class Relay:
             return
         pair = ours.pairs.get(target)
         if pair is None:
-            pair = _Pair()
+            pair = _Pair(self._book(ours.location, theirs.location))
             ours.pairs[target] = theirs.pairs[source] = pair
             for peer_id, member in ((source, ours), (target, theirs)):
                 if len(member.pairs) > PAIRS_PER_PEER:
@@ -195,7 +229,9 @@ class Relay:
     def take_over(self, peer_id: str, fresh_id: str, now: float) -> None:
         """The peer admitted as `fresh_id` is `peer_id` again, whose token its own becomes."""
         fresh = self._members[fresh_id]
-        member = self._members.setdefault(peer_id, _Member(""))
+        member = self._members.setdefault(peer_id, _Member("", fresh.location))
+        if fresh.location != fresh_id:
+            member.location = fresh.location
         self._tokens.pop(member.token, None)
         member.token, fresh.token = fresh.token, ""
         self._tokens[member.token] = peer_id
@@ -240,7 +276,9 @@ class Relay:
         self.disconnect(peer_id)
         self.connections += 1
         member.source = source_of(address)
-        self._sources.setdefault(member.source, _Source()).members.add(peer_id)
+        if member.source not in self._sources:
+            self._sources[member.source] = _Source(_remembered(self._rates, member.source, _Bucket, ADDRESS_CAPACITY))
+        self._sources[member.source].members.add(peer_id)
         kept = [(source, body) for at, source, body in member.early if now - at <= EARLY_TIME]
         member.early.clear()
         member.early_size = 0
@@ -265,22 +303,25 @@ class Relay:
             return self._drop(ours, "not_introduced", now)
         size = len(message) - PEER_ID_BYTES
         rules = self.rules
-        if rules.volume and pair.volume + size > rules.volume:
+        if not pair.book.has_volume(size, rules.volume, now):
             return self._drop(ours, "volume", now)
         assert ours.source is not None  # it has just sent this
         origin = self._sources[ours.source]
         if not pair.is_active(now) and self._is_crowded(origin, now):
             return self._drop(ours, "sessions", now)
-        if not (pair.bucket.allow(size, rules.rate, now) and origin.bucket.allow(size, rules.address_rate, now)):
+        if not (pair.book.bucket.allow(size, rules.rate, now) and origin.bucket.allow(size, rules.address_rate, now)):
             return self._drop(ours, None, now)
         pair.used_at = now
-        pair.volume += size
+        pair.book.count(size)
         self.relayed += size
         theirs = self._members[target]
         if theirs.source is not None:
             self.delivered += 1
             return Forward(target)
         return self._keep(theirs, source, bytes(message[PEER_ID_BYTES:]), now)
+
+    def _book(self, first: str, second: str) -> _Book:
+        return _remembered(self._books, (min(first, second), max(first, second)), _Book, BOOK_CAPACITY)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -308,3 +349,18 @@ class Relay:
 
     def _forget_pair(self, peer_id: str, other: str) -> None:
         del self._members[peer_id].pairs[other], self._members[other].pairs[peer_id]
+
+
+_K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
+
+
+def _remembered(table: OrderedDict[_K, _V], key: _K, make: Callable[[], _V], capacity: int) -> _V:
+    """Return what a table has for a key, made if need be; beyond its capacity the oldest makes way."""
+    found = table.get(key)
+    if found is None:
+        found = table[key] = make()
+        if len(table) > capacity:
+            table.popitem(last=False)
+    table.move_to_end(key)
+    return found

@@ -64,6 +64,8 @@ class Resuming(Admission):
         elif peer.away_since is None:
             self.release(peer.source)
         peer.source, peer.location, peer.bucket = fresh.source, fresh.location, fresh.bucket
+        if peer.mailbox is not None:
+            peer.mailbox.move(peer.source)
         peer.token = fresh.token or peer.token
         peer.last_seen_at = peer.pinged_at = now
         peer.take_description(payload)

@@ -25,14 +25,22 @@ REFRESH_INTERVAL: Final = TICKET_LIFETIME / 2
 class Resumption:
     """The tokens in use and the peers that are away."""
 
-    def __init__(self, signer: TicketSigner, grace: float, away_limit: int) -> None:
-        """`grace` in seconds; `away_limit` peers may be away at once, the one that is longest makes way."""
+    def __init__(self, signer: TicketSigner, grace: float, away_limit: int, source_limit: int = 0) -> None:
+        """`grace` in seconds; `away_limit` peers may be away at once, the one that is longest makes way.
+
+        Of one source `source_limit` likewise, 0 for no limit.
+        """
         self.grace = grace
         self.away: OrderedDict[str, Peer] = OrderedDict()
         """The peers without a connection, longest first."""
         self.space = Space()
         self._signer = signer
         self._away_limit = away_limit
+        self._source_limit = source_limit
+        self._away_of: dict[str, OrderedDict[str, Peer]] = {}
+        """Those of each source, longest first; known where it is not this host."""
+        self._parked_as: dict[str, str] = {}
+        """The source that each of them was counted under."""
         self._gone: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """By peer_id: the first counter that is still accepted of a peer that is gone, and until when that matters
         (milliseconds since the epoch). At most `away_limit`."""
@@ -54,7 +62,7 @@ class Resumption:
     def enable(self, peer: Peer, now: float) -> Mailbox:
         """Keep what a peer is sent from now on."""
         self.disable(peer)
-        mailbox = peer.mailbox = Mailbox(self.space)
+        mailbox = peer.mailbox = Mailbox(self.space, peer.source)
         peer.refresh_at = now + REFRESH_INTERVAL
         return mailbox
 
@@ -83,7 +91,7 @@ class Resumption:
 
     def use(self, peer: Peer, ticket: Ticket, now: float) -> None:
         """Note that a connection has taken over `peer` by this ticket; the next token has a higher counter."""
-        self.away.pop(peer.peer_id, None)
+        self._return(peer)
         peer.first_accepted = ticket.counter
         peer.counter = max(peer.counter, ticket.counter) + 1
         peer.away_since = None
@@ -104,7 +112,22 @@ class Resumption:
         peer.mailbox.park()
         peer.away_since = now
         self.away[peer.peer_id] = peer
+        if peer.source:
+            ghosts = self._away_of.setdefault(peer.source, OrderedDict())
+            ghosts[peer.peer_id] = peer
+            self._parked_as[peer.peer_id] = peer.source
+            if 0 < self._source_limit < len(ghosts):
+                return next(iter(ghosts.values()))
         return next(iter(self.away.values())) if len(self.away) > self._away_limit else None
+
+    def _return(self, peer: Peer) -> None:
+        """A peer is not away any longer. Idempotent."""
+        self.away.pop(peer.peer_id, None)
+        source = self._parked_as.pop(peer.peer_id, None)
+        if source is not None:
+            del self._away_of[source][peer.peer_id]
+            if not self._away_of[source]:
+                del self._away_of[source]
 
     def expired(self, now: float) -> list[Peer]:
         """Return the peers that have been away for the grace."""
@@ -117,7 +140,7 @@ class Resumption:
 
     def forget(self, peer: Peer, now_ms: int) -> None:
         """Note that a peer is gone: tokens that it has used stay used."""
-        self.away.pop(peer.peer_id, None)
+        self._return(peer)
         self.disable(peer)
         if peer.counter:
             self._gone[peer.peer_id] = (peer.first_accepted, now_ms + round(TICKET_LIFETIME * 1000))

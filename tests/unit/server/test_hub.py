@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from tests.support.server_world import WELCOME, World
 from visavis_server.core.directory import ServerFull
 from visavis_server.core.effects import Send
+from visavis_server.core.hub import Hub
+from visavis_server.core.relay import Forward, Relay, RelayRules
 from visavis_server.core.rules import Exposure, Rules
+from visavis_shared.messages import WelcomePayload
 
 
 @pytest.fixture
@@ -319,3 +323,25 @@ def test_who_asks_for_it_is_seen_by_those_it_offers_to(world: World) -> None:
             world.send(sender, type=kind, target_id=target, payload=payload, seen="203.0.113.9")
     assert [message.get("seen") for message in world.take("b")] == ["192.0.2.97", "192.0.2.97", None]
     assert [message.get("seen") for message in world.take("a")] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("payload", "opens"),
+    [
+        ({"session_id": "s", "accepted": True}, True),
+        ({"session_id": "s"}, True),
+        ({"session_id": "s", "accepted": False}, False),
+    ],
+)
+def test_an_answer_that_refuses_does_not_open_the_relay(payload: dict[str, Any], opens: bool) -> None:
+    relay = Relay(RelayRules())
+    hub = Hub(Rules(), relay)
+    for peer_id in ("aa" * 8, "bb" * 8):
+        hub.connect(peer_id, WelcomePayload(message="connected"), 0.0, 0)
+        relay.admit(peer_id, peer_id)
+        hub.receive(peer_id, b'{"type":"JOIN","room_id":"r"}', 0.0, 0)
+        relay.connect(peer_id, "192.0.2.1", 0.0)
+    for sender, target, kind in (("aa" * 8, "bb" * 8, "OFFER"), ("bb" * 8, "aa" * 8, "ANSWER")):
+        message = {"type": kind, "target_id": target, "payload": payload}
+        hub.receive(sender, json.dumps(message).encode(), 0.0, 0)
+    assert isinstance(relay.forward("aa" * 8, bytes.fromhex("bb" * 8) + b"x", 0.0), Forward) is opens

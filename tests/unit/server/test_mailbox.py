@@ -218,3 +218,19 @@ def test_space_is_given_back(letters: list[tuple[Kind, int]], received: int) -> 
     mailbox.resume(received)
     mailbox.clear()
     assert space.used == 0
+
+
+def test_the_mailboxes_of_one_address_have_a_share_and_those_of_others_are_kept() -> None:
+    space = Space(limit=1000, share=100)
+    greedy = [Mailbox(space, "192.0.2.1") for _ in range(5)]
+    victim = Mailbox(space, "203.0.113.1")
+    for mailbox in (*greedy, victim):
+        mailbox.park()
+    kept = [mailbox.add(Kind.DIRECTED, bytes(40)) for mailbox in greedy]
+    assert kept == [True, True, False, False, False]
+    assert victim.add(Kind.DIRECTED, bytes(90))
+    greedy[0].move("203.0.113.2")
+    assert greedy[2].add(Kind.DIRECTED, bytes(40)), "what has moved is charged elsewhere"
+    for mailbox in (*greedy, victim):
+        mailbox.clear()
+    assert (space.used, dict(space._sources)) == (0, {})

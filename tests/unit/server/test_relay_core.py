@@ -212,6 +212,42 @@ def test_zero_is_unlimited() -> None:
     assert all(world.send(A, B, 60_000) == Forward(B) for _ in range(1000))
 
 
+def test_rate_and_volume_of_two_addresses_outlive_rooms_and_connections() -> None:
+    world = World(rate=1000, volume=2500, address_rate=0)
+    sent = 0
+    for number in range(5):
+        first, second = f"{number:016x}", f"{number + 100:016x}"
+        for peer, address in ((first, "192.0.2.1"), (second, "192.0.2.2")):
+            world.relay.admit(peer, f"token of {peer}", address)
+            world.connect(peer, address)
+        world.introduce(first, second)
+        sent += sum(isinstance(world.send(first, second), Forward) for _ in range(30))
+        world.relay.on_left(first)
+        world.relay.disconnect(first)
+    assert sent == BURST * 1000 / 100
+    world.introduce(first, second)
+    world.connect(first, "192.0.2.1")
+    world.now += 10
+    verdicts = [world.send(first, second) for _ in range(10)]
+    assert verdicts.count(Forward(second)) == 5, "the volume"
+    assert Drop("volume") in verdicts
+    world.now += module.VOLUME_TIME
+    assert world.send(first, second) == Forward(second)
+
+
+def test_an_address_has_no_new_rate_by_a_new_connection() -> None:
+    world = World(A, B, rate=0, address_rate=1000)
+    world.introduce(A, B)
+    sent = 0
+    for _ in range(5):
+        sent += sum(isinstance(world.send(A, B), Forward) for _ in range(30))
+        world.relay.disconnect(A)
+        world.relay.disconnect(B)
+        world.connect(A)
+        world.connect(B)
+    assert sent == BURST * 1000 / 100
+
+
 class Books(RuleBasedStateMachine):
     """Whatever happens, tables hold nobody that is gone."""
 

@@ -515,3 +515,22 @@ def test_a_peer_is_seen_where_it_has_resumed_from(world: World) -> None:
     resume(world, token, 0, show_seen=True)
     offer(world, "a", "b", "s")
     assert [message.get("seen") for message in world.take("b")] == ["192.0.2.7"]
+
+
+def test_as_many_of_an_address_are_kept_as_it_may_have_connections_and_others_are_kept_too() -> None:
+    world = World(signer=SIGNER, address_limit=3)
+    join_from(world, "other", "203.0.113.1")
+    world.disconnect("other")
+    for number in range(5):
+        join_from(world, f"ghost{number}", "192.0.2.1")
+        world.disconnect(f"ghost{number}")
+    assert set(world.hub.peers) == {"other", "ghost2", "ghost3", "ghost4"}
+    world.pass_time(RESUME_GRACE)
+    assert not world.hub.peers
+    assert world.hub.resumption is not None
+    assert not world.hub.resumption._away_of
+
+
+def join_from(world: World, peer_id: str, address: str) -> None:
+    world.connect(peer_id, address)
+    world.send(peer_id, type="JOIN", room_id="r", payload={"resume": True})
