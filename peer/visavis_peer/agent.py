@@ -28,9 +28,17 @@ from visavis_peer.core.backoff import signaling_delay, untimely_delay
 from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Notice, Ready
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.core.resume import ResumeState
-from visavis_peer.core.sealing import RoomSeal
+from visavis_peer.core.sealing import RoomSeal, room_password
 from visavis_peer.discovery import NatStudy
-from visavis_peer.errors import AgentError, Refused, ServerBusy, SignalingUnreachable, TokenUntimely, from_server
+from visavis_peer.errors import (
+    AgentError,
+    AuthenticationFailed,
+    Refused,
+    ServerBusy,
+    SignalingUnreachable,
+    TokenUntimely,
+    from_server,
+)
 from visavis_peer.link.link import Link
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.interfaces import list_interfaces
@@ -52,7 +60,7 @@ from visavis_peer.reporting import OutcomeReporter
 from visavis_peer.settings import AgentSettings
 from visavis_peer.turn_servers import TurnServers
 from visavis_shared.endpoints import parse_host_port
-from visavis_shared.errors import ErrorCode
+from visavis_shared.errors import WRONG_PRIVATE, ErrorCode
 from visavis_shared.ids import printable
 from visavis_shared.messages import (
     Ack,
@@ -61,6 +69,7 @@ from visavis_shared.messages import (
     Discover,
     Endpoint,
     ErrorMessage,
+    ErrorPayload,
     GoAway,
     Join,
     JoinPayload,
@@ -71,6 +80,7 @@ from visavis_shared.messages import (
     PeerJoined,
     PeerLeft,
     PeerList,
+    PrivateRoom,
     Resume,
     ResumedPayload,
     ResumePayload,
@@ -82,6 +92,8 @@ from visavis_shared.nat import NatReport
 
 logger = logging.getLogger(__name__)
 
+FRESH_SIZE: Final = 16
+"""Bytes of the value that a process draws for those who seal for it (docs/link.md)."""
 EVENT_COUNT: Final = 4096
 """Events kept for a subscriber that is busy; one that is slower than that gets ItemsLost."""
 STUN_PORT: Final = 3478
@@ -119,6 +131,8 @@ class Agent:
         self._resume = ResumeState()
         self._fresh_id = ""
         """Id that the latest connection was given; void once it has resumed."""
+        self._fresh = secrets.token_hex(FRESH_SIZE)
+        """What the room shows of this process, so that nothing that was sealed for another opens in it."""
         self._endpoint: Endpoint | None = None
         self._turn = TurnServers(self._pool.use_turn, lambda: self._outbox.put(Discover()))
         self._reporter = OutcomeReporter(enabled=settings.report)
@@ -131,7 +145,7 @@ class Agent:
         """Connections in vain since this agent was last in the room."""
 
     async def __aenter__(self) -> Self:
-        secret = self.settings.secret
+        secret, fresh = self.settings.secret, self._fresh
         self._peering = Peering(
             self._pool,
             self._outbox.put,
@@ -139,7 +153,11 @@ class Agent:
             self._links.publish,
             self._study.report,
             lambda: self.nat,
-            None if secret is None else RoomSeal(secret, self.settings.room, secrets.token_bytes),
+            None
+            if secret is None
+            else RoomSeal(secret, self.settings.room, secrets.token_bytes, fresh, self._fresh_of),
+            fresh,
+            self.settings.name,
             self.settings.relay,
         )
         self._runner = asyncio.create_task(self._run())
@@ -285,6 +303,7 @@ class Agent:
     async def _serve(self, client: SignalingClient) -> None:
         """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""
         self._events.publish(Ready(without_login(self.settings.server), client.peer_id))
+        self._check_private_rooms(client)
         self._offer_relay(client)
         self._fresh_id = client.peer_id
         if self._resume.token is not None:
@@ -323,11 +342,38 @@ class Agent:
                 helper.cancel()
             await asyncio.wait(helpers)
 
+    def _check_private_rooms(self, client: SignalingClient) -> None:
+        """See that a room with a secret is closed to everybody else.
+
+        Raises Refused, or once this agent was in the room SignalingUnreachable: the server may be replaced again.
+        """
+        knows = client.welcome is not None and client.welcome.private_rooms
+        if self.settings.secret is not None and not knows:
+            text = "the signaling server is too old: it knows no private rooms, and so cannot keep one with a secret"
+            raise SignalingUnreachable(text) if self._joined.is_set() else Refused(text)
+
+    def _fresh_of(self, peer_id: str) -> str | None:
+        return self._peering.mesh.fresh_of(peer_id) if self._peering else None
+
+    def _refused(self, refusal: ErrorPayload) -> AgentError:
+        """Return the error for the refusal of a JOIN."""
+        if refusal.code is not ErrorCode.UNAUTHORIZED or refusal.details != WRONG_PRIVATE:
+            return from_server(refusal.code, printable(refusal.message), refusal.details)
+        if self._joined.is_set():
+            return SignalingUnreachable("another room has the name of this one by now, with another secret")
+        return AuthenticationFailed("the secret does not match: was the invite copied whole?")
+
     def _join_request(self) -> Join:
         self.peer_id = self._fresh_id
         self._outbox.clear()  # meant for peers by the ids they had before
+        secret = self.settings.secret
         payload = JoinPayload(
-            display_name=self.settings.name, endpoint=self._endpoint, show_seen=self._shows_seen, resume=True
+            display_name=self.settings.name,
+            endpoint=self._endpoint,
+            show_seen=self._shows_seen,
+            fresh=self._fresh,
+            private=None if secret is None else PrivateRoom(password=room_password(secret, self.settings.room)),
+            resume=True,
         )
         return Join(room_id=self.settings.room, payload=payload, request_id=_JOIN)
 
@@ -343,6 +389,7 @@ class Agent:
             display_name=self.settings.name,
             endpoint=self._endpoint,
             show_seen=self._shows_seen,
+            fresh=self._fresh,
         )
         return Resume(payload=payload, request_id=_RESUME)
 
@@ -371,7 +418,7 @@ class Agent:
             self._on_message(message)
         except AgentError:
             raise
-        except Exception:  # noqa: BLE001: whatever it is, links of others depend on this loop
+        except Exception:
             logger.exception("a message of the server was not understood")
 
     async def _finish_study(self, session: IceSession) -> None:
@@ -434,7 +481,7 @@ class Agent:
                 self._peering.receive(message)
             case ErrorMessage(request_id=request_id, payload=refusal):
                 if request_id == _JOIN:
-                    raise from_server(refusal.code, printable(refusal.message), refusal.details)
+                    raise self._refused(refusal)
                 if refusal.code is ErrorCode.RATE_LIMITED:
                     self._outbox.pause()
                 logger.info("the server refused a message: %s", printable(refusal.message))

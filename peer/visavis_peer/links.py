@@ -169,12 +169,16 @@ class Links:
     def _claimed(self, effect: Introduce, session: Session) -> int | None:
         """Return the number of the link that the peer claims to hold the other end of."""
         theirs = effect.description
-        if isinstance(theirs, OfferPayload):
-            claims, claimant = theirs.links, OFFERER
-            meeting = self._meeting(session, theirs.nonce)
-        else:
-            claims, claimant = () if theirs.link is None else (theirs.link,), ANSWERER
+        if not isinstance(theirs, OfferPayload):
             meeting = self._meeting(session, session.nonce, theirs.nonce)
+            return self._number_of(meeting, ANSWERER, session, () if theirs.link is None else (theirs.link,))
+        number = self._number_of(self._meeting(session, theirs.nonce), OFFERER, session, theirs.links)
+        if number is None and not self._sealed:
+            session.answerer_fresh = ""  # an older server has not shown it to the offerer
+            number = self._number_of(self._meeting(session, theirs.nonce), OFFERER, session, theirs.links)
+        return number
+
+    def _number_of(self, meeting: Meeting, claimant: Role, session: Session, claims: Sequence[str]) -> int | None:
         for number, entry in self._entries.items():
             if entry.link.claim(meeting, claimant, session.role) in claims:
                 return number
@@ -183,7 +187,9 @@ class Links:
     def _meeting(self, session: Session, offerer_nonce: str | None, answerer_nonce: str | None = None) -> Meeting:
         own, peer = session.own_id, session.peer_id
         offerer, answerer = (own, peer) if session.role == OFFERER else (peer, own)
-        return Meeting(session.session_id, offerer, answerer, offerer_nonce or "", "", answerer_nonce or "")
+        return Meeting(
+            session.session_id, offerer, answerer, offerer_nonce or "", session.answerer_fresh, answerer_nonce or ""
+        )
 
     def _discard_attempts(self, peer_id: str) -> None:
         """Close the links to a peer id that have not come up: there is one at a time, whatever it offers."""

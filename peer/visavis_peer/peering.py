@@ -24,7 +24,7 @@ from visavis_peer.core.effects import (
 )
 from visavis_peer.core.events import Event, Failure, Negotiating, PeerJoined, PeerLeft
 from visavis_peer.core.mesh import Mesh
-from visavis_peer.core.sealing import NotAuthentic, Repeated, RoomSeal, TooLong
+from visavis_peer.core.sealing import NoFresh, NotAuthentic, Repeated, RoomSeal, TooLong
 from visavis_peer.errors import AgentError, AuthenticationFailed
 from visavis_peer.link.link import Link
 from visavis_peer.links import Links, RelayPolicy
@@ -73,12 +73,17 @@ class Peering:
         report: Callable[[IceSession], NatReport],
         local_nat: Callable[[], NatReport],
         seal: RoomSeal | None,
+        fresh: str,
+        name: str | None,
         policy: RelayPolicy,
     ) -> None:
-        """`seal` is None in a room without a secret."""
+        """`seal` is None in a room without a secret; `fresh` and `name` are what the room is told of this agent."""
+        self.fresh = fresh
+        self.sealed_name = None if seal is None else name
         self.instance = hex_id(secrets.token_bytes(INSTANCE_BYTES))
         """Random id of this agent's process: how peers know it again after a reconnection."""
-        self.mesh = Mesh(hex_id(secrets.token_bytes(INSTANCE_BYTES)) for _ in itertools.count())
+        session_ids = (hex_id(secrets.token_bytes(INSTANCE_BYTES)) for _ in itertools.count())
+        self.mesh = Mesh(session_ids, sealed=seal is not None)
         self.links = Links(self, policy, sealed=seal is not None)
         self.emit = emit
         self.on_link_up = on_link
@@ -92,7 +97,9 @@ class Peering:
         self._outcomes: dict[str, str] = {}
         """What came of probing in the last session with a peer, in words, for those where it had a part."""
         self._quiet_until: dict[str, float] = {}
-        """By member, "" for all others: when the next message that cannot be trusted is told of."""
+        """By member, "" for all others: when the next message that cannot be trusted is heeded."""
+        self._noted: set[str] = set()
+        """Likewise: those of whom it was told that they send such messages."""
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
@@ -118,6 +125,7 @@ class Peering:
         self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id), proved))
         self.links.peer_left(peer_id)
         self._quiet_until.pop(peer_id, None)
+        self._noted.discard(peer_id)
         self._outcomes.pop(peer_id, None)
         self._apply(self.mesh.on_peer_left(peer_id))
 
@@ -145,6 +153,7 @@ class Peering:
     def signaling_lost(self) -> None:
         """Forget the room; links stay."""
         self._quiet_until.clear()
+        self._noted.clear()
         self._outcomes.clear()
         self._apply(self.mesh.on_signaling_lost())
 
@@ -185,7 +194,9 @@ class Peering:
         self._quiet_until[member] = now + FORGERY_INTERVAL
         name = self.mesh.name_of(peer_id)
         text = f"authentication failed: its {message.type} cannot be trusted: {error}"
-        self.emit(Failure(AuthenticationFailed.name, text, peer_id, name))
+        if member not in self._noted:
+            self._noted.add(member)
+            self.emit(Failure(AuthenticationFailed.name, text, peer_id, name))
         session = self._sessions.get(_key_of(message))
         if isinstance(message, Offer) and member and session is None:
             self._refuse(message.payload.session_id, peer_id, UNTRUSTED_OFFER)
@@ -215,6 +226,8 @@ class Peering:
                 text = f"the peer cannot be told how to link: {error}"
                 self.emit(Failure(AgentError.name, text, peer_id, self.mesh.name_of(peer_id)))
                 return
+            except NoFresh:
+                return  # it could not open the refusal of what it has sent
         self._send(message)
 
     def on_check_received(self, key: SessionKey) -> None:
@@ -325,9 +338,11 @@ class Peering:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case StartSession():
-                self._sessions[effect.key] = Session(
+                started = self._sessions[effect.key] = Session(
                     effect, self._pool, self, self.mesh.own_id, self.instance, self.links.identity.fingerprint
                 )
+                known = self.mesh.fresh_of(effect.peer_id) if effect.role == "offerer" else self.fresh
+                started.answerer_fresh = known or ""
             case Introduce(peer_id=peer_id):
                 self.links.introduce(effect, self._sessions[effect.key], self.mesh.name_of(peer_id))
             case UseSession():

@@ -57,6 +57,8 @@ class SessionOwner(Protocol):
     def send(self, message: ClientMessage) -> None:
         """Send to the signaling server, in order."""
 
+    sealed_name: str | None
+    """This agent's display name, where what it is said in is sealed."""
     probing_turn: asyncio.Semaphore
     """Lets so many sessions probe at a time."""
 
@@ -134,6 +136,8 @@ class Session:
         """The claim to the link that this session carries on, for the ANSWER."""
         self.link: int | None = None
         """The link that this session is for, by its number (links.py), once OFFER and ANSWER have crossed."""
+        self.answerer_fresh = ""
+        """The answerer's fresh value as the room shows it to the offerer, for claims."""
         self.proven = True
         """Whether it leads to the peer of that link: of a session that carries one on, a claim alone does not say."""
         self.adopt: Callable[[], None] | None = None
@@ -286,6 +290,7 @@ class Session:
             "instance": self._instance,
             "fingerprint": self._fingerprint,
             "nonce": self.nonce,
+            "name": self._owner.sealed_name,
         }
 
     def _on_candidate(self, line: str) -> None:

@@ -9,6 +9,7 @@ VisavisError
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class ErrorCode(StrEnum):
@@ -29,6 +30,10 @@ class ErrorCode(StrEnum):
 TOKEN_EXPIRED = "the token has expired"  # noqa: S105 -- words
 TOKEN_NOT_YET_VALID = "the token is not valid yet"  # noqa: S105 -- words
 """The reasons of a refusal that depend on a clock, and may pass by themselves; clients tell them by these words."""
+
+
+WRONG_PRIVATE: Final = "private: wrong password"
+"""`details` of the refusal of a JOIN with `private` of a room that has another password; clients tell it by that."""
 
 
 class VisavisError(Exception):

@@ -255,6 +255,8 @@ class IceDescription(Model):
     nat: NatReport | None = None
     instance: Annotated[str, Field(max_length=limits.SESSION_ID_LENGTH)] | None = None
     """Random id of the sending agent's process: tells a peer that came back from a new one."""
+    name: DisplayName | None = None
+    """The sender's display name, where it is sealed: the one outside is the server's word."""
     fingerprint: Fingerprint | None = None
     """SHA-256 of the sending agent's certificate (DER)."""
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from tests.support.ws_raw import Message, RawClient
-from visavis_peer.core.sealing import NotAuthentic, RoomSeal
+from visavis_peer.core.sealing import NotAuthentic, RoomSeal, room_password
 from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, CandidatePayload, Offer, OfferPayload
 
 PATIENCE: Final = 15.0
@@ -37,13 +37,18 @@ def description(**members: Any) -> Message:
 class Member:
     """One connection in one room. What has come in is in `heard`, oldest first, opened where this member can."""
 
-    def __init__(self, client: RawClient, seal: RoomSeal | None) -> None:
+    def __init__(self, client: RawClient, room: str, secret: bytes | None) -> None:
         """Use `member`."""
         self.client = client
         self.heard: list[Message] = []
+        self.fresh = secrets.token_hex(16)
+        self.fresh_of: dict[str, str] = {}
+        """By peer id."""
         self.names: dict[str, str] = {}
         """By peer id: those who are or were in the room."""
-        self._seal = seal
+        self._seal: RoomSeal | None = None
+        if secret is not None:
+            self._seal = RoomSeal(secret, room, secrets.token_bytes, self.fresh, self.fresh_of.get)
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
@@ -114,6 +119,7 @@ class Member:
                 listed = payload.get("peers", ())
                 for info in [payload] if message["type"] == "PEER_JOINED" else listed:
                     self.names[info["peer_id"]] = info.get("display_name", "")
+                    self.fresh_of[info["peer_id"]] = info.get("fresh", "")
                 self.heard.append(message)
                 self._news.set()
 
@@ -124,10 +130,12 @@ async def member(
 ) -> AsyncIterator[Member]:
     """Be in a room of the server on loopback until the end of the block."""
     client = await RawClient.connect(port)
-    seal = None if secret is None else RoomSeal(secret, room, secrets.token_bytes)
-    one = Member(client, seal)
+    one = Member(client, room, secret)
+    payload: Message = {"display_name": name, "fresh": one.fresh}
+    if secret is not None:
+        payload["private"] = {"password": room_password(secret, room)}
     try:
-        client.send(type="JOIN", room_id=room, payload={"display_name": name}, request_id="join")
+        client.send(type="JOIN", room_id=room, payload=payload, request_id="join")
         await one.hears(lambda message: message.get("request_id") == "join" and message["type"] == "ACK")
         yield one
     finally:

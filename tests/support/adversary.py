@@ -33,6 +33,7 @@ class Client:
         self.own_id = own_id
         """The id that it is told to have."""
         self.name = ""
+        self.fresh: str | None = None
         self.room = ""
         self.joined_at = 0
         self.relay: web.WebSocketResponse | None = None
@@ -166,10 +167,11 @@ class AdversarialServer:
         """Return the latest client of this name."""
         return [client for client in self.clients if client.name == name][-1]
 
-    async def add_puppet(self, name: str, peer_id: str, room: str = "r") -> Client:
+    async def add_puppet(self, name: str, peer_id: str, room: str = "r", fresh: str | None = None) -> Client:
         """Tell the clients of a member that does not exist; what is sent to it is in `letters`."""
         puppet = Client(None, peer_id)
         puppet.name, puppet.room, puppet.joined_at = name, room, _now()
+        puppet.fresh = fresh or secrets.token_hex(16)
         self.clients.append(puppet)
         for other in self.clients:
             if other is not puppet:
@@ -198,7 +200,7 @@ class AdversarialServer:
         return socket
 
     def _welcome(self, client: Client) -> Message:
-        payload: Message = {"message": "connected"}
+        payload: Message = {"message": "connected", "private_rooms": True}
         if self.relay_attack is not None:
             token = secrets.token_hex(16)
             self._tokens[token] = client
@@ -223,6 +225,7 @@ class AdversarialServer:
 
     async def _join(self, client: Client, message: Message) -> None:
         client.name, client.room, client.joined_at = message["payload"]["display_name"], message["room_id"], _now()
+        client.fresh = message["payload"].get("fresh")
         others = [other for other in self.clients if other.room == client.room and self._are_shown(client, other)]
         self.clients.append(client)
         members = [self._info(client, other) for other in (*others, client)]
@@ -251,7 +254,8 @@ class AdversarialServer:
 
     def _info(self, reader: Client, member: Client) -> Message:
         peer_id = reader.own_id if reader is member else reader.id_of(member, false=self._false_ids)
-        return {"peer_id": peer_id, "display_name": member.name, "joined_at": member.joined_at}
+        info = {"peer_id": peer_id, "display_name": member.name, "joined_at": member.joined_at}
+        return info if member.fresh is None else info | {"fresh": member.fresh}
 
     # --- relay --------------------------------------------------------------------------------------------------------
 

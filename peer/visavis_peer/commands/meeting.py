@@ -57,6 +57,15 @@ async def meet(
     raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen}")
 
 
+def _may_pass(failure: AgentError, agent: Agent) -> bool:
+    """Whether a link may come up all the same.
+
+    What cannot be trusted may be anybody's: who waits is not sent away by it. A wrong secret of one's own shows when
+    the room is joined.
+    """
+    return isinstance(failure, AuthenticationFailed) or (isinstance(failure, NoPath) and agent.has_relay)
+
+
 async def _find(agent: Agent, wanted: str | None) -> Link:
     async for link in agent.links():
         if wanted in (None, link.name, link.peer_id):
@@ -86,7 +95,7 @@ async def _watch(
     names: dict[str, str | None] = {}
     async for event in events:
         failure = _failure(event, wanted, names)
-        ends = failure is not None and not patient and not (isinstance(failure, NoPath) and agent.has_relay)
+        ends = failure is not None and not patient and not _may_pass(failure, agent)
         narrator.event(event, ends=ends)
         if isinstance(event, PeerJoined):
             names[event.peer_id] = event.name

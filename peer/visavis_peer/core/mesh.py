@@ -8,7 +8,7 @@ from typing import Final
 
 from visavis_peer.core.effects import DropSession, Effect, SendRefusal, SessionKey
 from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
-from visavis_shared.messages import Answer, CandidateMessage, Offer, PeerInfo
+from visavis_shared.messages import Answer, CandidateMessage, IceDescription, Offer, PeerInfo
 
 OWN_ID_COUNT: Final = 64
 """Ids of its own that an agent remembers: more than a server with its defaults has not given up yet."""
@@ -22,12 +22,18 @@ class Mesh:
     Who was in the room first offers to the newcomer.
     """
 
-    def __init__(self, session_ids: Iterator[str]) -> None:
+    def __init__(self, session_ids: Iterator[str], *, sealed: bool = False) -> None:
+        """`sealed` tells whether the room has a secret: then only who shows a fresh value can be told anything."""
+        self._sealed = sealed
         self.own_id = ""
         self.members: dict[str, PeerInfo] = {}
         self.negotiations: dict[str, Negotiation] = {}
-        """By peer id; at most PEER_COUNT. Members beyond that are known but not linked with."""
+        """By peer id; at most PEER_COUNT. Members beyond that wait for somebody who never says anything."""
         self._session_ids = session_ids
+        self._waiting: dict[str, None] = {}
+        """Members without a negotiation, who has waited longest first."""
+        self._names: dict[str, str | None] = {}
+        """By peer id: the names that members have sealed."""
         self._own_ids: deque[str] = deque(maxlen=OWN_ID_COUNT)
         """This agent's ids, former ones too: the server may not have noticed that they are gone."""
 
@@ -39,7 +45,7 @@ class Mesh:
         for info in members:
             if info.peer_id not in self._own_ids:
                 self.members[info.peer_id] = info
-                self._negotiation(info.peer_id, offer_at=now + OFFER_FALLBACK)
+                self._want(info, now + OFFER_FALLBACK)
         return effects
 
     def on_peer_joined(self, info: PeerInfo, now: float) -> list[Effect]:
@@ -48,12 +54,13 @@ class Mesh:
         known = self.negotiations.get(info.peer_id)
         if known is not None:
             return known.restart(now) if known.idle else []
-        negotiation = self._negotiation(info.peer_id, offer_at=now)
-        return negotiation.handle_timer(now) if negotiation else []
+        return self._want(info, now) + self.handle_timer(now)
 
     def on_peer_left(self, peer_id: str) -> list[Effect]:
         """Stop negotiating with a peer; its link, if up, must prove itself."""
         self.members.pop(peer_id, None)
+        self._waiting.pop(peer_id, None)
+        self._names.pop(peer_id, None)
         negotiation = self.negotiations.pop(peer_id, None)
         return negotiation.abandon(suspect=True) if negotiation else []
 
@@ -63,6 +70,8 @@ class Mesh:
             effect for negotiation in self.negotiations.values() for effect in negotiation.abandon(suspect=False)
         ]
         self.members.clear()
+        self._waiting.clear()
+        self._names.clear()
         self.negotiations.clear()
         return effects
 
@@ -72,14 +81,17 @@ class Mesh:
         if not sender or sender == self.own_id:
             return []
         if isinstance(message, Offer):
+            effects = self._make_room() if sender not in self.negotiations else []
             negotiation = self._negotiation(sender, offer_at=None)
             if negotiation is None:
                 return [SendRefusal(message.payload.session_id, sender, "this agent has as many links as it takes")]
-            return negotiation.receive_offer(message.payload, now)
+            self._heed(message.payload, negotiation)
+            return effects + negotiation.receive_offer(message.payload, now)
         known = self.negotiations.get(sender)
         if known is None:
             return []
         if isinstance(message, Answer):
+            self._heed(message.payload, known)
             return known.receive_answer(message.payload, now)
         return known.receive_candidate(message.payload, now)
 
@@ -128,13 +140,56 @@ class Mesh:
         return min((at for each in self._all() if (at := each.next_timer()) is not None), default=None)
 
     def handle_timer(self, now: float) -> list[Effect]:
-        """Do what is due at `now`."""
-        return [effect for each in self._all() for effect in each.handle_timer(now)]
+        """Do what is due at `now`; who has no slot yet gets that of somebody who has never said anything."""
+        effects = [effect for each in self._all() for effect in each.handle_timer(now)]
+        while self._waiting:
+            effects += self._make_room()
+            peer_id = next(iter(self._waiting))
+            negotiation = self._negotiation(peer_id, offer_at=now)
+            if negotiation is None:
+                break
+            del self._waiting[peer_id]
+            effects += negotiation.handle_timer(now)
+        return effects
+
+    def fresh_of(self, peer_id: str) -> str | None:
+        """Return the fresh value that the room shows of a member, if it shows one."""
+        info = self.members.get(peer_id)
+        return info.fresh if info else None
 
     def name_of(self, peer_id: str) -> str | None:
-        """Return the display name of a member, if it has one."""
+        """Return the name of a member: the one that it has sealed, once it has; before that what the server says."""
+        if peer_id in self._names:
+            return self._names[peer_id]
         info = self.members.get(peer_id)
         return info.display_name if info else None
+
+    def _heed(self, said: IceDescription, negotiation: Negotiation) -> None:
+        """Note that a peer has said something of itself; in a room with a secret, that it knows it."""
+        negotiation.shown = True
+        if self._sealed and said.ice is not None:
+            self._names[negotiation.peer_id] = said.name
+
+    def _want(self, info: PeerInfo, offer_at: float) -> list[Effect]:
+        """Have a negotiation with a member, or let it wait for one."""
+        if self._sealed and info.fresh is None:
+            return []
+        effects = self._make_room()
+        if self._negotiation(info.peer_id, offer_at) is None:
+            self._waiting[info.peer_id] = None
+        return effects
+
+    def _make_room(self) -> list[Effect]:
+        """Where all slots are taken, free one of a member that was offered to in vain and has never said anything."""
+        if len(self.negotiations) < PEER_COUNT:
+            return []
+        for peer_id, each in self.negotiations.items():
+            if not each.shown and each.failures and each.idle:
+                del self.negotiations[peer_id]
+                if peer_id in self.members:
+                    self._waiting[peer_id] = None
+                return each.abandon(suspect=False)
+        return []
 
     def _all(self) -> list[Negotiation]:
         return list(self.negotiations.values())

@@ -107,6 +107,8 @@ class Negotiation:
         self.failures = 0
         """Failed rounds in a row."""
         self._session_ids = session_ids
+        self.shown = False
+        """Whether the peer has said anything that was understood."""
         self.remote_nat: NatReport | None = None
         """What the peer has told of its NAT last."""
         self._candidates = 0

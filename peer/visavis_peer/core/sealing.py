@@ -1,11 +1,13 @@
 """Sealing what OFFER, ANSWER and CANDIDATE carry, so that the signaling server is only a postman.
 
-    key    = HKDF-SHA256(room secret, salt "visavis/1 sealing", info = room, session, offerer, answerer, direction)
+    key    = HKDF-SHA256(room secret, salt "visavis/1 sealing",
+                         info = room, session, offerer, answerer, direction, receiver's fresh value)
     sealed = base64(nonce ‖ AES-256-GCM(key, nonce, JSON object, AAD = message type))
 
 Every member but the seed's (session_id, endpoint, initiator_id, accepted) is inside. The ids that the server gave to
 both agents are part of the key, so what is sealed for one pair, direction or session does not open in another;
-`n` counts the messages of one direction, so none is taken twice or out of order.
+the receiver's fresh value, which its process drew at its start, so that nothing opens in a later process; `n` counts
+the messages of one direction, so none is taken twice or out of order.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import binascii
 import json
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,8 +32,13 @@ from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, Can
 NONCE_SIZE: Final = 12
 """Bytes of a random nonce; a key seals at most a few dozen messages (NIST SP 800-38D allows 2^32)."""
 SESSION_COUNT: Final = 4096
-"""Sessions remembered: those in use, and those seen, so that an OFFER is not taken twice."""
+"""Sessions whose keys are kept: more than an agent with 64 peers has in use at a time by far."""
+TAKEN_COUNT: Final = 65_536
+"""OFFERs remembered, so that none is taken twice, 100 bytes each: with one a second, those of 18 hours. They are void,
+and forgotten, when this agent has another id."""
 _SALT: Final = b"visavis/1 sealing"
+_ROOM_SALT: Final = b"visavis/1 room"
+_PASSWORD_SIZE: Final = 32
 _CLEAR: Final = frozenset({"session_id", "endpoint", "initiator_id", "accepted", "sealed"})
 """Members of the seed's document, which any server may read; `accepted` counts only as it stands inside."""
 _PAYLOADS: Final[dict[str, type[OfferPayload] | type[AnswerPayload] | type[CandidatePayload]]] = {
@@ -51,6 +58,10 @@ class Repeated(NotAuthentic):
     """The message is a copy of one that was taken, or older than one: it says nothing about the peer."""
 
 
+class NoFresh(Exception):
+    """The room shows no fresh value of the peer: nothing can be sealed for it alone."""
+
+
 class TooLong(Exception):
     """A message does not fit the protocol once it is sealed; the text says what a user can do."""
 
@@ -61,15 +72,22 @@ class TooLong(Exception):
         )
 
 
+class Side(NamedTuple):
+    """One of the two agents of a session, as the room shows it."""
+
+    peer_id: str
+    fresh: str
+
+
 class SessionSeal:
     """The two keys of one session and where each direction stands."""
 
-    def __init__(self, secret: bytes, room: str, session_id: str, offerer: str, answerer: str, role: Role) -> None:
-        def key(direction: str) -> AESGCM:
-            info = json.dumps([room, session_id, offerer, answerer, direction]).encode()
-            return AESGCM(HKDF(SHA256(), length=32, salt=_SALT, info=info).derive(secret))
+    def __init__(self, secret: bytes, room: str, session_id: str, offerer: Side, answerer: Side, role: Role) -> None:
+        def key(direction: str, receiver: Side) -> AESGCM:
+            said = [room, session_id, offerer.peer_id, answerer.peer_id, direction, receiver.fresh]
+            return AESGCM(HKDF(SHA256(), length=32, salt=_SALT, info=json.dumps(said).encode()).derive(secret))
 
-        from_offerer, from_answerer = key("offerer"), key("answerer")
+        from_offerer, from_answerer = key("offerer", answerer), key("answerer", offerer)
         self._ours, self._theirs = (from_offerer, from_answerer) if role == "offerer" else (from_answerer, from_offerer)
         self._sent = 0
         self._taken = 0
@@ -114,8 +132,24 @@ def _object(text: bytes) -> dict[str, Any]:
 class RoomSeal:
     """Seals and opens the directed messages of one agent in one room with a secret."""
 
-    def __init__(self, secret: bytes, room: str, entropy: Callable[[int], bytes]) -> None:
-        """`entropy` returns that many random bytes."""
+    def __init__(
+        self,
+        secret: bytes,
+        room: str,
+        entropy: Callable[[int], bytes],
+        fresh: str,
+        fresh_of: Callable[[str], str | None],
+    ) -> None:
+        """`entropy` returns that many random bytes.
+
+        `fresh` is what the room shows of this agent, `fresh_of` returns what it shows of another, None for nothing.
+        """
+        self._fresh = fresh
+        self._fresh_of = fresh_of
+        self._taken: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Session and peer id of the OFFERs that were opened."""
+        self._taken_as = ""
+        """By which id of this agent."""
         self._secret = secret
         self._room = room
         self._entropy = entropy
@@ -125,17 +159,17 @@ class RoomSeal:
     def seal(self, message: Directed, own_id: str) -> Directed:
         """Return `message` (to `target_id`) with its payload sealed.
 
-        Raises TooLong: no agent's own candidates come near that, for they are numeric and at most 32.
+        Raises NoFresh, or TooLong: no agent's own candidates come near that, for they are numeric and at most 32.
         """
         payload = message.payload
         peer_id = message.target_id
         key = (payload.session_id, peer_id)
         known = self._sessions.get(key)
         if isinstance(message, Offer):
-            known = SessionSeal(self._secret, self._room, payload.session_id, own_id, peer_id, "offerer")
+            known = self._session(payload.session_id, own_id, peer_id, "offerer")
             self._keep(key, known)
         elif known is None:  # the refusal of an OFFER that did not open
-            known = SessionSeal(self._secret, self._room, payload.session_id, peer_id, own_id, "answerer")
+            known = self._session(payload.session_id, own_id, peer_id, "answerer")
         members = payload.model_dump(mode="json", exclude_none=True, exclude=set(_CLEAR) - {"accepted"})
         sealed = known.seal(message.type, members, self._entropy(NONCE_SIZE))
         if len(sealed) > limits.SEALED_LENGTH:
@@ -154,14 +188,18 @@ class RoomSeal:
         key = (payload.session_id, peer_id)
         known = self._sessions.get(key)
         if isinstance(message, Offer):
-            if known is not None:
+            if known is not None or (key in self._taken and self._taken_as == own_id):
                 raise Repeated("it is a copy of an earlier one")
-            known = SessionSeal(self._secret, self._room, payload.session_id, peer_id, own_id, "answerer")
+            try:
+                known = self._session(payload.session_id, own_id, peer_id, "answerer")
+            except NoFresh as error:
+                raise NotAuthentic(str(error)) from None
         elif known is None:
             raise NotAuthentic("it belongs to no session of this agent")
         members = known.open(message.type, payload.sealed)
         if isinstance(message, Offer):
             self._keep(key, known)
+            self._remember(key, own_id)
         kept = payload.model_dump(mode="json", include={"session_id", "endpoint"}, exclude_none=True)
         try:
             opened = _PAYLOADS[message.type].model_validate_json(json.dumps(members | kept))
@@ -169,7 +207,33 @@ class RoomSeal:
             raise NotAuthentic("what was sealed is not a payload of this protocol") from None
         return message.model_copy(update={"payload": opened})
 
+    def _session(self, session_id: str, own_id: str, peer_id: str, role: Role) -> SessionSeal:
+        theirs = self._fresh_of(peer_id)
+        if theirs is None:
+            raise NoFresh("the room shows no fresh value of it: it is of an older version, or not in the room")
+        own, peer = Side(own_id, self._fresh), Side(peer_id, theirs)
+        offerer, answerer = (own, peer) if role == "offerer" else (peer, own)
+        return SessionSeal(self._secret, self._room, session_id, offerer, answerer, role)
+
+    def _remember(self, key: tuple[str, str], own_id: str) -> None:
+        """Note that an OFFER was taken; those to a former id of this agent open no more."""
+        if own_id != self._taken_as:
+            self._taken.clear()
+            self._taken_as = own_id
+        self._taken[key] = None
+        if len(self._taken) > TAKEN_COUNT:
+            self._taken.popitem(last=False)
+
     def _keep(self, key: tuple[str, str], seal: SessionSeal) -> None:
         self._sessions[key] = seal
         if len(self._sessions) > SESSION_COUNT:
             self._sessions.popitem(last=False)
+
+
+def room_password(secret: bytes, room: str) -> str:
+    """Return the password of the private room in which those meet who know `secret`.
+
+    It tells the server nothing of the secret, which is SECRET_SIZE random bytes (visavis_shared/invite.py).
+    """
+    hkdf = HKDF(SHA256(), length=_PASSWORD_SIZE, salt=_ROOM_SALT, info=room.encode())
+    return base64.urlsafe_b64encode(hkdf.derive(secret)).rstrip(b"=").decode()

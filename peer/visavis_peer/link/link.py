@@ -82,8 +82,7 @@ class Link:
         self.peer_id = peer_id
         """The peer's id in the room; changes when the peer has reconnected to the signaling server."""
         self.name = name
-        self.authenticated = sealed
-        """Whether the peer has proved to know the room's secret; otherwise it is whoever the server says."""
+        self._sealed = sealed
         self.path = NO_PATH
         """The main path, or the last one while there is none."""
         self.closed_reason: str | None = None
@@ -233,6 +232,11 @@ class Link:
     def established(self) -> bool:
         """Whether both sides have proved themselves."""
         return self._connection.established
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the peer has proved to know the room's secret; otherwise it is whoever the server says."""
+        return self._sealed and self._connection.established
 
     @property
     def silence(self) -> float:

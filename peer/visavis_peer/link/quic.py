@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Concatenate, Final, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from qh3._hazmat import Buffer  # exported nowhere else
 from qh3.quic import events as quic_events
@@ -32,6 +32,7 @@ from visavis_peer.link.identity import Identity, Introduction, proves
 logging.getLogger("quic").setLevel(logging.CRITICAL)
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 ALPN: Final = "visavis/1"
 DATAGRAM_SIZE: Final = 1200
@@ -149,6 +150,8 @@ class _Engine(QuicConnection):
     And one whose datagrams can be made smaller while it lives; larger ones the engine refuses to make after that.
     """
 
+    closed_here = False
+    """Whether this side has ended the connection, or its TLS has, and not what came in."""
     limit = PAYLOAD_MAX
     """Bytes of a datagram at most, once the peer's transport parameters are here."""
 
@@ -183,6 +186,11 @@ class _Engine(QuicConnection):
         bridge = super()._create_tls(remote_source_cid)
         bridge.tls.handshake_extensions = [(kind, _welcoming(value)) for kind, value in bridge.tls.handshake_extensions]
         return bridge
+
+    def _call_core(self, operation: Callable[..., T], *args: Any) -> T:
+        """Note who closes: the event of the end does not tell."""
+        self.closed_here = self.closed_here or getattr(operation, "__name__", "") == "close"
+        return super()._call_core(operation, *args)
 
     def _drain_tls(self) -> None:
         parameters = None if self._tls is None else self._tls.remote_transport_parameters
@@ -439,17 +447,30 @@ class SecureConnection:
                     self.send_control(control.Hello(self._identity.certificate, proof))
                     self._establish()
             case quic_events.ConnectionTerminated(error_code=code, reason_phrase=reason):
-                bad_certificate = code == _BAD_CERTIFICATE and not self.established
-                if bad_certificate:
-                    reason = "the certificate is not the one that the ANSWER named"
-                authentic = not bad_certificate and code != AUTHENTICATION_FAILED
-                self._terminate(code, reason, authentic=authentic, by_peer=not (bad_certificate and self.is_offerer))
+                self._on_terminated(code, reason, is_ours=event.frame_type is None)
             case quic_events.StreamDataReceived(stream_id=stream_id, data=data) if stream_id == CONTROL_STREAM:
                 self._on_control(data)
             case _ if self.established:
                 self._deliver(event)
             case _:
                 self._keep(event)
+
+    def _on_terminated(self, code: int, reason: str, *, is_ours: bool) -> None:
+        """Take the engine's word that the connection is over; `is_ours` tells whether an application has closed it.
+
+        Whoever carries datagrams can end a handshake, with whatever code and words (RFC 9001 section 5.2): so before
+        both sides have proved themselves neither counts. Codes of the transport are not those of this module.
+        """
+        if not self.established:
+            if self.is_offerer and code == _BAD_CERTIFICATE and self._quic is not None and self._quic.closed_here:
+                text = "the certificate is not the one that the ANSWER named"
+                self._terminate(code, text, authentic=False, by_peer=False)
+            else:
+                self._terminate(PROTOCOL_VIOLATION, "the handshake was broken off", authentic=True, by_peer=False)
+        elif is_ours:
+            self._terminate(code, reason, authentic=code != AUTHENTICATION_FAILED, by_peer=True)
+        else:
+            self._terminate(PROTOCOL_VIOLATION, f"the connection broke: {reason}", authentic=True, by_peer=False)
 
     def _keep(self, event: quic_events.QuicEvent) -> None:
         """Keep what came before the offerer's proof; datagrams beyond the bound are lost."""

@@ -11,15 +11,11 @@ from collections import OrderedDict
 from typing import Final, Self
 
 from visavis_server.core.guessing import Suspicion
-from visavis_shared.errors import ErrorCode, RemoteProtocolError
+from visavis_shared.errors import WRONG_PRIVATE, ErrorCode, RemoteProtocolError
 from visavis_shared.messages import RoomTerms
 
 BAN_COUNT: Final = 256
 """Bans of one room; beyond that the oldest ends."""
-
-
-WRONG_PRIVATE: Final = "private: wrong password"
-"""`details` of the refusal of a JOIN with `private` of a room that has another password."""
 DIGEST_SIZE: Final = hashlib.sha256().digest_size
 """Bytes that are kept of a password."""
 

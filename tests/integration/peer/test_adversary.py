@@ -183,7 +183,8 @@ async def test_messages_to_a_former_process_of_the_same_id_make_no_link_with_the
 @pytest.mark.usefixtures("impatience")
 async def test_an_agent_that_is_sent_its_own_messages_does_not_link_with_itself() -> None:
     async with AdversarialServer(ids=["aa" * 8, "bb" * 8]) as server, watched(server, "ann", secret=SECRET) as ann:
-        await server.add_puppet("bob", "bb" * 8)
+        fresh = server.client("ann").fresh
+        await server.add_puppet("bob", "bb" * 8, fresh=fresh)
         await until(lambda: server.letters)
         own = [letter for letter in server.letters if letter.message["type"] == "OFFER"]
         former = own[0].sender
@@ -194,7 +195,7 @@ async def test_an_agent_that_is_sent_its_own_messages_does_not_link_with_itself(
         await until(lambda: len(ann.of(Joined)) == 2)
         again = server.client("ann")
         assert again.own_id == "bb" * 8
-        puppet = await server.add_puppet("bob", "aa" * 8)
+        puppet = await server.add_puppet("bob", "aa" * 8, fresh=fresh)
         await server.deliver([Letter(puppet, again, letter.message) for letter in own] * 3)
         sent = len(server.letters)
         await until(lambda: len(server.letters) > sent + 1)

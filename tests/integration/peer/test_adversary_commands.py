@@ -37,7 +37,7 @@ def invite(server: AdversarialServer) -> str:
 )
 async def test_a_pipe_whose_offer_is_forged_ends_with_exit_code_6(kind: str) -> None:
     async with AdversarialServer(Forger(0, 1, f"_{kind}")) as server, watched(server, "ann", secret=SECRET) as ann:
-        code, output, errors = await run("pipe", invite(server), *COMMON, given=b"for ann only")
+        code, output, errors = await run("pipe", invite(server), *COMMON, "--timeout", "3", given=b"for ann only")
         assert (code, output) == (6, "")
         assert SECRET_MISMATCH.search(errors)
         assert not ann.of(LinkUp)
@@ -51,7 +51,7 @@ async def test_a_pipe_whose_answer_alone_is_forged_is_told_so_and_ends_with_exit
         return forge(letter) if letter.message["type"] == "ANSWER" else [letter]
 
     async with AdversarialServer(attack) as server, watched(server, "ann", secret=SECRET) as ann:
-        code, output, errors = await run("pipe", invite(server), *COMMON, given=b"for ann only")
+        code, output, errors = await run("pipe", invite(server), *COMMON, "--timeout", "8", given=b"for ann only")
         assert (code, output) == (6, "")
         assert "the ANSWER could not be authenticated" in errors
         assert not ann.of(LinkUp)
@@ -80,7 +80,7 @@ async def test_a_pipe_that_gets_what_was_sealed_for_another_ends_with_exit_code_
         await until(lambda: ann.links and cleo.links)
         to_cleo = server.letters[0]
         server.attack = splice
-        code, output, errors = await run("pipe", invite(server), *COMMON, given=b"for ann only")
+        code, output, errors = await run("pipe", invite(server), *COMMON, "--timeout", "3", given=b"for ann only")
         assert (code, output) == (6, "")
         assert SECRET_MISMATCH.search(errors)
         assert [link.name for link in ann.links] == ["cleo"]
@@ -88,7 +88,7 @@ async def test_a_pipe_that_gets_what_was_sealed_for_another_ends_with_exit_code_
 
 async def test_a_ping_that_meets_only_the_adversarys_own_agent_ends_with_exit_code_6() -> None:
     async with AdversarialServer(sees=strangers_apart) as server, watched(server, "Ann", secret=bytes(16)) as impostor:
-        code, output, errors = await run("ping", invite(server), *COMMON)
+        code, output, errors = await run("ping", invite(server), *COMMON, "--timeout", "3")
         assert code == 6
         assert SECRET_MISMATCH.search(errors)
         assert "link to" not in output
@@ -104,10 +104,8 @@ async def test_both_ends_of_a_pipe_over_a_relay_that_ends_quic_on_itself_end_wit
         return interlopers[0](parcel)
 
     async with AdversarialServer(relay_attack=attack) as server:
-        ends = [
-            await start("pipe", invite(server), "--interface", "lo", "--relay", "only", "--name", name, stdin=PIPE)
-            for name in ("ann", "bob")
-        ]
+        how = ("--interface", "lo", "--relay", "only", "--timeout", "10")
+        ends = [await start("pipe", invite(server), *how, "--name", name, stdin=PIPE) for name in ("ann", "bob")]
         try:
             async with asyncio.timeout(DEADLINE):
                 said = await asyncio.gather(*(each.communicate(b"for the other end") for each in ends))

@@ -122,7 +122,7 @@ async def test_an_answerer_with_another_certificate_than_its_answer_named_hears_
     pair.a.link.use_direct(pair.a.direct, DIRECT)
     pair.a.link.start()
     assert await gone(pair.a) is AuthenticationFailed
-    assert await gone(impostor) is AuthenticationFailed
+    assert await gone(impostor) is LinkClosed
     assert not pair.a.up.is_set()
     assert not impostor.up.is_set()
     pair.b.link.close("")

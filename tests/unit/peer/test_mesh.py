@@ -15,7 +15,7 @@ from visavis_peer.core.effects import (
     SuspectSession,
 )
 from visavis_peer.core.mesh import PEER_COUNT, Mesh
-from visavis_peer.core.negotiation import OFFER_FALLBACK
+from visavis_peer.core.negotiation import ANSWER_TIMEOUT, OFFER_FALLBACK
 from visavis_shared.messages import (
     Answer,
     AnswerPayload,
@@ -190,3 +190,45 @@ def test_two_peers_that_choose_one_session_id_have_a_session_each() -> None:
     assert [effect.key for effect in mesh.receive(candidate, 0.2) if isinstance(effect, AddCandidate)] == [("q", "S1")]
     assert mesh.on_valid_pair(SessionKey("p", "S1"), 0.3) == []
     assert mesh.on_session_lost(SessionKey("p", "S1"), 0.3) == [DropSession("S1", "p")]
+
+
+def test_members_who_never_say_anything_lock_nobody_out() -> None:
+    ghosts = [f"ghost{number}" for number in range(4 * PEER_COUNT)]
+    mesh = joined(*ghosts)
+    mesh.on_peer_joined(info("real"), 0.0)
+    now, offered = 0.0, set()
+    while "real" not in offered:
+        due = mesh.next_timer()
+        assert due is not None
+        now = max(now, due)
+        assert now < 60.0
+        offered |= {effect.peer_id for effect in mesh.handle_timer(now) if isinstance(effect, SendOffer)}
+        assert len(mesh.negotiations) <= PEER_COUNT
+
+
+def test_whoever_says_something_gets_the_slot_of_one_that_does_not() -> None:
+    mesh = joined(*(f"ghost{number}" for number in range(PEER_COUNT)))
+    mesh.handle_timer(OFFER_FALLBACK)
+    mesh.handle_timer(OFFER_FALLBACK + ANSWER_TIMEOUT)
+    assert sessions(mesh.receive(offer_from("real"), 9.0)) == ["theirs"]
+    assert len(mesh.negotiations) == PEER_COUNT
+
+
+def test_in_a_room_with_a_secret_only_who_shows_a_fresh_value_is_offered_to() -> None:
+    mesh = Mesh((f"s{number}" for number in itertools.count()), sealed=True)
+    mesh.on_joined("me", [info("me")], 0.0)
+    assert mesh.on_peer_joined(info("old"), 0.0) == []
+    effects = mesh.on_peer_joined(info("new").model_copy(update={"fresh": "0f" * 16}), 0.0)
+    assert [effect.peer_id for effect in effects if isinstance(effect, SendOffer)] == ["new"]
+    assert (mesh.fresh_of("old"), mesh.fresh_of("new"), mesh.fresh_of("nobody")) == (None, "0f" * 16, None)
+
+
+def test_in_a_room_with_a_secret_the_sealed_name_is_the_one_that_counts() -> None:
+    mesh = Mesh((f"s{number}" for number in itertools.count()), sealed=True)
+    mesh.on_joined("me", [info("me"), info("x", "alice")], 0.0)
+    assert mesh.name_of("x") == "alice"
+    payload = OfferPayload(session_id="theirs", ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE, name="carol")
+    mesh.receive(Offer(peer_id="x", target_id="me", payload=payload), 0.0)
+    assert mesh.name_of("x") == "carol"
+    mesh.on_peer_left("x")
+    assert mesh.name_of("x") is None

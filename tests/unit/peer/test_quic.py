@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from qh3.quic.events import ConnectionTerminated
 
 from tests.support.connection_pair import ANSWERER, OFFERER, Exchange, Silent, end_of, events
 from visavis_peer.link import control, quic
@@ -27,7 +28,7 @@ def test_the_offerer_ends_it_when_the_answerers_certificate_is_another() -> None
     for exchange in (Exchange((OFFERER, Identity())), Exchange(told_a={"answerer_fingerprint": "e" * 64})):
         exchange.start().go_on(5.0)
         assert not end_of(exchange.a).authentic
-        assert not end_of(exchange.b).authentic
+        assert end_of(exchange.b).reason == "the handshake was broken off", "anybody on the way could say so"
         assert not exchange.a.established
         assert not exchange.b.established
 
@@ -38,7 +39,39 @@ def test_the_offerers_own_verdict_is_told_from_that_of_the_peer() -> None:
     over = end_of(exchange.a)
     assert not over.by_peer
     assert over.reason == "the certificate is not the one that the ANSWER named"
-    assert end_of(exchange.b).by_peer
+
+
+@pytest.mark.parametrize(("code", "frame_type"), [(0x12A, 0), (1, 0), (3, 0), (quic.REFUSED, None), (1, None)])
+@pytest.mark.parametrize("victim", ["offerer", "answerer"])
+def test_a_close_before_the_proof_is_believed_neither_its_code_nor_its_words(
+    victim: str, code: int, frame_type: int | None
+) -> None:
+    """Whoever carries an Initial can send one that closes: its keys are no secret (RFC 9001 section 5.2)."""
+    exchange = Exchange()
+    exchange.a.start(exchange.now)
+    exchange.b.receive(exchange.a.take_datagrams(exchange.now), exchange.now)
+    if victim == "answerer":
+        other = exchange.b
+        assert exchange.a._quic is not None
+        exchange.a._quic.close(code, frame_type, "words of an attacker")
+        exchange.go_on(5.0)
+    else:
+        other = exchange.a
+        other._on_event(ConnectionTerminated(code, frame_type, "words of an attacker"))
+    over = quic.Terminated(quic.PROTOCOL_VIOLATION, "the handshake was broken off", authentic=True, by_peer=False)
+    assert end_of(other) == over
+    assert not other.established
+
+
+def test_codes_of_the_transport_are_not_taken_for_ours() -> None:
+    for code in (quic.AUTHENTICATION_FAILED, quic.REFUSED):
+        exchange = Exchange().start()
+        events(exchange.a), events(exchange.b)
+        assert exchange.a._quic is not None
+        exchange.a._quic.close(code, 0, "words")
+        exchange.go_on(5.0)
+        over = quic.Terminated(quic.PROTOCOL_VIOLATION, "the connection broke: words", authentic=True, by_peer=False)
+        assert events(exchange.b) == [over]
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,12 @@ from visavis_peer.core.sealing import (
     NONCE_SIZE,
     SESSION_COUNT,
     Directed,
+    NoFresh,
     NotAuthentic,
     Repeated,
     RoomSeal,
     TooLong,
+    room_password,
 )
 from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate
 from visavis_shared import limits
@@ -43,6 +45,7 @@ from visavis_shared.messages import (
 from visavis_shared.nat import NatReport
 
 SECRET = bytes(range(16))
+FRESH = "0f" * 16
 ICE = IceCredentials(ufrag="abcd", pwd="p" * 22)
 WHO: dict[str, Any] = {"fingerprint": "f" * 64, "nonce": "0" * 32}
 
@@ -53,7 +56,7 @@ def entropy() -> Callable[[int], bytes]:
 
 
 def agent(secret: bytes = SECRET, room: str = "den") -> RoomSeal:
-    return RoomSeal(secret, room, entropy())
+    return RoomSeal(secret, room, entropy(), FRESH, lambda _: FRESH)
 
 
 def offer(session_id: str = "s", **members: Any) -> OfferPayload:
@@ -95,7 +98,7 @@ class Exchange:
 
 def sealed_by_hand(text: bytes) -> str:
     """Return `text` sealed as the module says, from a to b in session s of the room den."""
-    info = json.dumps(["den", "s", "a", "b", "offerer"]).encode()
+    info = json.dumps(["den", "s", "a", "b", "offerer", FRESH]).encode()
     key = AESGCM(HKDF(SHA256(), length=32, salt=b"visavis/1 sealing", info=info).derive(SECRET))
     nonce = os.urandom(NONCE_SIZE)
     return base64.b64encode(nonce + key.encrypt(nonce, text, b"OFFER")).decode()
@@ -421,6 +424,38 @@ def test_sealed_members_do_not_replace_the_session_they_came_in() -> None:
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_offer_is_not_taken_twice_however_many_this_agent_has_made_since() -> None:
+    exchange = Exchange()
+    exchange.b.open(exchange.offer, "b")
+    for number in range(SESSION_COUNT + 1):
+        exchange.b.seal(message(offer(f"own{number}"), "a"), "b")
+    with pytest.raises(Repeated):
+        exchange.b.open(exchange.offer, "b")
+
+
+def test_what_was_sealed_for_a_former_process_or_with_a_swapped_value_does_not_open() -> None:
+    sealed = carry(agent().seal(message(offer(), "b"), "a"), "a")
+    later = RoomSeal(SECRET, "den", entropy(), "1f" * 16, lambda _: FRESH)
+    refused(later, sealed, "b")
+    swapped = RoomSeal(SECRET, "den", entropy(), FRESH, lambda _: "1f" * 16)
+    refused(agent(), carry(swapped.seal(message(offer(), "b"), "a"), "a"), "b")
+
+
+def test_nothing_is_sealed_for_a_peer_that_shows_no_fresh_value_nor_taken_from_it() -> None:
+    blind = RoomSeal(SECRET, "den", entropy(), FRESH, lambda _: None)
+    with pytest.raises(NoFresh):
+        blind.seal(message(offer(), "b"), "a")
+    refused(blind, carry(agent().seal(message(offer(), "b"), "a"), "a"), "b")
+
+
+def test_the_password_of_a_room_is_as_documented() -> None:
+    hkdf = HKDF(SHA256(), length=32, salt=b"visavis/1 room", info="d\u00e9n".encode())
+    expected = base64.urlsafe_b64encode(hkdf.derive(SECRET)).decode().rstrip("=")
+    assert room_password(SECRET, "d\u00e9n") == expected
+    assert len(expected) == 43
+    assert room_password(SECRET, "den") != expected != room_password(bytes(16), "d\u00e9n")
 
 
 def test_the_oldest_sessions_make_way() -> None:
