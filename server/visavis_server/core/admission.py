@@ -12,7 +12,7 @@ from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Buckets, Cause
 from visavis_server.core.directory import Directory
 from visavis_server.core.effects import Audit
-from visavis_server.core.governance import WRONG_PRIVATE, TooManyGuesses, cannot_join, digest, identity_of
+from visavis_server.core.governance import TooManyGuesses, cannot_join, digest, identity_of
 from visavis_server.core.grants import Grants
 from visavis_server.core.guessing import LINE_INTERVAL, Guard
 from visavis_server.core.relay import Relay
@@ -20,7 +20,7 @@ from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
 from visavis_server.core.rules import Rules
 from visavis_server.core.tickets import Ticket, TicketRefused
-from visavis_shared.errors import TOKEN_EXPIRED, RemoteProtocolError
+from visavis_shared.errors import TOKEN_EXPIRED, WRONG_PRIVATE, RemoteProtocolError
 from visavis_shared.messages import JoinPayload
 
 TOKENS: Final = "tokens"

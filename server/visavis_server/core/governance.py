@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import Final, Self
 
 from visavis_server.core.guessing import Suspicion
-from visavis_shared.errors import WRONG_PRIVATE, ErrorCode, RemoteProtocolError
+from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import RoomTerms
 
 BAN_COUNT: Final = 256

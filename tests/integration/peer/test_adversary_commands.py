@@ -95,7 +95,7 @@ async def test_a_ping_that_meets_only_the_adversarys_own_agent_ends_with_exit_co
         assert not impostor.of(LinkUp)
 
 
-async def test_both_ends_of_a_pipe_over_a_relay_that_ends_quic_on_itself_end_with_exit_code_6() -> None:
+async def test_a_pipe_over_a_relay_that_ends_quic_on_itself_gets_nothing_and_says_so() -> None:
     interlopers: list[Interloper] = []
 
     def attack(parcel: Parcel) -> list[Parcel]:
@@ -112,6 +112,7 @@ async def test_both_ends_of_a_pipe_over_a_relay_that_ends_quic_on_itself_end_wit
         finally:
             for each in ends:
                 await end(each)
-        assert [each.returncode for each in ends] == [6, 6]
+        # the answerer only sees that a handshake was broken off, which anybody on the way can do
+        assert [each.returncode for each in ends] in ([6, 6], [6, 7])
         assert [output for output, _ in said] == [b"", b""]
         await interlopers[0].close()
