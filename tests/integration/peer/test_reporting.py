@@ -10,10 +10,11 @@ import pytest
 from tests.support.commands import end, next_event, run, start
 from tests.support.conditions import until
 from tests.support.scrape import Scrape, scrape
-from tests.support.server_running import ServerProcess, http, running_server, server_process
+from tests.support.server_running import ServerProcess, http, joined, running_server, server_process
 from tests.support.watched import linked_pair, watched
 from visavis_peer import reporting
-from visavis_peer.core.events import Failure, PeerJoined
+from visavis_peer.core.events import Failure
+from visavis_peer.core.sealing import room_password
 from visavis_shared.messages import ClientMessage, KeepAlive
 from visavis_shared.nat import NatKind, NatReport
 from visavis_shared.outcomes import OutcomePath, OutcomeReason
@@ -53,12 +54,13 @@ async def test_who_does_not_want_to_reports_nothing() -> None:
 
 async def test_a_link_that_fails_is_reported_with_its_reason() -> None:
     async with running_server(relay="never", metrics_port=0) as server:
+        private = {"password": room_password(bytes(16), "r")}
         async with (
             watched(server, "ann", secret=bytes(16)) as ann,
-            watched(server, "bob", secret=bytes([1]) * 16) as bob,
+            await joined(server, "r", display_name="bob", fresh="0f" * 16, private=private) as bob,
         ):
-            await until(lambda: ann.of(PeerJoined) and bob.of(PeerJoined))
-            await until(lambda: any(getattr(e, "error", "") == "authentication_failed" for e in bob.events))
+            bob.send(type="OFFER", target_id=ann.agent.peer_id, payload={"session_id": "s"})
+            await until(lambda: any(getattr(e, "error", "") == "authentication_failed" for e in ann.events))
         await until(lambda: not server.hub.peers)
         keys = set(server.hub.counts.outcomes)
         assert (OutcomePath.FAILED, OutcomeReason.AUTHENTICATION_FAILED) in {key[:2] for key in keys}
