@@ -427,7 +427,7 @@ class Links:
         link = entry.link
         self._replace(link)
         elapsed = self._since(entry.made_at)
-        self._owner.emit(LinkUp(link.peer_id, link.name, link.path, elapsed, link.authenticated))
+        self._owner.emit(LinkUp(link.peer_id, link.name, link.path, elapsed, link.authenticated, link.fingerprint))
         self._owner.on_link_up(link)
 
     def _on_path(self, key: int) -> None:

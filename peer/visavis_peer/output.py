@@ -119,7 +119,8 @@ def sentence(event: Event) -> str:
             return _negotiating(event)
         case LinkUp(peer_id, name, path, elapsed):
             how = f"link to {peer_label(peer_id, name)} up in {elapsed:.0f} ms"
-            return f"{how}: {describe_path(path)}{_round_trip(path)}, {_authentication(event.authenticated)}"
+            proved = _authentication(event.authenticated) + _key(event.fingerprint)
+            return f"{how}: {describe_path(path)}{_round_trip(path)}, {proved}"
         case PathChanged(peer_id, name, path, elapsed):
             verb = "uses" if path.path == "relay" else f"moved after {elapsed:.0f} ms to"
             how = f"link to {peer_label(peer_id, name)} {verb}: {describe_path(path)}{_round_trip(path)}"
@@ -141,7 +142,7 @@ def plainly(failure: Failure) -> str:
     if "not sealed, but" in message:
         return "somebody without the room's secret tries to link"
     if "sealed with this room's secret" in message or "OFFER cannot be trusted" in message:
-        return "the secret does not match: was the invite copied whole?"
+        return "what it says cannot be trusted: somebody on the way has changed it, or it was meant for another"
     return message.removeprefix("authentication failed: ")
 
 
@@ -212,6 +213,10 @@ def _negotiating(event: Negotiating) -> str:
 
 def _round_trip(path: PathInfo) -> str:
     return "" if path.rtt_ms is None else f", round trip {path.rtt_ms:.1f} ms"
+
+
+def _key(fingerprint: str | None) -> str:
+    return "" if fingerprint is None else f", key {fingerprint}"
 
 
 def _authentication(authenticated: bool) -> str:

@@ -31,6 +31,7 @@ from visavis_peer.links import Links, RelayPolicy
 from visavis_peer.net.ice import IceSession
 from visavis_peer.pool import SessionPool
 from visavis_peer.sessions import Session
+from visavis_shared import limits
 from visavis_shared.ids import INSTANCE_BYTES, hex_id, printable
 from visavis_shared.messages import (
     Answer,
@@ -131,6 +132,8 @@ class Peering:
 
     def receive(self, message: Offer | Answer | CandidateMessage) -> None:
         """Take a directed message; in a room with a secret, one that was sealed with it."""
+        if not 0 < len(message.peer_id or "") <= limits.PEER_ID_LENGTH:
+            return  # nobody can be told anything by such an id
         if self._seal is not None:
             try:
                 message = self._seal.open(message, self.mesh.own_id)

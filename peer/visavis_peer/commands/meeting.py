@@ -68,7 +68,7 @@ def _may_pass(failure: AgentError, agent: Agent) -> bool:
 
 async def _find(agent: Agent, wanted: str | None) -> Link:
     async for link in agent.links():
-        if wanted in (None, link.name, link.peer_id):
+        if wanted in (None, link.name, link.peer_id, link.fingerprint):
             return link
     raise await _end_of(agent)
 

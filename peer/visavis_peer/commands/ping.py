@@ -21,7 +21,9 @@ NEEDS_ROOM = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own flags."""
-    parser.add_argument("--peer", metavar="NAME", help="name or id of the peer; default: the first one that is linked")
+    parser.add_argument(
+        "--peer", metavar="NAME", help="name, id or key of the peer; default: the first one that is linked"
+    )
     parser.add_argument("-c", "--count", metavar="N", type=int, default=4, help="round trips (default 4)")
     parser.add_argument("-i", "--interval", metavar="SECONDS", type=float, default=1.0, help="between them (default 1)")
 

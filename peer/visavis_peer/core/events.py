@@ -133,6 +133,8 @@ class LinkUp:
     """Milliseconds since the OFFER was sent or received."""
     authenticated: bool = False
     """Whether the peer has proved to know the room's secret."""
+    fingerprint: str | None = None
+    """The first digits of the SHA-256 of the peer's certificate: tells two members of one name apart."""
 
 
 @dataclass(frozen=True, slots=True)

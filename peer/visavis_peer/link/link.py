@@ -50,6 +50,7 @@ ASK_COUNT: Final = 1024
 """Datagrams sent without an answer after which the peer is asked; of 16 questions not all are lost."""
 
 
+FINGERPRINT_DIGITS: Final = 16
 REPLY_COUNT: Final = 4
 """Challenges answered of those that come together: a peer asks four times a second on a way."""
 
@@ -227,6 +228,11 @@ class Link:
         """SHA-256 of the certificate that the peer has to prove."""
         introduction = self._connection.introduction
         return introduction.answerer_fingerprint if self.is_offerer else introduction.offerer_fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """The first digits of that, which people compare: 64 bits."""
+        return self.remote_fingerprint[:FINGERPRINT_DIGITS]
 
     @property
     def established(self) -> bool:
