@@ -101,14 +101,16 @@ async def test_an_invite_that_has_lost_its_secret_is_refused_at_once(verb: tuple
     assert "--insecure" in errors
 
 
-async def test_who_joins_a_room_of_a_secret_without_one_is_told_what_is_missing() -> None:
+async def test_who_comes_without_the_secret_of_a_room_meets_nobody_and_is_met_by_nobody() -> None:
     async with server_process() as server:
         member = await start("agent", invite_to(server), *LO, "--json")
         try:
             await next_line(member.stdout, b"joined")
             bare = invite_to(server).partition("#")[0]
             code, _, errors = await run("ping", *LO, "--timeout", "5", bare, "--insecure")
-            assert code == 6, errors
-            assert "the room has a secret, and this side has none" in errors
+            assert code == 4, errors
+            assert "in the room: nobody" in errors
+            member.send_signal(signal.SIGTERM)
+            assert b"peer_joined" not in (await member.communicate())[0]
         finally:
             await end(member)

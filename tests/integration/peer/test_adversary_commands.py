@@ -113,6 +113,6 @@ async def test_a_pipe_over_a_relay_that_ends_quic_on_itself_gets_nothing_and_say
             for each in ends:
                 await end(each)
         # the answerer only sees that a handshake was broken off, which anybody on the way can do
-        assert [each.returncode for each in ends] in ([6, 6], [6, 7])
+        assert sorted(each.returncode or 0 for each in ends) in ([6, 6], [6, 7])
         assert [output for output, _ in said] == [b"", b""]
         await interlopers[0].close()
