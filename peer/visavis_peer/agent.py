@@ -89,6 +89,7 @@ from visavis_shared.messages import (
 )
 from visavis_shared.messages import Notice as NoticeMessage
 from visavis_shared.nat import NatReport
+from visavis_shared.tasks import own, sentence
 
 logger = logging.getLogger(__name__)
 
@@ -266,9 +267,16 @@ class Agent:
         try:
             await self._keep_connected()
         except AgentError as error:
-            self._events.publish(Failure(error.name, str(error)))
-            self._end_iterators()
+            self._end_by(error)
             raise
+        except Exception as error:
+            failure = AgentError(sentence(error))
+            self._end_by(failure)
+            raise failure from error
+
+    def _end_by(self, error: AgentError) -> None:
+        self._events.publish(Failure(error.name, str(error)))
+        self._end_iterators()
 
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
@@ -276,8 +284,7 @@ class Agent:
         give_up_at = None if timeout is None else loop.time() + timeout
         while True:
             try:
-                async with SignalingClient(self._url, self.settings.token, self._proxy) as client:
-                    await self._serve(client)
+                await self._connect_once()
             except (SignalingUnreachable, ServerBusy, TokenUntimely) as error:
                 delay, promising = self._delay_after(error)
                 self._attempt += 1
@@ -292,6 +299,17 @@ class Agent:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._cut_off.wait()
+
+    async def _connect_once(self) -> None:
+        """Connect and serve until the connection has ended.
+
+        Raises SignalingUnreachable also where this machine's network gives no socket, as before it is up again.
+        """
+        try:
+            async with SignalingClient(self._url, self.settings.token, self._proxy) as client:
+                await self._serve(client)
+        except OSError as error:
+            raise SignalingUnreachable(f"this machine's network cannot be used: {error}") from error
 
     def _delay_after(self, error: AgentError) -> tuple[float, bool]:
         """Return the seconds until the next attempt, and whether a person who waits may hope for it."""
@@ -318,9 +336,9 @@ class Agent:
         reading = asyncio.create_task(self._read(client))
         cut_off = asyncio.create_task(self._cut_off.wait())
         helpers = [
-            asyncio.create_task(self._outbox.run(client.send_encoded, client.message_rate)),
-            asyncio.create_task(self._finish_study(session)),
-            asyncio.create_task(self._reporter.run(self._outbox.put)),
+            own(self._outbox.run(client.send_encoded, client.message_rate)),
+            own(self._finish_study(session), bears=(OSError,)),
+            own(self._reporter.run(self._outbox.put)),
             reading,
             cut_off,
         ]

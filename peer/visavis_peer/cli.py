@@ -22,6 +22,9 @@ from visavis_peer.errors import INTERRUPTED, AgentError, UsageError
 from visavis_peer.output import Printer
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop, relax_collector
+from visavis_shared.tasks import sentence, watch_failures
+
+logger = logging.getLogger(__name__)
 
 _PREFIX: Final = "VISAVIS_"
 _SETTINGS: Final = (
@@ -67,24 +70,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgentError as error:
         _report(error, as_json=arguments.json)
         return error.exit_code
+    except Exception as error:
+        logger.info("the traceback", exc_info=error)
+        _report(AgentError(sentence(error)), as_json=arguments.json)
+        return AgentError.exit_code
 
 
 async def _interruptible(command: Coroutine[Any, Any, int]) -> int:
     """Run `command`; SIGINT and SIGTERM cancel it, so that links close and the room is told."""
     task = asyncio.ensure_future(command)
     codes: list[int] = []
+    failures: list[BaseException] = []
     loop = asyncio.get_running_loop()
 
     def stop(code: int) -> None:
         codes.append(code)
         task.cancel()
 
+    def fail(error: BaseException) -> None:
+        failures.append(error)
+        task.cancel()
+
+    watch_failures(loop, fail)
     with contextlib.suppress(NotImplementedError):  # Windows: SIGINT raises KeyboardInterrupt instead
         loop.add_signal_handler(signal.SIGINT, stop, INTERRUPTED)
         loop.add_signal_handler(signal.SIGTERM, stop, 0)
     try:
         return await task
     except asyncio.CancelledError:
+        if failures and not codes:
+            raise failures[0] from None
         return codes[0] if codes else INTERRUPTED
 
 

@@ -18,6 +18,7 @@ from visavis_peer.net.relay import RelayClient
 from visavis_peer.sessions import Session
 from visavis_shared import limits
 from visavis_shared.messages import OfferPayload
+from visavis_shared.tasks import own
 
 RelayPolicy = Literal["auto", "never", "only"]
 REPLACED: Final = "a new link takes its place"
@@ -414,7 +415,7 @@ class Links:
             self._spawn(relay)
 
     def _spawn(self, relay: RelayClient) -> None:
-        task = asyncio.create_task(relay.close())
+        task = own(relay.close(), bears=(OSError,))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

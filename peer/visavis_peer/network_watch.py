@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from visavis_peer.core.addresses import Interface
+from visavis_shared.tasks import own
+
+logger = logging.getLogger(__name__)
 
 INTERVAL: Final = 1.0
 """Seconds between looks, each about a millisecond: a link that moves loses no more than that before it acts."""
@@ -25,7 +29,7 @@ class NetworkWatch:
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._run())
+        self._task = own(self._run())
 
     async def close(self) -> None:
         """Stop looking. Idempotent."""
@@ -39,9 +43,14 @@ class NetworkWatch:
         while True:
             await asyncio.sleep(INTERVAL)
             now = await self._look()
-            if now != before:
+            if now is not None and now != before:
                 before = now
                 self._on_change(now)
 
-    async def _look(self) -> Sequence[Interface]:
-        return await asyncio.get_running_loop().run_in_executor(None, self._list)
+    async def _look(self) -> Sequence[Interface] | None:
+        """Return the interfaces; None while they cannot be read, as where no descriptor is left."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, self._list)
+        except OSError as error:
+            logger.info("the interfaces cannot be read: %s", error)
+            return None

@@ -43,6 +43,7 @@ from visavis_shared.messages import (
     PeerInfo,
 )
 from visavis_shared.nat import NatReport, explain_no_path
+from visavis_shared.tasks import own
 
 logger = logging.getLogger(__name__)
 
@@ -122,9 +123,12 @@ class Peering:
 
     def peer_left(self, peer_id: str) -> None:
         """Take leave of a peer; its link stays if it proves itself."""
+        self._take_leave(peer_id)
+        self.links.peer_left(peer_id)
+
+    def _take_leave(self, peer_id: str) -> None:
         proved = any(link.announced and link.authenticated for link in self.links.of_peer(peer_id))
         self.emit(PeerLeft(peer_id, self.mesh.name_of(peer_id), proved))
-        self.links.peer_left(peer_id)
         self._quiet_until.pop(peer_id, None)
         self._noted.discard(peer_id)
         self._outcomes.pop(peer_id, None)
@@ -161,13 +165,16 @@ class Peering:
         self._apply(self.mesh.on_signaling_lost())
 
     def resumed(self, members: Iterable[PeerInfo], *, gap: bool) -> None:
-        """Go on in the room by the same id; with `gap`, `members` is the truth and what was sent may be lost."""
+        """Go on in the room by the same id; with `gap`, `members` is the truth and what was sent may be lost.
+
+        Who is not listed may be about to resume as well, where the server has begun anew: its link is not in doubt.
+        """
         self.links.renew_relay()
         if not gap:
             return
         listed = {info.peer_id: info for info in members if info.peer_id != self.mesh.own_id}
         for peer_id in set(self.mesh.members) - set(listed):
-            self.peer_left(peer_id)
+            self._take_leave(peer_id)
         for peer_id in set(listed) - set(self.mesh.members):
             self.peer_joined(listed[peer_id])
         self._apply(self.mesh.on_network_changed(self._loop.time()))
@@ -382,7 +389,7 @@ class Peering:
                 self.send(CandidateMessage(target_id=session.peer_id, payload=failed))
             self.links.forget(session)
             session.retire()
-            task = asyncio.create_task(session.close())
+            task = own(session.close(), bears=(OSError,))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 

@@ -12,6 +12,7 @@ from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.portmap import PortMapper
 from visavis_peer.settings import AgentSettings
 from visavis_shared.stun import Address
+from visavis_shared.tasks import own
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class SessionPool:
 
     def _begin_refill(self) -> None:
         if self._refill is None or self._refill.done():
-            self._refill = asyncio.create_task(self._fill())
+            self._refill = own(self._fill(), bears=(OSError,))
 
     def renew(self) -> None:
         """Make a new spare session: this machine's addresses have changed. Those taken belong to who took them."""

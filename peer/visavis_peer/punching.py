@@ -19,6 +19,7 @@ from visavis_peer.net.ice import IceSession, IceSocket, ask, ip_version
 from visavis_shared.ids import printable
 from visavis_shared.nat import Mapping, Method, NatReport
 from visavis_shared.stun import Address
+from visavis_shared.tasks import own
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class Puncher:
     def start(self, remote: NatReport | None) -> None:
         """Begin as soon as both NATs are known well enough; `remote` is what the peer has told of its own."""
         self._remote = remote or NatReport()
-        self._task = asyncio.create_task(self._work())
+        self._task = own(self._work())
 
     def on_change(self, remote: NatReport | None = None) -> None:
         """Plan again: this side has told a new report, or the peer has (`remote`), or has named a candidate."""

@@ -11,6 +11,7 @@ from visavis_peer.net.ice import TurnServer
 from visavis_peer.net.names import resolve
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.messages import IceServer
+from visavis_shared.tasks import own
 
 TURN_PORT: Final = 3478
 """RFC 8656 section 3.1."""
@@ -33,7 +34,7 @@ class TurnServers:
         if self._renewal is not None:
             self._renewal.cancel()
         if listed:
-            self._resolving = asyncio.create_task(_resolved(listed))
+            self._resolving = own(_resolved(listed), bears=(OSError,))
             ttl = min(TTL_MAX, *(each.ttl for each in listed))
             self._renewal = asyncio.get_running_loop().call_later(ttl / 2, self._ask)
         self._use(self._resolving if listed else None)

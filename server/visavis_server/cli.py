@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -14,7 +15,11 @@ from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.configuration import UsageError, read_settings
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
+from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop, relax_collector
+from visavis_shared.tasks import sentence, watch_failures
+
+logger = logging.getLogger(__name__)
 
 OK: Final = 0
 FAILED: Final = 1
@@ -42,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CannotListen, KeyFileError) as error:
         sys.stderr.write(f"visavis-server: {error}\n")
         return FAILED
+    except Exception as error:
+        logger.info("the traceback", exc_info=error)
+        sys.stderr.write(f"visavis-server: {printable(sentence(error))}\n")
+        return FAILED
     return OK
 
 
@@ -52,6 +61,13 @@ async def serve(settings: Settings) -> None:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    failures: list[BaseException] = []
+
+    def fail(error: BaseException) -> None:
+        failures.append(error)
+        stop.set()
+
+    watch_failures(loop, fail)
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     async with SignalingServer(settings, stop.set) as server:
@@ -59,3 +75,5 @@ async def serve(settings: Settings) -> None:
         sys.stdout.write(f"{server.announcement}\n")
         sys.stdout.flush()
         await stop.wait()
+    if failures:
+        raise failures[0]

@@ -16,6 +16,7 @@ from typing import Final, Self, TypeVar
 from visavis_server.core.auth import Authorizer, BadKeySet, VerificationKey, read_key_set
 from visavis_server.keys import KeyFileError, WatchedFile, read_keys, read_text, read_tokens
 from visavis_server.settings import Settings
+from visavis_shared.tasks import own
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Credentials:
 
     def watch(self, on_change: Callable[[Authorizer], None]) -> None:
         """Re-read what changes; tell of an authorizer with new keys, and use a new certificate for new connections."""
-        self._task = asyncio.create_task(self._watch(on_change))
+        self._task = own(self._watch(on_change))
 
     async def close(self) -> None:
         """Stop watching. Idempotent."""

@@ -14,6 +14,7 @@ from visavis_server.core.door import Door
 from visavis_server.core.forwarding import IpNetwork, is_trusted, parse_address
 from visavis_server.http_handler import HttpServer
 from visavis_server.websocket import observed_address
+from visavis_shared.tasks import own
 
 DOOR_INTERVAL: Final = 1.0
 """Seconds between two looks at the connections that have not asked for anything."""
@@ -29,7 +30,7 @@ class GuardedServer(HttpServer):
         self._proxies = proxies
         self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
         self._closed = False
-        self._watching = asyncio.create_task(self._watch())
+        self._watching = own(self._watch())
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """See web.Server."""

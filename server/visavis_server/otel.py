@@ -39,6 +39,7 @@ from visavis_server import __version__
 from visavis_server.logs import fields
 from visavis_server.metrics import Exposition
 from visavis_shared.ids import printable
+from visavis_shared.tasks import own
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class OtelExport:
     def start(self, exposition: Exposition) -> None:
         """Export the metrics of a server that has started."""
         self._exposition = exposition
-        self._task = asyncio.create_task(self._run(exposition))
+        self._task = own(self._run(exposition))
 
     async def close(self) -> None:
         """Export once more, for LAST_TIME at most, and stop."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from visavis_shared.tasks import own
+
 logger = logging.getLogger(__name__)
 
 INTERVAL: Final = 1.0
@@ -31,7 +33,7 @@ class TurnSecret:
 
     def watch(self, on_change: Callable[[bytes], None]) -> None:
         """Tell of a new secret within INTERVAL; one that cannot be read leaves the old one in place."""
-        self._task = asyncio.create_task(self._watch(on_change))
+        self._task = own(self._watch(on_change))
 
     async def close(self) -> None:
         """Stop watching. Idempotent."""

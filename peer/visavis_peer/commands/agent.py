@@ -15,6 +15,7 @@ from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
 from visavis_peer.narrator import Narrator
 from visavis_peer.output import Printer, linked_label
 from visavis_shared.ids import printable
+from visavis_shared.tasks import own
 
 NAME = "agent"
 HELP = "stay in a room, keep a link to every peer in it, and print what happens"
@@ -53,8 +54,7 @@ async def run(arguments: argparse.Namespace) -> int:
         async for event in events:
             narrator.event(event)
 
-    printing = asyncio.create_task(print_events())
-    serving = asyncio.create_task(serve_links())
+    printing, serving = own(print_events()), own(serve_links())
     try:
         async with agent:
             await agent.wait_finished()

@@ -26,6 +26,7 @@ from visavis_peer.net.signaling import base_url, websocket_url
 from visavis_peer.output import Printer
 from visavis_peer.settings import AgentSettings
 from visavis_shared.invite import Invite
+from visavis_shared.tasks import own
 
 NAME = "pipe"
 HELP = "join standard input and output to those of one peer; without an invite, make one"
@@ -90,9 +91,9 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
         link = await meet(agent, events, narrator, timeout=timeout, patient=patient)
         meter = Meter()
         helpers = [
-            asyncio.create_task(_print_events(events, narrator)),
-            asyncio.create_task(meter.show()),
-            asyncio.create_task(_refuse_others(agent, link)),
+            own(_print_events(events, narrator), bears=(OSError,)),
+            own(meter.show()),
+            own(_refuse_others(agent, link)),
         ]
         try:
             await _carry(link, meter)

@@ -11,6 +11,7 @@ from visavis_peer.core.events import PathInfo, RelayCause
 from visavis_peer.core.paths import PathChoice, Route
 from visavis_peer.link import quic
 from visavis_peer.link.quic import SecureConnection
+from visavis_shared.tasks import own
 
 NO_PATH: Final = PathInfo("relay", "none", "", "", None, "no path has been found yet", cause=RelayCause.NOT_YET)
 
@@ -144,7 +145,7 @@ class Routing:
     def _find_size(self, path: DirectPath) -> None:
         """Find out what `path` carries; then it is used, if it was not before."""
         self.close()
-        self._sizing = asyncio.create_task(self._size(path))
+        self._sizing = own(self._size(path), bears=(OSError,))
 
     async def _size(self, path: DirectPath) -> None:
         size = await path.find_datagram_size()

@@ -25,6 +25,7 @@ from visavis_peer.core.portmap import (
 )
 from visavis_peer.net.interfaces import default_gateway
 from visavis_peer.net.upnp import UpnpGateway
+from visavis_shared.tasks import own
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class MappedPort:
         self._upnp: UpnpGateway | None = None
         """The gateway where it speaks nothing else."""
         self._nonce = secrets.token_bytes(NONCE_SIZE)
-        self._task = asyncio.create_task(self._run())
+        self._task = own(self._run(), bears=(OSError,))
 
     async def close(self) -> None:
         """Give the mapping back. Idempotent."""

@@ -23,6 +23,7 @@ from visavis_peer.net.http import describe, open_http
 from visavis_peer.net.signaling import token_headers
 from visavis_shared.endpoints import format_address
 from visavis_shared.ids import PEER_ID_BYTES, printable
+from visavis_shared.tasks import own
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class RelayClient:
         self._waiters: dict[Callable[[], None], None] = {}
         """To be told that there is room, who has waited longest first; one a link."""
         self._wake = asyncio.Event()
-        self._runner = asyncio.create_task(self._run())
+        self._runner = own(self._run())
 
     def room(self, waiter: Callable[[], None]) -> int:
         """Return how many bytes may be sent now, about; with 0, `waiter` is called once when it is worth asking again.
@@ -135,7 +136,7 @@ class RelayClient:
                 logger.info("the relay answered HTTP %d", error.status)
             except TimeoutError:
                 logger.info("no connection to the relay: it did not answer within %.0f s", CONNECT_TIMEOUT)
-            except (aiohttp.ClientError, OSError) as error:
+            except (aiohttp.ClientError, OSError, RuntimeError) as error:
                 logger.info("no connection to the relay: %s", describe(error))
             except ValueError as error:
                 logger.info("the relay cannot be asked for: %s", printable(str(error)))
@@ -147,7 +148,7 @@ class RelayClient:
         self.remote = self._where(socket.get_extra_info("peername"))
         self.connected = True
         self._on_state()
-        writer = asyncio.create_task(self._write(socket))
+        writer = own(self._write(socket))
         try:
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.BINARY:
@@ -215,7 +216,7 @@ class RelayClient:
             parts += (_LENGTH.pack(len(datagram)), datagram)
         try:
             await socket.send_bytes(b"".join(parts))
-        except (ConnectionError, aiohttp.ClientError) as error:
+        except (OSError, aiohttp.ClientError, RuntimeError) as error:
             logger.debug("the relay's connection is gone: %s", error)
 
 

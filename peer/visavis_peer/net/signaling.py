@@ -174,8 +174,8 @@ class SignalingClient:
             raise SignalingUnreachable("the connection to the signaling server is closed")
         try:
             await self._socket.send_str(message.decode())
-        except (ConnectionError, aiohttp.ClientError, RuntimeError) as error:
-            raise self._translate(error) from error
+        except (OSError, aiohttp.ClientError, RuntimeError) as error:
+            raise self._broken(error) from error
 
     async def receive(self) -> ServerMessage:
         """Return the next message that this agent understands.
@@ -185,7 +185,7 @@ class SignalingClient:
         """
         assert self._socket is not None
         while True:
-            frame = await self._socket.receive()
+            frame = await self._next_frame(self._socket)
             if frame.type is aiohttp.WSMsgType.TEXT:
                 self.received += 1
                 try:
@@ -203,6 +203,19 @@ class SignalingClient:
                 raise SignalingUnreachable(text)
             elif frame.type is aiohttp.WSMsgType.ERROR:
                 raise SignalingUnreachable(f"the connection to the signaling server broke: {self._socket.exception()}")
+
+    async def _next_frame(self, socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
+        """Wait for a frame; answering a ping by itself, the socket may find that the connection is gone.
+
+        Raises SignalingUnreachable.
+        """
+        try:
+            return await socket.receive()
+        except (OSError, aiohttp.ClientError, RuntimeError) as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> SignalingUnreachable:
+        return SignalingUnreachable(f"the connection to the signaling server broke: {describe(error)}")
 
     async def close(self) -> None:
         """Close the connection; the room sees this peer leave. Idempotent."""

@@ -14,6 +14,7 @@ from aioice.ice import CandidatePair
 
 from visavis_peer.core.keepalive import Consent
 from visavis_peer.net.ice.socket import IceSocket, Transaction
+from visavis_shared.tasks import own
 
 CONSENT_SCHEDULE: Final = (30.0,)
 """One transmission that stays answerable for RFC 7675's bound on consent."""
@@ -121,7 +122,7 @@ class ConsentKeeper:
         selected = self._owner.selected_pair()
         pairs = [] if selected is None else [selected]
         pending = [task for task in self._asking if not task.done()]
-        pending += [asyncio.create_task(self._request(pair)) for pair in (*pairs, *others[:OTHERS_COUNT])]
+        pending += [own(self._request(pair), bears=(OSError,)) for pair in (*pairs, *others[:OTHERS_COUNT])]
         for task in pending[:-CONSENT_PENDING]:
             task.cancel()
         self._asking = pending[-CONSENT_PENDING:]

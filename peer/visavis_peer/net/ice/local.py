@@ -23,6 +23,7 @@ from visavis_peer.net.portmap import MappedPort, PortMapper
 from visavis_shared import limits
 from visavis_shared.messages import IceCredentials
 from visavis_shared.stun import Address
+from visavis_shared.tasks import own
 
 ANSWER_COUNT: Final = 16
 """STUN answers kept: three of each of five servers, and mapping behaviour needs three."""
@@ -211,7 +212,7 @@ class LocalSide(Connection, ABC):
         self._on_relayed_socket()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine)
+        task = own(coroutine, bears=(OSError,))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

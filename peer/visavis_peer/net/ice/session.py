@@ -36,6 +36,7 @@ from visavis_shared import limits
 from visavis_shared.endpoints import format_address
 from visavis_shared.messages import IceCredentials
 from visavis_shared.stun import Address
+from visavis_shared.tasks import own
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +174,7 @@ class IceSession(LocalSide):
         if self._closing or pair is None:
             return
         self._keeper = ConsentKeeper(self, self._rtts.get(pair))
-        self._query_consent_task = asyncio.create_task(self._keeper.run())
+        self._query_consent_task = own(self._keeper.run())
 
     def _pace(self) -> None:
         """Start new checks one by one, unless that is being done."""
