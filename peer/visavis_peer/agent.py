@@ -45,6 +45,7 @@ from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import RelayClient
 from visavis_peer.net.signaling import (
+    RETURNING,
     SignalingClient,
     chosen_proxy,
     offered_stun,
@@ -58,6 +59,7 @@ from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
 from visavis_peer.reporting import OutcomeReporter
 from visavis_peer.settings import AgentSettings
+from visavis_peer.sleep_watch import SleepWatch
 from visavis_peer.turn_servers import TurnServers
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.errors import WRONG_PRIVATE, ErrorCode
@@ -138,6 +140,9 @@ class Agent:
         self._turn = TurnServers(self._pool.use_turn, lambda: self._outbox.put(Discover()))
         self._reporter = OutcomeReporter(enabled=settings.report)
         self._network = NetworkWatch(list_interfaces, self._on_network)
+        self._sleep = SleepWatch(self._on_wake)
+        self._slept = False
+        """Whether this machine was asleep since it was last in the room."""
         self._local_address = ""
         """This machine's address on the signaling connection, empty while there is none."""
         self._cut_off = ConnectionEnd()
@@ -163,6 +168,7 @@ class Agent:
         )
         self._runner = asyncio.create_task(self._run())
         self._network.start()
+        self._sleep.start()
         joined = asyncio.create_task(self._joined.wait())
         try:
             await asyncio.wait([self._runner, joined], return_when=asyncio.FIRST_COMPLETED)
@@ -219,6 +225,7 @@ class Agent:
     async def close(self) -> None:
         """Leave the room, close all links and sockets. Idempotent."""
         await self._network.close()
+        await self._sleep.close()
         await self._turn.close()
         if self._peering is not None:
             await self._peering.close()
@@ -256,6 +263,12 @@ class Agent:
         here = {address for interface in interfaces if interface.up for address in interface.addresses}
         if self._local_address not in here:
             self._cut_off.set("this machine's network has changed")
+
+    def _on_wake(self, seconds: float) -> None:
+        """Connect again at once: whether the connection has outlived the sleep would show after its timeouts only."""
+        logger.info("this machine was asleep for %.0f s", seconds)
+        self._slept = True
+        self._cut_off.set(f"this machine was asleep for {seconds:.0f} s")
 
     # --- signaling ----------------------------------------------------------------------------------------------------
 
@@ -346,6 +359,7 @@ class Agent:
             await asyncio.wait([reading, cut_off], return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
+            await client.close(RETURNING)
             raise SignalingUnreachable(self._cut_off.reason)
         except asyncio.CancelledError:
             with contextlib.suppress(SignalingUnreachable):
@@ -481,7 +495,7 @@ class Agent:
                 self._use_turn(listed)
                 self._events.publish(Joined(self.settings.room, self.peer_id, len(members) - 1))
                 self._joined.set()
-                self._attempt = 0
+                self._attempt, self._slept = 0, False
                 self._peering.joined(self.peer_id, members)
             case Ack(request_id=request_id, payload=payload, peer_id=peer_id) if request_id == _RESUME:
                 self._on_resumed(_understood(ResumedPayload, payload or {}), peer_id)
@@ -515,11 +529,11 @@ class Agent:
         """Go on as the peer that this agent was."""
         assert self._peering is not None
         self.peer_id = peer_id
-        self._attempt = 0
+        slept, self._attempt, self._slept = self._slept, 0, False
         self._resume.begin(resumed.resume)
         self._outbox.resumed(resumed.received)
         self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
-        self._peering.resumed(resumed.peers, gap=resumed.gap)
+        self._peering.resumed(resumed.peers, gap=resumed.gap or slept)
 
 
 def _understood(model: type[_M], payload: dict[str, Any]) -> _M:

@@ -40,6 +40,10 @@ CLOSE_TIMEOUT: Final = 0.5
 """Seconds that the server has to answer a close frame: on a dead network it never does."""
 REPLACED: Final = 4009
 """Close code for a connection whose session another one has resumed (docs/protocol.md)."""
+RETURNING: Final = 4000
+"""Close code of a client that connects again at once: any but those that leave (docs/protocol.md) lets it resume."""
+LEAVING: Final = 1000
+"""Close code of a client that leaves (RFC 6455 section 7.4.1)."""
 TOO_MANY: Final = 4029
 """Close code for a client that has shown too many wrong tokens or sent too many messages."""
 MESSAGE_SIZE: Final = 4 << 20
@@ -217,12 +221,12 @@ class SignalingClient:
     def _broken(self, error: Exception) -> SignalingUnreachable:
         return SignalingUnreachable(f"the connection to the signaling server broke: {describe(error)}")
 
-    async def close(self) -> None:
-        """Close the connection; the room sees this peer leave. Idempotent."""
+    async def close(self, code: int = LEAVING) -> None:
+        """Close the connection; the room sees this peer leave, unless it is RETURNING. Idempotent."""
         socket, self._socket = self._socket, None
         session, self._session = self._session, None
         if socket is not None:
-            await socket.close()
+            await socket.close(code=code)
         if session is not None:
             await session.close()
 
