@@ -8,7 +8,6 @@ import contextlib
 import difflib
 import logging
 import os
-import signal
 import sys
 import tomllib
 from collections.abc import Coroutine, Mapping, Sequence
@@ -18,8 +17,10 @@ from typing import Any, Final
 
 from visavis_peer.commands import agent, discover, doctor, ping, pipe
 from visavis_peer.commands.invites import add_invite_flags, ask_for_invite, note_exposed
-from visavis_peer.errors import INTERRUPTED, AgentError, UsageError
-from visavis_peer.output import Printer
+from visavis_peer.errors import AgentError, OutputClosed, OutputFailed, UsageError
+from visavis_peer.output import Printer, StatusHandler
+from visavis_peer.stopping import IN_ORDER, SIGPIPE, Stopping
+from visavis_shared.descriptors import STDOUT, prepare_standard_streams, print_status, retire
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop, relax_collector
 from visavis_shared.tasks import sentence, watch_failures
@@ -53,60 +54,90 @@ _LISTS: Final = frozenset({"stun", "interface"})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (errors.py lists them)."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    prepare_standard_streams()
+    with Stopping() as stopping:
+        arguments = _parse(argv, stopping)
+        code, number = _run(arguments, stopping)
+        return code if number is None else stopping.die(number)
+
+
+def _parse(argv: Sequence[str] | None, stopping: Stopping) -> argparse.Namespace:
+    """Read the arguments; `--help` and the like print and end the program here."""
+    try:
+        return _parser().parse_args(argv)
+    except SystemExit:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            retire(STDOUT)  # where what is left in Python's buffer goes
+            if isinstance(error, BrokenPipeError):
+                raise SystemExit(stopping.die(SIGPIPE)) from None
+            raise SystemExit(_report(OutputFailed(error), as_json=False)) from None
+        raise
+
+
+def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | None]:
+    """Run the command; return its exit code, and the signal that it is to die by, if it is."""
     logging.basicConfig(
         level=[logging.WARNING, logging.INFO, logging.DEBUG][min(arguments.verbose, 2)],
         format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
+        handlers=[StatusHandler()],
     )
+    code = 0
     try:
         note_exposed(arguments)
         _fill_in(arguments, os.environ)
         ask_for_invite(arguments)
         relax_collector()
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-            return runner.run(_interruptible(arguments.command(arguments)))
+            code = runner.run(_stoppable(arguments, stopping))
+    except OutputClosed:
+        stopping.stop(SIGPIPE)
     except AgentError as error:
-        _report(error, as_json=arguments.json)
-        return error.exit_code
+        code = error.exit_code
+        if stopping.number is None:
+            code = _report(error, as_json=arguments.json)
     except Exception as error:
         logger.info("the traceback", exc_info=error)
-        _report(AgentError(sentence(error)), as_json=arguments.json)
-        return AgentError.exit_code
+        code = _report(AgentError(sentence(error)), as_json=arguments.json)
+    number = stopping.number
+    in_order = number in IN_ORDER and getattr(arguments, "runs_until_stopped", False)
+    return (0, None) if in_order else (code, number)
 
 
-async def _interruptible(command: Coroutine[Any, Any, int]) -> int:
-    """Run `command`; SIGINT and SIGTERM cancel it, so that links close and the room is told."""
-    task = asyncio.ensure_future(command)
-    codes: list[int] = []
+async def _stoppable(arguments: argparse.Namespace, stopping: Stopping) -> int:
+    """Run the command; a signal cancels it, so that links close and the room is told."""
+    stopping.attach()
+    if not getattr(arguments, "carries_data", False):
+        stopping.watch_reader()
     failures: list[BaseException] = []
-    loop = asyncio.get_running_loop()
-
-    def stop(code: int) -> None:
-        codes.append(code)
-        task.cancel()
+    task = asyncio.current_task()
+    assert task is not None
+    cancel = task.cancel
 
     def fail(error: BaseException) -> None:
         failures.append(error)
-        task.cancel()
+        cancel()
 
-    watch_failures(loop, fail)
-    with contextlib.suppress(NotImplementedError):  # Windows: SIGINT raises KeyboardInterrupt instead
-        loop.add_signal_handler(signal.SIGINT, stop, INTERRUPTED)
-        loop.add_signal_handler(signal.SIGTERM, stop, 0)
+    watch_failures(asyncio.get_running_loop(), fail)
+    command: Coroutine[Any, Any, int] = arguments.command(arguments)
     try:
-        return await task
+        return await command
     except asyncio.CancelledError:
-        if failures and not codes:
+        if stopping.number is not None:
+            return 0
+        if failures:
             raise failures[0] from None
-        return codes[0] if codes else INTERRUPTED
+        raise
 
 
-def _report(error: AgentError, *, as_json: bool) -> None:
+def _report(error: AgentError, *, as_json: bool) -> int:
+    """Say why the command has failed, and return its exit code."""
     if as_json:
-        Printer(as_json=True).json("error", error=error.name, message=str(error), exit_code=error.exit_code)
-    Printer(as_json=False, stream=sys.stderr).line(f"visavis: {printable(str(error))}")
+        with contextlib.suppress(OutputFailed):
+            Printer(as_json=True).json("error", error=error.name, message=str(error), exit_code=error.exit_code)
+    print_status(f"visavis: {printable(str(error))}")
+    return error.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,13 @@
 """What can go wrong for a user of the agent; each error has the exit code that the commands end with.
 
+A command that a signal stops dies by that signal once its links are closed, which a shell shows as 128 and its number:
+129 (SIGHUP), 130 (SIGINT), 143 (SIGTERM), and 141 (SIGPIPE) when the reader of standard output has gone. `visavis
+agent` runs until it is stopped: it ends with 0 after SIGTERM and SIGHUP.
+
 VisavisError
 └── AgentError                 1  internal
+    ├── OutputFailed           1  standard output takes no more
+    │   └── OutputClosed     141  its reader has gone, as SIGPIPE would have it
     ├── UsageError             2  the command line, a setting or an argument
     ├── PeerAbsent             4  the peer is not there, or did not come or answer in time
     ├── LinkClosed             4  the link is gone
@@ -27,6 +33,25 @@ class AgentError(VisavisError):
 
     exit_code: ClassVar[int] = 1
     name: ClassVar[str] = "internal"
+
+
+class OutputFailed(AgentError):
+    """Standard output takes no more."""
+
+    name = "output_failed"
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write to standard output: {error.strerror or error}")
+
+
+class OutputClosed(OutputFailed):
+    """The reader of standard output has gone."""
+
+    exit_code = 141
+    name = "output_closed"
+
+    def __init__(self) -> None:
+        super().__init__(BrokenPipeError(None, "its reader has gone"))
 
 
 class UsageError(AgentError):
@@ -103,10 +128,6 @@ class ServerBusy(AgentError):
         """`retry_after` in seconds, where the server has said when it makes sense to come again."""
         super().__init__(message)
         self.retry_after = retry_after
-
-
-INTERRUPTED = 130
-"""Exit code after an interrupt (SIGINT), as shells have it."""
 
 
 _PASSING = (ErrorCode.RATE_LIMITED, ErrorCode.INTERNAL_ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from dataclasses import asdict, is_dataclass
@@ -23,7 +24,9 @@ from visavis_peer.core.events import (
     PeerLeft,
     Ready,
 )
+from visavis_peer.errors import OutputClosed, OutputFailed
 from visavis_peer.link.link import Link
+from visavis_shared.descriptors import print_status, write_text
 from visavis_shared.ids import printable
 from visavis_shared.nat import NatReport
 
@@ -61,7 +64,10 @@ _NOTHING: Final = "nothing known of the NAT"
 
 
 class Printer:
-    """Prints to `stream`, flushing each line so that a reader at the other end of a pipe sees it at once."""
+    """Prints to `stream`, each line at once, for there may be a reader at the other end of a pipe.
+
+    Standard output is what somebody wants to have; anything else is dispensable: what cannot be printed there is not.
+    """
 
     def __init__(self, *, as_json: bool, stream: TextIO | None = None) -> None:
         self.as_json = as_json
@@ -80,8 +86,27 @@ class Printer:
         self.line(json.dumps(record, separators=(",", ":")))
 
     def line(self, text: str) -> None:
-        """Print one line as it is."""
-        print(text, file=self._stream, flush=True)
+        """Print one line, characters that the stream cannot encode escaped.
+
+        Raises OutputClosed when standard output's reader has gone, OutputFailed when it takes no more.
+        """
+        try:
+            write_text(self._stream, f"{text}\n", dispensable=self._stream is not sys.stdout)
+        except BrokenPipeError:
+            raise OutputClosed from None
+        except OSError as error:
+            raise OutputFailed(error) from None
+
+
+class StatusHandler(logging.Handler):
+    """Logs to standard error, if that takes it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            print_status(self.format(record))
+        except Exception:  # noqa: BLE001 -- a faulty record is no reason to end
+            self.handleError(record)
 
 
 def _members(event: Event) -> dict[str, Any]:

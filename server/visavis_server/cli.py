@@ -15,6 +15,7 @@ from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.configuration import UsageError, read_settings
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
+from visavis_shared.descriptors import prepare_standard_streams, print_status, write_text
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop, relax_collector
 from visavis_shared.tasks import sentence, watch_failures
@@ -30,10 +31,11 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until SIGTERM or SIGINT; return the exit code (0 stopped, 1 cannot listen, 2 usage)."""
+    prepare_standard_streams()
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
     except UsageError as error:
-        sys.stderr.write(f"visavis-server: {error}\n")
+        print_status(f"visavis-server: {error}")
         return USAGE
     logs.configure(settings.log_level, settings.log_format)
     try:
@@ -42,14 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # the loop takes its handlers with it: a second signal must not kill what has stopped in order
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     except UsageError as error:
-        sys.stderr.write(f"visavis-server: {error}\n")
+        print_status(f"visavis-server: {error}")
         return USAGE
     except (CannotListen, KeyFileError) as error:
-        sys.stderr.write(f"visavis-server: {error}\n")
+        print_status(f"visavis-server: {error}")
         return FAILED
     except Exception as error:
         logger.info("the traceback", exc_info=error)
-        sys.stderr.write(f"visavis-server: {printable(sentence(error))}\n")
+        print_status(f"visavis-server: {printable(sentence(error))}")
         return FAILED
     return OK
 
@@ -72,8 +74,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with SignalingServer(settings, stop.set) as server:
         relax_collector()
-        sys.stdout.write(f"{server.announcement}\n")
-        sys.stdout.flush()
+        write_text(sys.stdout, f"{server.announcement}\n", dispensable=True)
         await stop.wait()
     if failures:
         raise failures[0]

@@ -15,7 +15,6 @@ from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
 from visavis_peer.narrator import Narrator
 from visavis_peer.output import Printer, linked_label
 from visavis_shared.ids import printable
-from visavis_shared.tasks import own
 
 NAME = "agent"
 HELP = "stay in a room, keep a link to every peer in it, and print what happens"
@@ -28,6 +27,7 @@ MESSAGE_SIZE: Final = 64 << 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own flags."""
     parser.add_argument("--message", metavar="TEXT", help="send this text to every peer as its link comes up")
+    parser.set_defaults(runs_until_stopped=True)
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -44,24 +44,33 @@ async def run(arguments: argparse.Namespace) -> int:
     events, links = agent.events(), agent.links()
 
     async def serve_links() -> None:
-        async with asyncio.TaskGroup() as group:
-            async for link in links:
-                if message:
-                    group.create_task(_send(link, message))
-                group.create_task(_print_streams(link, printer))
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for link in links:
+                    if message:
+                        group.create_task(_send(link, message))
+                    group.create_task(_print_streams(link, printer))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def print_events() -> None:
         async for event in events:
             narrator.event(event)
 
-    printing, serving = own(print_events()), own(serve_links())
-    try:
+    async def stay() -> None:
         async with agent:
             await agent.wait_finished()
+
+    printing = asyncio.create_task(print_events())
+    staying, serving = asyncio.create_task(stay()), asyncio.create_task(serve_links())
+    try:
+        done, _ = await asyncio.wait([staying, printing, serving], return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
     finally:
-        await asyncio.wait([printing])
-        serving.cancel()
-        await asyncio.wait([serving])
+        for task in (staying, serving):
+            task.cancel()
+        await asyncio.wait([staying, serving, printing])
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,13 +19,14 @@ from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import agent_settings, invite_settings, timeout_of
 from visavis_peer.commands.progress import Meter
 from visavis_peer.core.events import Event
-from visavis_peer.errors import AgentError, LinkClosed, PeerAbsent, UsageError
+from visavis_peer.errors import LinkClosed, OutputClosed, OutputFailed, PeerAbsent, StreamReset, UsageError
 from visavis_peer.link.link import Link
 from visavis_peer.link.streams import StreamReader, StreamWriter
 from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.net.signaling import base_url, websocket_url
 from visavis_peer.output import Printer
 from visavis_peer.settings import AgentSettings
+from visavis_shared.descriptors import STDIN, STDOUT, print_status, read_some, retire, write_all
 from visavis_shared.invite import Invite
 from visavis_shared.tasks import own
 
@@ -36,9 +38,15 @@ CHUNK: Final = 256 << 10
 """Bytes read from standard input at a time: what the engine takes ahead (link/streams.py, UNSENT)."""
 REFUSAL_TIMEOUT: Final = 5.0
 """Seconds that a peer too many has to complete its handshake, so that it can be told why it is refused."""
+END_RULE: Final = (
+    "A pipe ends when both directions have. A direction ends with the standard input of its side: at the end of a file "
+    "or pipe, at once for the null device and for input that is closed or cannot be read, with Ctrl-D at a terminal; a "
+    "terminal at which nobody has typed ends with the other direction. The exit code is 0 only if all that was sent "
+    "has been written out on the other side."
+)
 HAND_OVER: Final = "on the other machine run `visavis pipe` and paste this invite when asked (or use --invite-file):"
-STDIN: Final = 0
-STDOUT: Final = 1
+FAREWELL_TIMEOUT: Final = 5.0
+"""Seconds for which a side that has everything stays, so that the other one learns it: a dozen retransmissions."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,14 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--events", metavar="FILE", type=Path, help="append the events to this file, one JSON object per line"
     )
+    parser.epilog = END_RULE
+    parser.set_defaults(carries_data=True)
 
 
 async def run(arguments: argparse.Namespace) -> int:
     """Meet the peer and carry bytes both ways until both sides have ended theirs.
 
-    Raises what keeps the two apart or ends the link, StreamReset when the peer gives up, AgentError when standard
-    output takes no more.
+    Raises what keeps the two apart or ends the link, StreamReset when the peer gives up, OutputClosed and OutputFailed
+    when standard output takes no more.
     """
+    if hasattr(signal, "SIGTTIN"):
+        # in the background a terminal cannot be read: it counts as ended, and does not stop the program
+        signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     with contextlib.ExitStack() as stack:
         record = None
         if arguments.events is not None:
@@ -99,6 +112,9 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
             await _carry(link, meter)
         except LinkClosed as error:
             raise link.error or error from None
+        except OutputFailed as error:
+            link.close(f"the other side {error}", refuse=True)
+            raise
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -123,43 +139,83 @@ async def _refuse_others(agent: Agent, link: Link) -> None:
 
 
 async def _carry(link: Link, meter: Meter) -> None:
-    """Join the two streams; the first error of either direction ends both."""
+    """Join the two streams until both directions have ended; the first error of either ends both."""
     reader, writer = await (link.open_stream() if link.is_offerer else link.accept_stream())
+    peer_ended = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
-        tasks = [asyncio.create_task(_send(writer, meter)), asyncio.create_task(_receive(reader, meter))]
+        sending, receiving = _send(writer, peer_ended, meter), _receive(reader, peer_ended, meter)
+        tasks = [asyncio.create_task(sending), asyncio.create_task(receiving)]
         stack.push_async_callback(asyncio.wait, tasks)
         for task in tasks:
             stack.callback(task.cancel)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
+    # everything has been written out on both sides, whatever becomes of the link now
+    with contextlib.suppress(LinkClosed, StreamReset, TimeoutError):
+        async with asyncio.timeout(FAREWELL_TIMEOUT):
+            await _part(link)
 
 
-async def _send(writer: StreamWriter, meter: Meter) -> None:
-    """Send standard input, and wait until the peer has written it out."""
+async def _part(link: Link) -> None:
+    """Stay until the other side knows as well that everything has arrived: the offerer asks, and closes first."""
+    if link.is_offerer:
+        _, writer = await link.open_stream()
+        writer.write_eof()
+        await writer.wait_closed()
+    else:
+        reader, writer = await link.accept_stream()
+        writer.write_eof()
+        await reader.read()
+        await link.accept_stream()  # which fails once the offerer has closed the link
+
+
+async def _send(writer: StreamWriter, peer_ended: asyncio.Event, meter: Meter) -> None:
+    """Send standard input, and wait until the peer has written it out.
+
+    A terminal at which nobody has typed has ended when the peer has: nobody is going to.
+    """
     thread = BlockingThread()
-    while data := await thread.call(os.read, STDIN, CHUNK):
+    at_terminal = os.isatty(STDIN)
+    while data := await _read(thread, peer_ended if at_terminal and not meter.sent else None):
         writer.write(data)
-        await writer.drain()
         meter.sent += len(data)
+        await writer.drain()
     writer.write_eof()
     await writer.wait_closed()
 
 
-async def _receive(reader: StreamReader, meter: Meter) -> None:
-    """Write what comes to standard output, and end that when the peer ends its side."""
+async def _read(thread: BlockingThread, unless: asyncio.Event | None) -> bytes:
+    """Return what comes from standard input; nothing at its end, or once `unless` is set."""
+    reading = asyncio.ensure_future(thread.call(read_some, STDIN, CHUNK))
+    ended = asyncio.create_task(unless.wait()) if unless is not None else None
+    try:
+        await asyncio.wait([reading] if ended is None else [reading, ended], return_when=asyncio.FIRST_COMPLETED)
+        return reading.result() if reading.done() else b""
+    except OSError as error:
+        print_status(f"visavis: standard input cannot be read, and counts as ended: {error.strerror}")
+        return b""
+    finally:
+        reading.cancel()
+        if ended is not None:
+            ended.cancel()
+
+
+async def _receive(reader: StreamReader, peer_ended: asyncio.Event, meter: Meter) -> None:
+    """Write what comes to standard output, and end that when the peer ends its side.
+
+    Raises OutputClosed when its reader has gone, OutputFailed when it takes no more.
+    """
     thread = BlockingThread()
     try:
         while data := await reader.read(CHUNK):
-            await thread.call(_write_all, data)
+            await thread.call(write_all, STDOUT, data)
             meter.received += len(data)
-        await thread.call(os.close, STDOUT)
+        await thread.call(retire, STDOUT)
+    except BrokenPipeError:
+        reader.stop()
+        raise OutputClosed from None
     except OSError as error:
         reader.stop()
-        raise AgentError(f"cannot write to standard output: {error.strerror}") from None
-
-
-def _write_all(data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(STDOUT, view) :]
+        raise OutputFailed(error) from None
+    peer_ended.set()

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Final
 
+from visavis_shared.descriptors import write_text
+
 PROGRESS_INTERVAL: Final = 0.5
 """Seconds between two looks: as often as a person can read it."""
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
@@ -47,12 +49,7 @@ class Meter:
 
 
 def _write(text: str) -> None:
-    """Write to the terminal; one that is gone is no reason to stop."""
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return
+    write_text(sys.stderr, text, dispensable=True)
 
 
 def size(count: int) -> str:

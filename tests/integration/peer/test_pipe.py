@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -141,7 +142,7 @@ async def test_a_peer_that_is_interrupted_ends_the_other_at_once() -> None:
         await write(one, b"still here")
         assert await read(other, 10) == b"still here"
         one.terminate()
-        assert await exit_code(one) == 0
+        assert await exit_code(one) == -signal.SIGTERM
         assert await exit_code(other) == 4
         assert "closed by the peer" in await told(other)
 
