@@ -155,7 +155,7 @@ async def test_a_reader_that_goes_away_ends_both_sides_with_a_reason() -> None:
         other._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # the pipe's only reader
         assert one.stdin is not None
         one.stdin.write(bytes(SIZE))
-        assert await exit_code(other) == 1
+        assert await exit_code(other) == -signal.SIGPIPE
         assert "standard output" in (said := await told(other))
         assert "Traceback" not in said
         assert await exit_code(one) in (4, 9)
