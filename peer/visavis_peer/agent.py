@@ -455,6 +455,7 @@ class Agent:
 
     async def _finish_study(self, session: IceSession) -> None:
         await self._study.complete(session)
+        await self._study.hear_gateway(session)
 
     def _offer_relay(self, client: SignalingClient) -> None:
         """Let links use the relay that this connection's welcome offers."""

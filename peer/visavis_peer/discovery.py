@@ -23,6 +23,9 @@ STUN_WAIT: Final = 0.5
 SURVEY_WAIT: Final = 3.5
 """Seconds for the whole survey: two rounds of STUN_SCHEDULE, since a second port is asked after the first answers."""
 
+GATEWAY_WAIT: Final = 15.0
+"""Seconds for a gateway to give a port, by three protocols one after the other (net/portmap.py, net/upnp.py)."""
+
 
 class NatStudy:
     """The NAT as far as it is known; one study for each set of STUN servers."""
@@ -62,6 +65,13 @@ class NatStudy:
                 await session.gathered.wait()
         return self._tell(session)
 
+    async def hear_gateway(self, session: IceSession) -> EndpointDiscovered:
+        """Wait until the gateway has given ports or has been given up, GATEWAY_WAIT at most, and tell what is new."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATEWAY_WAIT):
+                await session.ports_settled()
+        return self._tell(session)
+
     async def measure_lifetime(self, session: IceSession, silences: Sequence[float]) -> None:
         """Find out which of `silences`, in seconds, a mapping survives; nothing where no server has answered."""
         if session.answered_from is not None:
@@ -72,7 +82,7 @@ class NatStudy:
     def report(self, session: IceSession) -> NatReport:
         """Return what is known of the NAT from `session` and the filtering probe."""
         base = _base(session)
-        survey = replace(self._survey, gateway_external=session.gateway_external)
+        survey = replace(self._survey, gateway_external=session.gateway_external, gateway_note=session.gateway_note)
         return nat_report(
             base,
             session.answers,

@@ -204,6 +204,7 @@ async def _examine_nat(
         await study.first_endpoint(session)
         found = await study.complete(session)
         elapsed = (loop.time() - began) * 1000
+        found = await study.hear_gateway(session)
         nat = found.nat
         if longest is not None and nat.nat:
             Printer(as_json=False, stream=sys.stderr).line(f"measuring lifetimes, {longest + 1:.0f} s …")

@@ -53,6 +53,8 @@ class Survey:
     """Seconds without a packet on a mapping, and whether it still let an answer in (RFC 5780 section 4.6)."""
     gateway_external: str | None = None
     """The external address that the gateway tells (PCP, NAT-PMP, UPnP-IGD)."""
+    gateway_note: str | None = None
+    """Why the gateway gives no port, where it has said or shown."""
     probing: bool | None = None
     """Whether this agent takes part in prediction and birthday probing."""
 
@@ -160,7 +162,9 @@ def nat_report(
     if not answers:
         note = "no STUN server answered" if complete else "no STUN server has answered yet"
         return NatReport(
-            udp=False if complete else None, probing=None if survey is None else survey.probing, notes=(note,)
+            udp=False if complete else None,
+            probing=None if survey is None else survey.probing,
+            notes=(note, *_gateway_note(survey)),
         )
     mapping, mapping_note = mapping_of(answers)
     filtering, filtering_note = filtering_of(probe)
@@ -204,9 +208,13 @@ def nat_report(
             "nat_count": nat_count,
             "poisonable": poisonable,
             "probing": survey.probing,
-            "notes": report.notes + (() if report.nat is False else _unknown(*unknown)),
+            "notes": report.notes + (() if report.nat is False else _unknown(*unknown)) + _gateway_note(survey),
         }
     )
+
+
+def _gateway_note(survey: Survey | None) -> tuple[str, ...]:
+    return () if survey is None or survey.gateway_note is None else (survey.gateway_note,)
 
 
 def _unknown(*findings: tuple[object, str]) -> tuple[str, ...]:

@@ -70,6 +70,10 @@ class MappedPort:
         self.mapping: PortMapping | None = None
         self.external_ip: str | None = None
         """What the gateway says of its external address, which another NAT may translate again."""
+        self.note: str | None = None
+        """Why the gateway gives no port, in words, where it has said or shown."""
+        self.settled = asyncio.Event()
+        """Set once the gateway has given a port, or has been given up."""
         self._mapper = mapper
         self._gateway = gateway
         self._local_ip = local_ip
@@ -107,15 +111,17 @@ class MappedPort:
                 found = await self._request_by_upnp()
             if found is None and self.mapping is None:
                 self._mapper.leave_alone(self._gateway)
+                self.settled.set()
                 await self._give_back()
                 return
             if found is None:
                 await asyncio.sleep(RETRY)
                 continue
             if self.mapping is None or _place(found) != _place(self.mapping):
-                self.mapping = found
+                self.mapping, self.note = found, None
                 self._on_mapped(found)
             self.mapping = found
+            self.settled.set()
             await asyncio.sleep(max(1.0, found.lifetime / 2))
 
     async def _request(self) -> PortMapping | None:
@@ -134,16 +140,23 @@ class MappedPort:
     async def _request_by_upnp(self) -> PortMapping | None:
         """Ask a gateway that has given no port otherwise; None when it gives none this way either."""
         if self._upnp is None:
-            self._upnp = await UpnpGateway.find(self._local_ip, self._gateway)
-        if self._upnp is None:
-            return None
+            found = await UpnpGateway.find(self._local_ip, self._gateway)
+            if isinstance(found, str):
+                self._note("UPnP", found)
+                return None
+            self._upnp = found
         mapping = await self._upnp.map(
             self._local_ip, self._port, self.mapping.external_port if self.mapping is not None else 0
         )
         if mapping is None:
+            self._note("UPnP", self._upnp.trouble)
             return None
         self._held, self.external_ip = mapping, mapping.external_ip
         return mapping if is_useful(mapping, self._local_ip) else None
+
+    def _note(self, protocol: str, trouble: str) -> None:
+        if trouble:
+            self.note = f"port mapping: the gateway, by {protocol}: {trouble}"
 
     def _send_requests(self, exchange: _Gateway) -> None:
         if "pcp" not in exchange.refused:
@@ -173,6 +186,7 @@ class MappedPort:
             if isinstance(answer, Refusal):
                 logger.info("the gateway refuses a port by %s, code %d", answer.protocol, answer.code)
                 exchange.refused.add(answer.protocol)
+                self._note(answer.protocol, f"refused, code {answer.code}")
         return None
 
 

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address
 from typing import Final
 from urllib.parse import urlsplit
 
-from async_upnp_client.aiohttp import AiohttpRequester
 from async_upnp_client.client_factory import UpnpFactory
 from async_upnp_client.exceptions import UpnpActionError, UpnpError
 from async_upnp_client.profiles.igd import IgdDevice
@@ -19,13 +18,30 @@ from async_upnp_client.search import SsdpSearchListener
 from async_upnp_client.utils import CaseInsensitiveDict
 
 from visavis_peer.core.portmap import LIFETIME, PortMapping
+from visavis_peer.net.gateway_http import REQUEST_COUNT, GatewayRequester
+from visavis_shared.ids import printable
 
 logger = logging.getLogger(__name__)
 
 SEARCH_TIME: Final = 2
 """Seconds that a gateway has to answer the search: it may take its time up to MX, which is 1 or 2 in practice."""
-REQUEST_TIMEOUT: Final = 3
+REQUEST_TIMEOUT: Final = 3.0
 """Seconds of one request: home gateways are slow at it."""
+FIND_TIMEOUT: Final = 10.0
+"""Seconds for a gateway's descriptions, all together."""
+TROUBLE_LENGTH: Final = 120
+"""Characters of a reason: it has to fit into a note of the NAT report, which has 200."""
+FAILURES: Final = (
+    UpnpError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+)
+"""What the library raises on descriptions and answers that make no sense: it trusts gateways to mean well."""
 ATTEMPTS: Final = 3
 """External ports tried where others have taken one."""
 DESCRIPTION: Final = "visavis"
@@ -39,24 +55,34 @@ _ONLY_PERMANENT: Final = 725
 class UpnpGateway:
     """One gateway that has answered."""
 
-    def __init__(self, device: IgdDevice) -> None:
+    def __init__(self, device: IgdDevice, requester: GatewayRequester) -> None:
+        self.trouble = ""
+        """Why the latest request came to nothing, in words; empty where it did not."""
         self._device = device
+        self._requester = requester
 
     @classmethod
-    async def find(cls, local_ip: str, gateway: str) -> UpnpGateway | None:
-        """Search on the network of `local_ip`; a device that says to be elsewhere than at `gateway` is none of ours."""
+    async def find(cls, local_ip: str, gateway: str) -> UpnpGateway | str:
+        """Search on the network of `local_ip` for a device at `gateway`, and nowhere else.
+
+        Returns why there is none, in words; empty where nobody has answered.
+        """
         location = await _search(local_ip, gateway)
         if location is None:
-            return None
+            return ""
+        requester = GatewayRequester(gateway, REQUEST_TIMEOUT)
         try:
-            factory = UpnpFactory(AiohttpRequester(timeout=REQUEST_TIMEOUT), non_strict=True)
-            return cls(IgdDevice(await factory.async_create_device(location), None))
-        except (UpnpError, OSError, TimeoutError) as error:
-            logger.info("no UPnP gateway: %s", error)
-            return None
+            async with asyncio.timeout(FIND_TIMEOUT):
+                device = await UpnpFactory(requester, non_strict=True).async_create_device(location)
+            return cls(IgdDevice(device, None), requester)
+        except FAILURES as error:
+            logger.info("no UPnP gateway: %s", _in_words(error))
+            return _in_words(error)
 
     async def map(self, local_ip: str, port: int, wanted: int) -> PortMapping | None:
         """Map an external port to UDP `port` of `local_ip`: `wanted`, or with 0 the same one if it is free."""
+        self.trouble = ""
+        self._requester.left = REQUEST_COUNT
         try:
             external_ip = await self._device.async_get_external_ip_address()
             external = wanted or port
@@ -66,8 +92,10 @@ class UpnpGateway:
                     IPv4Address(external_ip)
                     return PortMapping("upnp", port, external_ip, external, lease)
                 external = random.randint(49152, 65535)
-        except (UpnpError, OSError, TimeoutError, ValueError) as error:
-            logger.info("the gateway maps no port by UPnP: %s", error)
+            self.trouble = "it tells no address, or gives no port"
+        except FAILURES as error:
+            self.trouble = _in_words(error)
+        logger.info("the gateway maps no port by UPnP: %s", self.trouble)
         return None
 
     async def _add(self, local_ip: str, port: int, external: int) -> int | None:
@@ -88,8 +116,20 @@ class UpnpGateway:
 
     async def unmap(self, external: int) -> None:
         """Give a port back; a gateway that does not answer keeps it for its lease."""
-        with contextlib.suppress(UpnpError, OSError, TimeoutError):
+        self._requester.left = REQUEST_COUNT
+        with contextlib.suppress(*FAILURES):
             await self._device.async_delete_port_mapping(_ANYBODY, external, "UDP")
+
+
+def _is_at(location: str, gateway: str) -> bool:
+    try:
+        return urlsplit(location).hostname == gateway
+    except ValueError:
+        return False
+
+
+def _in_words(error: Exception) -> str:
+    return printable(str(error))[:TROUBLE_LENGTH] or type(error).__name__
 
 
 async def _search(local_ip: str, gateway: str) -> str | None:
@@ -98,7 +138,8 @@ async def _search(local_ip: str, gateway: str) -> str | None:
 
     def on_answer(headers: CaseInsensitiveDict) -> None:
         location = str(headers.get("location", ""))
-        if urlsplit(location).hostname == gateway and not found.done():
+        # whoever else answers may have the gateway's name, but not its address
+        if headers.get("_host") == gateway and _is_at(location, gateway) and not found.done():
             found.set_result(location)
 
     listener = SsdpSearchListener(callback=on_answer, source=(local_ip, 0), timeout=SEARCH_TIME, search_target=_DEVICE)

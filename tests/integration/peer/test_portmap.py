@@ -143,4 +143,4 @@ async def test_nobody_is_asked_where_there_is_no_gateway(monkeypatch: pytest.Mon
 
 async def test_upnp_is_searched_in_vain_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("visavis_peer.net.upnp.SEARCH_TIME", 0.05)
-    assert await UpnpGateway.find(HERE, HERE) is None
+    assert await UpnpGateway.find(HERE, HERE) == ""

@@ -165,6 +165,15 @@ class LocalSide(Connection, ABC):
         """The external address that a gateway has told (PCP, NAT-PMP)."""
         return next((each.external_ip for each in self._mapped_ports if each.external_ip is not None), None)
 
+    @property
+    def gateway_note(self) -> str | None:
+        """Why the gateway gives no port, where it has said or shown."""
+        return next((each.note for each in self._mapped_ports if each.note is not None), None)
+
+    async def ports_settled(self) -> None:
+        """Wait until the gateway has given ports, or has been given up."""
+        await asyncio.gather(*(each.settled.wait() for each in self._mapped_ports))
+
     def map_ports(self, mapper: PortMapper) -> None:
         """Ask the gateway for a port for each socket; candidates come by callback, and nothing waits for them."""
         for sock in self.sockets:
