@@ -15,6 +15,7 @@ from aioice.ice import Connection
 from tests.support.conditions import until
 from tests.support.ice_sides import LOOPBACK, LOOPBACK_2, introduce, linked, sides
 from visavis_peer.net.ice import IceSession
+from visavis_peer.net.ice.candidates import ADDRESS_COUNT, is_reachable_from
 from visavis_peer.net.ice.session import QUEUE_SIZE
 from visavis_peer.net.ice.socket import OPENER, TRUSTED_SIZE
 from visavis_shared import limits
@@ -292,6 +293,14 @@ async def test_candidates_that_come_later_are_opened_too() -> None:
         "1 1 udp 1 somewhere.local 5 typ host",
         "1 1 udp 1 224.0.0.1 5 typ host",
         "1 1 udp 1 0.0.0.0 5 typ host",
+        "1 1 udp 1 255.255.255.255 5 typ host",
+        "1 1 udp 1 240.0.0.1 5 typ host",
+        "1 1 udp 1 169.254.169.254 5 typ host",
+        "1 1 udp 1 169.254.1.1 5 typ host",
+        "1 1 udp 1 fd00:ec2::254 5 typ host",
+        "1 1 udp 1 fe80::1 5 typ host",
+        "1 1 udp 1 ff02::1 5 typ host",
+        "1 1 udp 1 ::ffff:127.0.0.1 5 typ host",
         "1 1 udp 1 11.0.0.1 0 typ host",
         "1 1 udp 1 11.0.0.1 99999 typ host",
         "1 2 udp 1 11.0.0.1 5 typ host",
@@ -307,10 +316,34 @@ async def test_a_candidate_that_cannot_be_checked_is_ignored(line: str) -> None:
         assert left.ice.remote_candidates == []
 
 
+async def test_of_one_address_only_so_many_ports_are_checked() -> None:
+    async with sides() as (left, _):
+        for port in range(1000, 1032):
+            left.ice.add_candidate(f"1 1 udp 1 11.0.0.1 {port} typ host")
+        left.ice.add_candidate("1 1 udp 1 11.0.0.2 1000 typ host")
+        assert [each.host for each in left.ice.remote_candidates] == ["11.0.0.1"] * ADDRESS_COUNT + ["11.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "may"),
+    [
+        ("127.0.0.1", ["192.0.2.1"], False),
+        ("127.0.0.1", ["192.0.2.1", "127.0.0.1"], True),
+        ("::1", ["127.0.0.1"], False),
+        ("169.254.7.7", ["192.0.2.1", "127.0.0.1"], False),
+        ("169.254.7.7", ["169.254.1.1"], True),
+        ("fe80::7", ["fe80::1"], True),
+        ("10.0.0.1", ["192.0.2.1"], True),
+    ],
+)
+def test_nobody_has_an_agent_send_to_its_own_machine(host: str, own: list[str], may: bool) -> None:
+    assert is_reachable_from(host, own) is may
+
+
 async def test_remote_candidates_have_a_bound_and_none_come_after_their_end() -> None:
     async with sides() as (left, _):
-        for port in range(1, 2 * limits.CANDIDATE_COUNT):
-            left.ice.add_candidate(f"1 1 udp 1 11.0.0.1 {port} typ host")
+        for number in range(1, 2 * limits.CANDIDATE_COUNT):
+            left.ice.add_candidate(f"1 1 udp 1 11.0.0.{number} 1 typ host")
         assert len(left.ice.remote_candidates) == limits.CANDIDATE_COUNT
         left.ice.add_candidate(None)
         left.ice.add_candidate(None)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Final
 
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 
 from visavis_shared.stun import Address
 
+ADDRESS_COUNT: Final = 4
+"""Candidates of one IP address that are checked: its host, mapped and predicted ports; more would flood it."""
+_RESERVED: Final = ipaddress.ip_network("240.0.0.0/4")
+"""With the limited broadcast address (RFC 1112 section 4, RFC 919)."""
+_METADATA: Final = ipaddress.ip_address("169.254.169.254")
+_METADATA_V6: Final = ipaddress.ip_address("fd00:ec2::254")
 MOST_PREFERRED: Final = 65535
 """ICE's highest local preference (RFC 8445 section 5.1.2.1)."""
 
@@ -59,14 +66,36 @@ def _candidate(
 
 
 def usable_candidate(line: str) -> Candidate | None:
-    """Return the candidate in an SDP line if it is one that this agent can check: UDP, component 1, numeric unicast."""
+    """Return the candidate in an SDP line if it is one that this agent can check: UDP, component 1, numeric unicast.
+
+    No peer is at a broadcast address or at the metadata service of a cloud, which only its own guests can reach.
+    """
     try:
         candidate = Candidate.from_sdp(line)
         ip = ipaddress.ip_address(candidate.host)
     except (ValueError, IndexError):
         return None
-    if ip.is_multicast or ip.is_unspecified or not 1 <= candidate.port <= 65535:
+    if ip.is_multicast or ip.is_unspecified or _is_never_a_peer(ip) or not 1 <= candidate.port <= 65535:
         return None
     if candidate.component != 1 or candidate.transport.lower() != "udp" or not 0 <= candidate.priority < 2**31:
         return None
     return candidate
+
+
+def _is_never_a_peer(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip in _RESERVED or ip == _METADATA
+    return ip.ipv4_mapped is not None or ip == _METADATA_V6
+
+
+def is_reachable_from(host: str, own_hosts: Iterable[str]) -> bool:
+    """Whether a peer's candidate may be checked from sockets at `own_hosts`: all are numeric addresses.
+
+    Loopback only from a socket there, link-local only from such an address: so nobody has an agent send to services of
+    its own machine, or to neighbours that it does not look for.
+    """
+    ip = ipaddress.ip_address(host)
+    if not (ip.is_loopback or ip.is_link_local):
+        return True
+    own = [each for each in map(ipaddress.ip_address, own_hosts) if each.version == ip.version]
+    return any(each.is_loopback if ip.is_loopback else each.is_link_local for each in own)

@@ -27,7 +27,7 @@ from aioice.ice import CandidatePair, StunProtocol
 
 from visavis_peer.core.events import PathInfo, RelayCause
 from visavis_peer.core.selection import Selection
-from visavis_peer.net.ice.candidates import peer_reflexive_candidate, usable_candidate
+from visavis_peer.net.ice.candidates import ADDRESS_COUNT, is_reachable_from, peer_reflexive_candidate, usable_candidate
 from visavis_peer.net.ice.consent import ConsentKeeper
 from visavis_peer.net.ice.local import LocalSide
 from visavis_peer.net.ice.path_size import find_size
@@ -93,13 +93,20 @@ class IceSession(LocalSide):
             self._end_remote_candidates()
             return
         candidate = usable_candidate(line)
-        if candidate is None or len(self._remote_candidates) >= limits.CANDIDATE_COUNT:
+        if candidate is None or not self._may_check(candidate):
             logger.debug("remote candidate ignored: %r", line)
             return
         if self._holes_open:
             self._open_hole(candidate)
         self._add_remote_candidate(candidate, candidate.host)
         self._pace()
+
+    def _may_check(self, candidate: Candidate) -> bool:
+        """Whether one more candidate of the peer is within the bounds, and leads nowhere where this side is not."""
+        same = sum(each.host == candidate.host for each in self._remote_candidates)
+        own = [sock.local_candidate.host for sock in self.sockets]
+        within = len(self._remote_candidates) < limits.CANDIDATE_COUNT and same < ADDRESS_COUNT
+        return within and is_reachable_from(candidate.host, own)
 
     @property
     def remote_candidates(self) -> list[Candidate]:
