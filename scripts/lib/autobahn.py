@@ -36,7 +36,9 @@ class Echo(Connections):
         self.delivered = 0
         self._open: dict[str, Outbox] = {}
 
-    def connect(self, transport: asyncio.Transport, preamble: bytes, _authorization: str, _address: str) -> Outbox:
+    def connect(
+        self, _request: object, transport: asyncio.Transport, preamble: bytes, _authorization: str, _address: str
+    ) -> Outbox:
         """Take over a connection whose upgrade is accepted."""
         outbox = Outbox(str(id(transport)), transport, self._loop)
         self._open[outbox.peer_id] = outbox

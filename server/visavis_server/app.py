@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -18,14 +19,16 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiohttp import web
 
-from visavis_server import __version__, relay
+from visavis_server import __version__, descriptors, relay
+from visavis_server.acceptor import Acceptor, Visitor
+from visavis_server.addresses import reachable_address
 from visavis_server.configuration import OTEL_ENVIRONMENT, UsageError
 from visavis_server.connections import Connections
 from visavis_server.core.admin import Admin
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Cause, counted_source
-from visavis_server.core.directory import TooManyFailures
-from visavis_server.core.door import HANDSHAKE_TIMEOUT, Door
+from visavis_server.core.directory import TooManyConnections, TooManyFailures
+from visavis_server.core.door import HANDSHAKE_TIMEOUT, SOURCE_PENDING_LIMIT, Door, capacity_of
 from visavis_server.core.forwarding import (
     client_address,
     is_host_allowed,
@@ -37,13 +40,12 @@ from visavis_server.core.hub import Hub
 from visavis_server.core.quiet import Quiet
 from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
-from visavis_server.core.rules import Exposure
 from visavis_server.core.stun import StunService
 from visavis_server.core.targets import parse_target
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.turn import TurnService
 from visavis_server.credentials import Credentials
-from visavis_server.guarded_server import GuardedServer, stop_accepting
+from visavis_server.guarded_server import GuardedServer
 from visavis_server.http_handler import Fault
 from visavis_server.keys import read_or_make_keys
 from visavis_server.logs import ShowAddress, fields, show_addresses
@@ -62,6 +64,7 @@ from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
 from visavis_shared.headers import TOKEN as TOKEN_HEADER
 from visavis_shared.messages import Endpoint, RelayOffer, ServerLimits, StunServer, WelcomePayload
+from visavis_shared.stun import Address
 
 if TYPE_CHECKING:
     from visavis_server.otel import OtelExport
@@ -70,14 +73,13 @@ logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 4096
 """Connections that the kernel may keep waiting: as many clients may come back at once after a restart."""
+KEEP_ALIVE_TIMEOUT: Final = 10.0
+"""Seconds that an HTTP connection may idle before its next request: who polls more often keeps it, and a proxy in front
+opens another one."""
 HTTP_SHUTDOWN_TIMEOUT: Final = 0.3
 """Seconds for REST answers under way at a shutdown; they are made at once, only a slow reader takes time."""
-IDLE_TIMEOUT: Final = 75.0
-"""Seconds that an HTTP connection may idle before its first or next request, as usual with proxies in front."""
-_SHOWN_TO_STRANGERS: Final = {
-    Exposure.SEED: "every room with its members and their endpoints",
-    Exposure.MEMBERS: "the name and size of every room",
-}
+NEARLY_ALL: Final = 0.9
+"""Part of all connections that comes from one address only where a proxy stands in front, or nobody else is there."""
 
 
 SINGLE_HEADERS: Final = ("Host", "Origin", "Authorization", TOKEN_HEADER, "Sec-WebSocket-Key", "Sec-WebSocket-Version")
@@ -105,14 +107,19 @@ class SignalingServer:
         self.stun_ports: tuple[int, int] | None = None
         """UDP ports, known once started; None without STUN."""
         self.relay = None if settings.relay == "never" else Relay(settings.relay_rules)
-        self.hub = Hub(settings.rules, self.relay, buckets=settings.new_buckets())
-        self.door: Door[asyncio.Transport] = Door(refusals=self.hub.buckets.refusals)
-        """Where connections wait until they make a request."""
+        capacity = capacity_of(settings.peer_limit, descriptors.limit())
+        rules = replace(settings.rules, peer_limit=capacity.peers)
+        self.hub = Hub(rules, self.relay, buckets=settings.new_buckets())
+        address_limit = settings.address_limit and settings.address_limit + SOURCE_PENDING_LIMIT
+        self.door: Door[Visitor] = Door(capacity, address_limit, refusals=self.hub.buckets.refusals)
+        """Where every connection is counted, and waits until it makes a request."""
         self.metrics: MetricsEndpoint | None = None
         """Where metrics are served, if anywhere."""
         self._lag: LagMeter | None = None
         self._export: OtelExport | None = None
-        self._listener: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
+        self._said: set[str] = set()
+        """What the operator has been told once."""
         self._quiet = Quiet()
         self._responses: Counter[tuple[str, int]] = Counter()
         """HTTP answers by route and status."""
@@ -139,6 +146,18 @@ class SignalingServer:
         scheme = "http" if self.settings.tls_cert is None else "https"
         return f"listening on {scheme}://{host}:{self.port} (WebSocket /ws), {stun}"
 
+    @property
+    def instructions(self) -> list[str]:
+        """Lines for the operator: what clients run, and what has to be reachable from outside."""
+        scheme = "http" if self.settings.tls_cert is None else "https"
+        name = self.settings.public_host or (reachable_address(self.host) if is_numeric(self.host) else self.host)
+        host = f"[{name}]" if ":" in name else name
+        ports = [f"TCP {self.port}", *(f"UDP {port}" for port in self.stun_ports or ())]
+        return [
+            f"clients run: visavis pipe --server {scheme}://{host}:{self.port}{self.settings.path_prefix}",
+            f"to be reached from outside: {', '.join(ports)}",
+        ]
+
     async def start(self) -> None:
         """Bind everything and accept connections.
 
@@ -162,6 +181,8 @@ class SignalingServer:
         self._credentials = await Credentials.open(settings)
         self._on_authorizer(self._credentials.authorizer)
         address = await _resolve(settings.host)
+        if "host" not in settings.model_fields_set and not _has_ipv6():
+            address = self.host = "0.0.0.0"  # noqa: S104 -- all there is
         if settings.turn_url and settings.turn_secret_file is not None:
             self._turn_secret = await _read_turn_secret(settings.turn_secret_file)
             self.hub.turn = TurnService(settings.turn_url, self._turn_secret.value, settings.turn_ttl)
@@ -193,37 +214,44 @@ class SignalingServer:
             self.hub, admin, self._switchboard.perform, settings.invite_install, settings.answer_timeout
         )
         if listener is not None:
-            await self._accept(listener)
+            self._accept(listener)
         self._measure()
         self._credentials.watch(self._on_authorizer)
         if self._turn_secret is not None:
             self._turn_secret.watch(self._on_turn_secret)
-        self._warn_of_exposure(address)
+        self._warn_of_limits()
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         self.port = listener.getsockname()[1]
         self._http = GuardedServer(
             self.door,
-            self._proxies,
+            self._drop,
             self.handle,
             access_log=None,
-            keepalive_timeout=IDLE_TIMEOUT,
+            keepalive_timeout=KEEP_ALIVE_TIMEOUT,
             handler_cancellation=self.settings.engine == "aiohttp",
             on_fault=self._on_fault,
             on_bug=self._on_bug,
             answer_timeout=self.settings.answer_timeout,
         )
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._http, sock=listener, backlog=BACKLOG, **_tls_options(self._credentials.tls)
+        self._acceptor = Acceptor(
+            listener,
+            self.door,
+            self._http.admit,
+            proxies=self._proxies,
+            proxy_protocol=self.settings.proxy_protocol,
+            tls=_tls_options(self._credentials.tls),
+            on_refused=self._on_refused,
         )
+        self._acceptor.start()
 
     async def close(self) -> None:
         """Let go of who resumes within the drain time; then send 1001 to the others and end within two seconds."""
-        if self._listener is not None and self.settings.reuse_port:
-            await stop_accepting(self._listener)  # whoever connects now meets the successor
+        if self._acceptor is not None and self.settings.reuse_port:
+            self._acceptor.stop()  # whoever connects now meets the successor
         await self._switchboard.drain(self.settings.drain_time)
-        if self._listener is not None:
-            await stop_accepting(self._listener)
+        if self._acceptor is not None:
+            await self._acceptor.close()
         if self._stun is not None:
             self._stun.close()
         if self._turn_secret is not None:
@@ -242,7 +270,7 @@ class SignalingServer:
             await self.metrics.close()
 
     def _is_ready(self) -> bool:
-        return (self._mounted or self._listener is not None) and not self.hub.draining
+        return (self._mounted or self._acceptor is not None) and not self.hub.draining
 
     def _measure(self) -> None:
         """Show to whoever watches what is counted, if somebody does."""
@@ -268,13 +296,17 @@ class SignalingServer:
         if response.status != HTTPStatus.SWITCHING_PROTOCOLS:  # those are counted as connections, when they begin
             path = parse_target(request.raw_path).below(self.settings.path_prefix)
             self._responses[route_of(path or ""), response.status] += 1
+            visitor = self._visitor_of(request)
+            if visitor is not None:
+                self._http.rest(visitor)
         return response
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any HTTP request; a bug of ours becomes a 500 like every other answer."""
         try:
-            if request.transport is not None:
-                self.door.settle(request.transport)
+            visitor = self._visitor_of(request)
+            if visitor is not None:
+                self.door.settle(visitor)
             target = parse_target(request.raw_path)
             path = target.below(self.settings.path_prefix)
             repeated = next((name for name in SINGLE_HEADERS if len(request.headers.getall(name, ())) > 1), None)
@@ -311,9 +343,7 @@ class SignalingServer:
         self.hub.buckets.refusals[Cause.UNREAD if fault is Fault.UNREAD else Cause.MALFORMED] += 1
         unsaid = self._quiet.speak(fault, asyncio.get_running_loop().time())
         if unsaid is not None:
-            # without headers nobody knows for whom a proxy has sent it
-            client = self._client_address(request) if request.headers else request.remote
-            address = parse_address(client or "")
+            address = parse_address(self._client_address(request))
             shown = self._show_address(str(address)) if address is not None else ""
             about = fields(event="malformed", cause=fault.name.lower(), address=shown, unsaid=unsaid)
             sender = f" of {shown}" if shown else ""
@@ -331,12 +361,35 @@ class SignalingServer:
         return self._websocket if path == "/ws" else self._relay_endpoint if path == "/relay" else None
 
     def _client_address(self, request: web.BaseRequest) -> str:
-        observed = observed_address(request.transport) if request.transport is not None else None
+        """Return who has made a request: whom a PROXY header names, or X-Forwarded-For of a trusted proxy."""
+        visitor, observed = self._visitor_of(request), self._observed(request)
         if observed is None:
             return ""
-        return client_address(observed[0], request.headers.getall("X-Forwarded-For", []), self._proxies)
+        if visitor is not None and visitor.is_named:
+            return observed[0]
+        # aiohttp gives a plain dict, an empty one, to what it could not parse
+        forwarded_for = request.headers.getall("X-Forwarded-For", []) if request.headers else []
+        if forwarded_for and not self._proxies and not counted_source(observed[0]):
+            self._warn_once(
+                "X-Forwarded-For",
+                "requests come from this host with X-Forwarded-For: behind a proxy set --trusted-proxy to its address, "
+                "or nobody is limited by address",
+            )
+        return client_address(observed[0], forwarded_for, self._proxies)
 
-    def _connect(self, transport: asyncio.Transport, preamble: bytes, authorization: str, address: str) -> Outbox:
+    def _visitor_of(self, request: web.BaseRequest) -> Visitor | None:
+        return None if self._mounted else self._http.visitor_of(request)
+
+    def _observed(self, request: web.BaseRequest) -> Address | None:
+        """Return whom the door knows at the other end; somebody else's listener has no door."""
+        visitor = self._visitor_of(request)
+        if visitor is not None:
+            return visitor.client
+        return observed_address(request.transport) if request.transport is not None else None
+
+    def _connect(
+        self, request: web.BaseRequest, transport: asyncio.Transport, preamble: bytes, authorization: str, address: str
+    ) -> Outbox:
         scheme, _, shown = authorization.partition(" ")
         token = shown.strip() if scheme.lower() == "bearer" else ""
         now = asyncio.get_running_loop().time()
@@ -346,9 +399,42 @@ class SignalingServer:
             raise TooManyFailures(refused.message) from None
         except TokenRefused as refused:
             raise Unauthorized(str(refused)) from None
-        observed = observed_address(transport)
-        endpoint = Endpoint(ip=observed[0], port=observed[1]) if observed is not None else None
-        return self._switchboard.connect(transport, preamble, endpoint, address=address, token=token)
+        observed = self._observed(request)
+        endpoint = Endpoint(ip=observed[0], port=observed[1]) if observed is not None and observed[1] else None
+        try:
+            return self._switchboard.connect(transport, preamble, endpoint, address=address, token=token)
+        except TooManyConnections:
+            self._on_one_address(self.hub.share_of(counted_source(address)), address)
+            raise
+
+    def _drop(self, visitor: Visitor) -> None:
+        assert self._acceptor is not None
+        self._acceptor.drop(visitor)
+
+    def _on_refused(self, visitor: Visitor, cause: Cause) -> None:
+        if cause is Cause.ADDRESS_CONNECTIONS:
+            self._on_one_address(self.door.share_of(counted_source(visitor.client[0])), visitor.client[0])
+
+    def _on_one_address(self, share: float, address: str) -> None:
+        """Say once that what is refused may be everybody, behind a proxy that was not named."""
+        if share >= NEARLY_ALL:
+            self._warn_once(
+                "one address",
+                "all connections come from one address, %s, and more are refused (--address-limit): if it is a proxy, "
+                "set --trusted-proxy to it, and --proxy-protocol on where it does not speak HTTP",
+                self._show_address(address),
+            )
+
+    def _warn_once(self, subject: str, text: str, *arguments: object) -> None:
+        if subject not in self._said:
+            self._said.add(subject)
+            logger.warning(text, *arguments)
+
+    def _warn_of_limits(self) -> None:
+        peers, wanted = self.door.capacity.peers, self.settings.peer_limit
+        if peers < wanted:
+            text = "room for %d connections, not the %d of --peer-limit: this process may have %s file descriptors (%s)"
+            logger.warning(text, peers, wanted, descriptors.limit(), "ulimit -n, or LimitNOFILE= of systemd")
 
     def _welcome(self) -> WelcomePayload:
         settings = self.settings
@@ -369,12 +455,6 @@ class SignalingServer:
             ),
             stun=tuple(_offer(self._stun, settings)) if self._stun else (),
         )
-
-    def _warn_of_exposure(self, address: str) -> None:
-        what = _SHOWN_TO_STRANGERS.get(self.settings.exposure)
-        bound = ipaddress.ip_address(address)
-        if what is not None and (bound.is_unspecified or bound.is_global):
-            logger.warning("anybody who can reach this server can read %s; --exposure counts shows totals only", what)
 
 
 async def _read_turn_secret(path: Path) -> TurnSecret:
@@ -469,6 +549,16 @@ async def _resolve(host: str) -> str:
     except OSError as error:
         raise CannotListen(f"cannot resolve host {host!r}: {error.strerror}") from error
     return str(found[0][4][0])
+
+
+def _has_ipv6() -> bool:
+    """Whether this machine can listen by IPv6: some kernels come without."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+            sock.bind(("::", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _listen(address: str, settings: Settings) -> socket.socket:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from visavis_server import logs
+from visavis_server import descriptors, logs
 from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.configuration import UsageError, read_settings
 from visavis_server.keys import KeyFileError
@@ -26,7 +26,8 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+"""Those that drain: SIGHUP comes when a terminal is closed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print_status(f"visavis-server: {error}")
         return USAGE
+    descriptors.raise_limit()
     logs.configure(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
@@ -71,10 +73,13 @@ async def serve(settings: Settings) -> None:
 
     watch_failures(loop, fail)
     for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, stop.set)
     async with SignalingServer(settings, stop.set) as server:
         relax_collector()
         write_text(sys.stdout, f"{server.announcement}\n", dispensable=True)
+        for line in server.instructions:
+            logger.info("%s", line)
         await stop.wait()
     if failures:
         raise failures[0]

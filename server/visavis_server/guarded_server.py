@@ -1,19 +1,16 @@
-"""The TCP side of the server: connections that must ask for something soon, and a listener that ends without losses."""
+"""The HTTP server behind the door: its connections have to ask for something soon, and make way when they do not."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
 
-from visavis_server.core.buckets import counted_source
+from visavis_server.acceptor import Visitor
 from visavis_server.core.door import Door
-from visavis_server.core.forwarding import IpNetwork, is_trusted, parse_address
 from visavis_server.http_handler import HttpServer
-from visavis_server.websocket import observed_address
 from visavis_shared.tasks import own
 
 DOOR_INTERVAL: Final = 1.0
@@ -21,35 +18,47 @@ DOOR_INTERVAL: Final = 1.0
 
 
 class GuardedServer(HttpServer):
-    """An HTTP server whose connections have to ask for something soon, and may not be too many before they do."""
+    """An HTTP server whose connections are visitors at a door."""
 
-    def __init__(self, door: Door[asyncio.Transport], proxies: Sequence[IpNetwork], *args: Any, **options: Any) -> None:
-        """Every connection is noted at the `door`; those of `proxies` are many clients', and counted in total only."""
+    def __init__(self, door: Door[Visitor], drop: Callable[[Visitor], None], *args: Any, **options: Any) -> None:
+        """`drop` cuts a connection that has been at the `door` for too long."""
         super().__init__(*args, **options)
         self._door = door
-        self._proxies = proxies
-        self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._drop = drop
+        self._visitors: dict[web.RequestHandler, Visitor] = {}
+        """Of each connection that has been handed over."""
         self._closed = False
         self._watching = own(self._watch())
+
+    def admit(self, visitor: Visitor) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        handler = self()
+        self._visitors[handler] = visitor
+        return handler
+
+    def visitor_of(self, request: web.BaseRequest) -> Visitor | None:
+        """Return whose connection a request has come by; None when that is gone."""
+        return self._visitors.get(request.protocol)
+
+    def rest(self, visitor: Visitor) -> None:
+        """A request has been answered; its connection may wait for another one, unless too many do."""
+        longest = self._door.rest(visitor)
+        if longest is not None and isinstance(longest.transport, asyncio.WriteTransport):
+            longest.transport.close()
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """See web.Server."""
         super().connection_made(handler, transport)
+        self._visitors[handler].transport = transport
         if self._closed:  # accepted before that, and nobody would ever close it
-            transport.abort()
-        self._transports[handler] = transport
-        observed = observed_address(transport)
-        address = parse_address(observed[0]) if observed is not None else None
-        source = "" if address is None or is_trusted(address, self._proxies) else counted_source(str(address))
-        if not self._door.arrive(transport, source, asyncio.get_running_loop().time()):
             transport.abort()
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """See web.Server."""
         super().connection_lost(handler, exc)
-        transport = self._transports.pop(handler, None)
-        if transport is not None:
-            self._door.settle(transport)
+        visitor = self._visitors.pop(handler, None)
+        if visitor is not None:
+            self._door.leave(visitor)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """See web.Server."""
@@ -60,19 +69,5 @@ class GuardedServer(HttpServer):
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(DOOR_INTERVAL)
-            for transport in self._door.overdue(asyncio.get_running_loop().time()):
-                transport.abort()
-
-
-async def stop_accepting(listener: asyncio.Server) -> None:
-    """Close a listener, so that every client is either served or turned away. Idempotent.
-
-    What asyncio has accepted in the turn of its loop in which a listener is closed it neither serves nor closes
-    (`Server._attach` fails; CPython 3.11 to 3.13), and the client waits in vain; so accepting ends a turn before.
-    """
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # the loop of Windows has no readers
-        for accepting in listener.sockets:
-            loop.remove_reader(accepting.fileno())
-    await asyncio.sleep(0)
-    listener.close()
+            for visitor in self._door.overdue(asyncio.get_running_loop().time()):
+                self._drop(visitor)

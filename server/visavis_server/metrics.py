@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from visavis_server import __version__
+from visavis_server.acceptor import Visitor
 from visavis_server.connections import Connections
 from visavis_server.core.buckets import Cause
 from visavis_server.core.counts import Histogram, ResumeResult
@@ -33,7 +34,7 @@ class Sources:
     """What the metrics are read from; all of it belongs to one event loop."""
 
     hub: Hub
-    door: Door[asyncio.Transport]
+    door: Door[Visitor]
     connections: Mapping[str, Connections]
     """By kind: `signaling`, and `relay` where there is one."""
     stun: StunResponder | None

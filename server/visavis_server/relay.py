@@ -51,7 +51,9 @@ class RelayConnections(Connections):
         """What each of these is counted under at the hub."""
         self._sweep_handle = self._loop.call_later(interval, self._sweep)
 
-    def connect(self, transport: asyncio.Transport, preamble: bytes, authorization: str, address: str) -> Outbox:
+    def connect(
+        self, _request: object, transport: asyncio.Transport, preamble: bytes, authorization: str, address: str
+    ) -> Outbox:
         """Take over a connection whose upgrade is accepted.
 
         Raises Unauthorized or ServerFull.

@@ -52,8 +52,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 -- a server is there to be reached
-    """Address or name to listen on; `::` is every address of both families."""
+    host: Annotated[str, Field(min_length=1)] = "::"
+    """Address or name to listen on; `::` is every address of both families, `0.0.0.0` every one of IPv4."""
     port: Port = 8080
     """TCP port of HTTP and WebSocket; 0 picks a free one."""
     reuse_port: bool = False
@@ -134,6 +134,8 @@ class Settings(BaseModel):
     """Names by which the server is reached, `*.` before a domain for all below it; by default any."""
     trusted_proxy: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64)] = ()
     """Addresses or networks of proxies whose X-Forwarded-For is believed; by default none."""
+    proxy_protocol: bool = False
+    """Whether each connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2."""
     path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=128)] = ""
     """What stands before every path, such as `/signal`."""
     invite_install: Annotated[str, Field(min_length=1, max_length=500)] = INSTALL
@@ -165,6 +167,8 @@ class Settings(BaseModel):
     def _consistent(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together")
+        if self.proxy_protocol and not self.trusted_proxy:
+            raise ValueError("proxy_protocol needs trusted_proxy: whose header is to be believed")
         if self.stale_timeout <= self.ping_interval:
             raise ValueError("stale_timeout must be longer than ping_interval, or idle peers are dropped")
         for family in (4, 6):

@@ -32,9 +32,9 @@ from visavis_shared.endpoints import parse_ip
 from visavis_shared.headers import TOKEN as TOKEN_HEADER
 from visavis_shared.stun import Address
 
-Connect = Callable[[asyncio.Transport, bytes, str, str], Outbox]
-"""Takes over a connection: transport, preamble, the Authorization header, the client's address (empty where unknown);
-raises Unauthorized or ServerFull."""
+Connect = Callable[[web.BaseRequest, asyncio.Transport, bytes, str, str], Outbox]
+"""Takes over a connection: request, transport, preamble, the Authorization header, the client's address (empty where
+unknown); raises Unauthorized or ServerFull."""
 
 PROTOCOL_VERSION: Final = "13"
 """Sec-WebSocket-Version (RFC 6455 section 4.1)."""
@@ -65,7 +65,7 @@ class WebSocketEndpoint:
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="Bad Request\n", headers=headers)
         shown = _authorization(request)
         try:
-            outbox = self._connect(transport, preamble, shown, address)
+            outbox = self._connect(request, transport, preamble, shown, address)
         except Unauthorized as error:
             response = refusal(HTTPStatus.UNAUTHORIZED, str(error), request.path)
             response.headers[hdrs.WWW_AUTHENTICATE] = _challenge(error, shown)

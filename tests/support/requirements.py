@@ -53,6 +53,10 @@ def _microsocks() -> str | None:
     return None if shutil.which("microsocks") else "not installed: microsocks"
 
 
+def _haproxy() -> str | None:
+    return None if shutil.which("haproxy") else "not installed: haproxy"
+
+
 _CHECKS: Final[dict[str, Callable[[], str | None]]] = {
     "netns": _netns,
     "node": _node,
@@ -61,6 +65,7 @@ _CHECKS: Final[dict[str, Callable[[], str | None]]] = {
     "miniupnpd": _miniupnpd,
     "tinyproxy": _tinyproxy,
     "microsocks": _microsocks,
+    "haproxy": _haproxy,
 }
 
 

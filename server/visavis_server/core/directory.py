@@ -272,6 +272,10 @@ class Directory:
         """Whether a source has a connection."""
         return self._connections.get(source, 0) > 0
 
+    def share_of(self, source: str) -> float:
+        """Return which part of all connections a source has, 0.0 to 1.0."""
+        return self._connections[source] / max(self._connection_count, 1)
+
     def release(self, source: str) -> None:
         """Note that an admitted connection of a source has ended."""
         self._connection_count -= 1

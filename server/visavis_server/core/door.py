@@ -1,9 +1,15 @@
-"""Connections that have not asked for anything yet: how many there may be, and for how long."""
+"""Who may come in: how many TCP connections there may be, and for how long those that ask for nothing.
+
+    arrives  ->  pending  --request-->  busy  --answer-->  idle  --request-->  busy …
+
+Every connection counts from the moment it is accepted, for its address and in total; a WebSocket stays busy.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from visavis_server.core.buckets import Cause
@@ -14,30 +20,68 @@ PENDING_LIMIT: Final = 1000
 """Such connections at once: as many as come in a second after a restart, at some 10 KiB each."""
 SOURCE_PENDING_LIMIT: Final = 64
 """Of these from one address (an IPv6 /64): a site whose agents all come back at once."""
+IDLE_LIMIT: Final = 256
+"""Connections at once that have been answered and wait for a further request: who polls REST, and proxies in front."""
+RESERVED_DESCRIPTORS: Final = 64
+"""Descriptors for listeners, STUN, files, the log, and refusals: connections never take them."""
 
 _K = TypeVar("_K", bound=Hashable)
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many connections there may be at once."""
+
+    peers: int
+    """WebSockets."""
+    pending: int = PENDING_LIMIT
+    """Those without a request."""
+    idle: int = IDLE_LIMIT
+    """Those that wait for a further request."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.peers + self.pending + self.idle
+
+
+def capacity_of(peer_limit: int, descriptors: int | None) -> Capacity:
+    """Return how many connections fit: `peer_limit` WebSockets, or fewer where there are too few `descriptors`."""
+    wanted = Capacity(peer_limit)
+    if descriptors is None or descriptors - RESERVED_DESCRIPTORS >= wanted.total:
+        return wanted
+    had = max(descriptors - RESERVED_DESCRIPTORS, 16)
+    pending, idle = min(PENDING_LIMIT, had // 4), min(IDLE_LIMIT, had // 8)
+    return Capacity(min(peer_limit, had - pending - idle), pending, idle)
+
+
 class Door(Generic[_K]):
-    """The connections without a request, oldest first. `now` is in seconds on a monotonic clock."""
+    """The TCP connections of a server. `now` is in seconds on a monotonic clock; sources as `counted_source` says."""
 
     def __init__(
         self,
-        limit: int = PENDING_LIMIT,
-        source_limit: int = SOURCE_PENDING_LIMIT,
+        capacity: Capacity,
+        source_limit: int = 0,
+        source_pending_limit: int = SOURCE_PENDING_LIMIT,
         refusals: Counter[Cause] | None = None,
     ) -> None:
-        """`refusals` is where those turned away are counted by cause."""
+        """`source_limit` bounds the connections of one source, 0 for no limit; `refusals` counts by cause."""
         self.refusals: Counter[Cause] = Counter() if refusals is None else refusals
-        self._limit = limit
+        self.capacity = capacity
         self._source_limit = source_limit
-        self._pending: dict[_K, tuple[str, float]] = {}
-        """Source and arrival of each."""
-        self._sources: Counter[str] = Counter()
+        self._source_pending_limit = source_pending_limit
+        self._sources: dict[_K, str] = {}
+        """Of every connection; empty where it is not counted by source."""
+        self._by_source: Counter[str] = Counter()
+        self._pending_by_source: Counter[str] = Counter()
+        self._pending: dict[_K, float] = {}
+        """When each of those without a request arrived, oldest first."""
+        self._idle: dict[_K, None] = {}
+        """Those that wait for a further request, longest first."""
 
     @property
     def refused(self) -> int:
-        """Connections turned away because there were too many."""
+        """Connections turned away because too many asked for nothing."""
         return self.refusals[Cause.PENDING]
 
     @property
@@ -45,35 +89,108 @@ class Door(Generic[_K]):
         """Connections closed because no request came."""
         return self.refusals[Cause.HANDSHAKE]
 
+    @property
+    def total(self) -> int:
+        """Connections at the moment."""
+        return len(self._sources)
+
     def __len__(self) -> int:
+        """Return how many have made no request yet."""
         return len(self._pending)
 
-    def arrive(self, connection: _K, source: str, now: float) -> bool:
-        """Note a new connection; False when it has to go, because too many wait. An empty source is not counted."""
-        if len(self._pending) >= self._limit or (source and self._sources[source] >= self._source_limit):
-            self.refusals[Cause.PENDING] += 1
-            return False
-        self._pending[connection] = (source, now)
-        self._sources[source] += 1
-        return True
+    def share_of(self, source: str) -> float:
+        """Return which part of all connections a source has, 0.0 to 1.0."""
+        return self._by_source[source] / max(self.total, 1)
+
+    def arrive(self, connection: _K, source: str, now: float) -> tuple[Cause | None, _K | None]:
+        """Note a new connection.
+
+        Returns why it has to go, with nothing noted, or None; and an idle one that has to make way for it, or None.
+        An empty `source` is counted in total only.
+        """
+        cause = self._excess_of(source)
+        if cause is None and len(self._pending) >= self.capacity.pending:
+            cause = Cause.PENDING
+        evicted = None
+        if cause is None and self.total >= self.capacity.total:
+            evicted = next(iter(self._idle), None)
+            if evicted is None:
+                cause = Cause.DESCRIPTORS
+            else:
+                self.leave(evicted)
+        if cause is not None:
+            self.refusals[cause] += 1
+            return cause, None
+        self._sources[connection] = source
+        self._pending[connection] = now
+        self._count(source, 1)
+        return None, evicted
+
+    def name(self, connection: _K, source: str) -> Cause | None:
+        """Count a pending connection, which a proxy has passed on, for the client that the proxy names.
+
+        Returns why it has to go, or None; `leave` has to follow in either case once it is gone.
+        """
+        cause = self._excess_of(source)
+        if cause is not None:
+            self.refusals[cause] += 1
+            return cause
+        self._count(self._sources[connection], -1)
+        self._sources[connection] = source
+        self._count(source, 1)
+        return None
 
     def settle(self, connection: _K) -> None:
-        """A connection has made a request, or is gone. Idempotent."""
-        found = self._pending.pop(connection, None)
-        if found is not None:
-            source, _ = found
-            self._sources[source] -= 1
-            if not self._sources[source]:
-                del self._sources[source]
+        """A connection has made a request. Idempotent."""
+        self._idle.pop(connection, None)
+        if self._pending.pop(connection, None) is not None:
+            self._release(self._pending_by_source, self._sources[connection])
+
+    def rest(self, connection: _K) -> _K | None:
+        """A connection has been answered and may ask again; returns one that has to make way for it, or None."""
+        if connection not in self._sources or connection in self._pending:
+            return None
+        self._idle[connection] = None
+        if len(self._idle) <= self.capacity.idle:
+            return None
+        longest = next(iter(self._idle))
+        del self._idle[longest]
+        return longest
+
+    def leave(self, connection: _K) -> None:
+        """A connection is gone. Idempotent."""
+        self.settle(connection)
+        source = self._sources.pop(connection, None)
+        if source is not None:
+            self._release(self._by_source, source)
 
     def overdue(self, now: float) -> list[_K]:
-        """Return the connections whose time is over, and forget them."""
+        """Return the connections whose time for a request is over, and forget them."""
         late: list[_K] = []
-        for connection, (_, arrived_at) in self._pending.items():
+        for connection, arrived_at in self._pending.items():
             if now - arrived_at < HANDSHAKE_TIMEOUT:
                 break
             late.append(connection)
         for connection in late:
-            self.settle(connection)
+            self.leave(connection)
         self.refusals[Cause.HANDSHAKE] += len(late)
         return late
+
+    def _excess_of(self, source: str) -> Cause | None:
+        if not source:
+            return None
+        if self._source_limit and self._by_source[source] >= self._source_limit:
+            return Cause.ADDRESS_CONNECTIONS
+        return Cause.PENDING if self._pending_by_source[source] >= self._source_pending_limit else None
+
+    def _count(self, source: str, number: int) -> None:
+        for counter in (self._by_source, self._pending_by_source):
+            counter[source] += number
+            if not counter[source]:
+                del counter[source]
+
+    @staticmethod
+    def _release(counter: Counter[str], source: str) -> None:
+        counter[source] -= 1
+        if not counter[source]:
+            del counter[source]

@@ -23,7 +23,7 @@ from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_server.app import SignalingServer
 from visavis_server.core.auth import make_room_token
 from visavis_server.core.buckets import Cause
-from visavis_server.core.door import Door
+from visavis_server.core.door import Capacity
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
 
@@ -386,8 +386,7 @@ async def test_a_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.
 
 async def test_too_many_connections_that_ask_for_nothing_are_cut() -> None:
     async with running_server() as server:
-        server.door = Door(limit=2)
-        server._http._door = server.door
+        server.door.capacity = Capacity(1000, pending=2)
         waiting = [await RawClient.open(server.port) for _ in range(2)]
         OPENED.extend(waiting)
         await until(lambda: len(server.door) == 2)

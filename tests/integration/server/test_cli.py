@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import re
 import signal
@@ -41,7 +40,11 @@ async def test_it_says_where_it_listens_and_stops_on_sigterm() -> None:
         assert (await http(server.port, "/health")).status == 200
         code, err = await server.stop()
         assert code == 0
-        assert err == "", "nothing to say"
+        clients, ports = err.splitlines()
+        assert clients.endswith(f" clients run: visavis pipe --server http://127.0.0.1:{server.port}")
+        assert server.stun_port is not None
+        udp = re.findall(r"UDP (\d+)", ports)
+        assert ports.endswith(f" to be reached from outside: TCP {server.port}, UDP {server.stun_port}, UDP {udp[-1]}")
 
 
 async def test_stun_can_be_off() -> None:
@@ -54,7 +57,7 @@ async def test_an_ipv6_host_stands_in_brackets() -> None:
         assert server.host == "[::1]"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_ends_it_within_two_seconds_whatever_clients_do(number: signal.Signals) -> None:
     """Section 6, fix: 1001 to all, then exit; clients that never answer do not hold it up."""
     async with server_process() as server:
@@ -71,6 +74,25 @@ async def test_a_signal_ends_it_within_two_seconds_whatever_clients_do(number: s
             client.abort()
         idle.transport.abort()
         assert "Traceback" not in err
+
+
+def is_ignored(pid: int, number: signal.Signals) -> bool:
+    """Whether a process (of Linux) ignores a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.findall(r"^SigIgn:\s+(\w+)$", status, re.MULTILINE)[0], 16) >> (number - 1) & 1)
+
+
+async def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As nohup starts it: a terminal that is closed does not end the server."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with server_process() as server:
+            server.process.send_signal(signal.SIGHUP)
+            assert (await http(server.port, "/health")).status == 200
+            assert is_ignored(server.pid, signal.SIGHUP)
+            assert (await server.stop())[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_a_taken_port_is_exit_1_and_one_clear_line() -> None:
@@ -107,28 +129,6 @@ async def test_environment_and_file_are_read(tmp_path: Path) -> None:
         await RawClient.connect(server.port),
     ):
         assert (await http(server.port, "/api/rooms")).status == 403
-
-
-async def test_a_public_address_without_authorization_is_worth_one_warning() -> None:
-    """design.md section 3: what strangers can read, and how to change it."""
-    async with server_process("--host", "0.0.0.0") as server:
-        _, err = await server.stop()
-    (line,) = err.splitlines()
-    assert "WARNING" in line
-    assert "every room with its members and their endpoints; --exposure counts" in line
-    async with server_process("--host", "0.0.0.0", "--exposure", "counts") as server:
-        assert (await server.stop())[1] == ""
-
-
-@pytest.mark.parametrize(
-    ("host", "exposure", "warned"),
-    [("127.0.0.1", "seed", False), ("::1", "seed", False), ("::", "members", True), ("::", "counts", False)],
-)
-async def test_who_is_warned(host: str, exposure: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        async with running_server(host=host, exposure=exposure):
-            pass
-    assert ("anybody who can reach" in caplog.text) is warned
 
 
 async def test_a_name_is_resolved() -> None:

@@ -228,7 +228,7 @@ async def test_exposure_sets_what_strangers_may_see(exposure: str, visible: list
 async def test_rest_answers_while_a_shutdown_is_under_way(server: SignalingServer) -> None:
     """Ours: a shutdown closes idle HTTP connections without waiting for them."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    await until(lambda: server._http.connections)
+    await until(lambda: server.door.total)
     loop = asyncio.get_running_loop()
     begun = loop.time()
     await server.close()

@@ -16,7 +16,7 @@ from visavis_server.settings import Settings
 def test_the_defaults_are_as_documented() -> None:
     settings = read_settings([], {})
     assert settings == Settings()
-    assert (settings.host, settings.port, settings.stun_port, settings.alternate_port) == ("0.0.0.0", 8080, 3478, 3479)
+    assert (settings.host, settings.port, settings.stun_port, settings.alternate_port) == ("::", 8080, 3478, 3479)
     assert (settings.ping_interval, settings.stale_timeout, settings.empty_room_ttl) == (25, 60, 300)
     assert settings.rules.exposure is Exposure.SEED
 
