@@ -38,6 +38,8 @@ CHUNK: Final = 256 << 10
 """Bytes read from standard input at a time: what the engine takes ahead (link/streams.py, UNSENT)."""
 REFUSAL_TIMEOUT: Final = 5.0
 """Seconds that a peer too many has to complete its handshake, so that it can be told why it is refused."""
+TYPED_TIMEOUT: Final = 0.25
+"""Seconds in which what has been typed already comes to be read, on a machine that is busy."""
 END_RULE: Final = (
     "A pipe ends when both directions have. A direction ends with the standard input of its side: at the end of a file "
     "or pipe, at once for the null device and for input that is closed or cannot be read, with Ctrl-D at a terminal; a "
@@ -191,6 +193,8 @@ async def _read(thread: BlockingThread, unless: asyncio.Event | None) -> bytes:
     ended = asyncio.create_task(unless.wait()) if unless is not None else None
     try:
         await asyncio.wait([reading] if ended is None else [reading, ended], return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            await asyncio.wait([reading], timeout=TYPED_TIMEOUT)
         return reading.result() if reading.done() else b""
     except OSError as error:
         print_status(f"visavis: standard input cannot be read, and counts as ended: {error.strerror}")
