@@ -27,6 +27,7 @@ from visavis_shared.tasks import sentence, watch_failures
 
 logger = logging.getLogger(__name__)
 
+_VERBS: Final = (discover, doctor, agent, ping, pipe)
 _PREFIX: Final = "VISAVIS_"
 _SETTINGS: Final = (
     "invite",
@@ -64,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None, stopping: Stopping) -> argparse.Namespace:
     """Read the arguments; `--help` and the like print and end the program here."""
     try:
-        return _parser().parse_args(argv)
+        parser = _parser()
+        _check_verb(parser, list(sys.argv[1:] if argv is None else argv))
+        return parser.parse_args(argv)
     except SystemExit:
         try:
             sys.stdout.flush()
@@ -74,6 +77,21 @@ def _parse(argv: Sequence[str] | None, stopping: Stopping) -> argparse.Namespace
                 raise SystemExit(stopping.die(SIGPIPE)) from None
             raise SystemExit(_report(OutputFailed(error), as_json=False)) from None
         raise
+
+
+def _check_verb(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Say which verbs there are to who gives none or an unknown one; that ends the program."""
+    verbs = [module.NAME for module in _VERBS]
+    first = words[0] if words else ""
+    if first in verbs or first.startswith("-"):
+        return
+    near = difflib.get_close_matches(first, verbs, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    if first:
+        print_status(f"visavis: there is no command {printable(first)!r}{hint}")
+    if not near:
+        print_status(parser.format_help().rstrip())
+    raise SystemExit(UsageError.exit_code)
 
 
 def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | None]:
@@ -146,8 +164,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"visavis {version('visavis')}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (discover, doctor, agent, ping, pipe):
-        verb = verbs.add_parser(module.NAME, help=module.HELP, description=module.HELP, allow_abbrev=False)
+    for module in _VERBS:
+        examples = "\n".join(f"  {example}" for example in module.EXAMPLES)
+        verb = verbs.add_parser(
+            module.NAME,
+            help=module.HELP,
+            description=f"{examples}\n\n{module.HELP[0].upper()}{module.HELP[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         _add_common(verb, needs_room=module.NEEDS_ROOM, links=module is not discover)
         module.add_arguments(verb)
         verb.set_defaults(command=module.run, makes_invite=module is pipe, needs_room=module.NEEDS_ROOM)

@@ -18,6 +18,10 @@ from visavis_shared.ids import printable
 
 NAME = "agent"
 HELP = "stay in a room, keep a link to every peer in it, and print what happens"
+EXAMPLES = (
+    "visavis agent --server https://host.example --room den",
+    "visavis agent --invite-file invite --json",
+)
 NEEDS_ROOM = True
 
 MESSAGE_SIZE: Final = 64 << 10

@@ -20,6 +20,7 @@ from visavis_shared.ids import printable
 
 NAME = "discover"
 HELP = "show this machine's public endpoint, its NAT, and the interfaces used and skipped"
+EXAMPLES = ("visavis discover --server https://host.example", "visavis discover --stun stun.example:3478 --json")
 NEEDS_ROOM = False
 
 

@@ -38,6 +38,7 @@ from visavis_shared.nat import NatReport
 
 NAME = "doctor"
 HELP = "report on this machine's network and NAT, and with a peer explain what comes of an attempt"
+EXAMPLES = ("visavis doctor --server https://host.example", "visavis doctor --with")
 NEEDS_ROOM = False
 LIFETIME_MAX: Final = 3600
 """Seconds of silence that can be tried: no NAT keeps UDP mappings for longer by default."""

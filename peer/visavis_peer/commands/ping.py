@@ -16,6 +16,10 @@ from visavis_peer.output import Printer, describe_path, linked_label
 
 NAME = "ping"
 HELP = "measure round trips over the link to one peer, and name the path"
+EXAMPLES = (
+    "visavis ping --server https://host.example --room den",
+    "visavis ping --invite-file invite --count 10",
+)
 NEEDS_ROOM = True
 
 

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ from visavis_shared.tasks import own
 
 NAME = "pipe"
 HELP = "join standard input and output to those of one peer; without an invite, make one"
+EXAMPLES = ("tar c photos | visavis pipe --server https://host.example", "visavis pipe | tar x")
 NEEDS_ROOM = True
 
 CHUNK: Final = 256 << 10
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--events", metavar="FILE", type=Path, help="append the events to this file, one JSON object per line"
     )
-    parser.epilog = END_RULE
+    parser.epilog = textwrap.fill(END_RULE, 80)
     parser.set_defaults(carries_data=True)
 
 
