@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from visavis_peer.core.addresses import Interface
-from visavis_shared.tasks import own
+from visavis_peer.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -16,27 +16,16 @@ INTERVAL: Final = 1.0
 """Seconds between looks, each about a millisecond: a link that moves loses no more than that before it acts."""
 
 
-class NetworkWatch:
+class NetworkWatch(Watch):
     """Looks at the interfaces again and again; no platform's notification works on all of them."""
 
     def __init__(
         self, list_interfaces: Callable[[], Sequence[Interface]], on_change: Callable[[Sequence[Interface]], None]
     ) -> None:
         """`on_change` gets all interfaces whenever one of them, or one of their addresses, has changed."""
+        super().__init__()
         self._list = list_interfaces
         self._on_change = on_change
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = own(self._run())
-
-    async def close(self) -> None:
-        """Stop looking. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
 
     async def _run(self) -> None:
         before = await self._look()

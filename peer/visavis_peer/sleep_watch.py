@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from visavis_shared.tasks import own
+from visavis_peer.watch import Watch
 
 INTERVAL: Final = 1.0
 """Seconds between looks."""
@@ -26,25 +26,14 @@ def elapsed() -> float:
     return time.time() if boot_time is None else time.clock_gettime(boot_time)
 
 
-class SleepWatch:
+class SleepWatch(Watch):
     """Compares the loop's clock, which may stand still, with one that does not."""
 
     def __init__(self, on_wake: Callable[[float], None], clock: Callable[[], float] = elapsed) -> None:
         """`on_wake` gets the seconds of a sleep that is over; `clock` goes on in sleep."""
+        super().__init__()
         self._on_wake = on_wake
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = own(self._run())
-
-    async def close(self) -> None:
-        """Stop looking. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
 
     async def _run(self) -> None:
         before = self._clock()

@@ -219,9 +219,7 @@ async def _receive(reader: StreamReader, peer_ended: asyncio.Event, meter: Meter
             meter.received += len(data)
         await thread.call(retire, STDOUT)
     except BrokenPipeError:
-        reader.stop()
         raise OutputClosed from None
     except OSError as error:
-        reader.stop()
         raise OutputFailed(error) from None
     peer_ended.set()

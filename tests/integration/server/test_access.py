@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import json
 import ssl
 import time
@@ -14,9 +13,8 @@ from typing import Any, Final
 import jwt
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.certificates import make_certificate
 from tests.support.conditions import until
 from tests.support.server_running import http, running_server
 from tests.support.ws_raw import RawClient, upgrade_request
@@ -291,27 +289,9 @@ async def test_who_joins_nothing_is_closed() -> None:
 
 
 def certify(directory: Path, name: str) -> tuple[Path, Path]:
-    """Write a self-signed certificate and its key; return their paths."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .sign(key, hashes.SHA256())
-    )
-    paths = directory / "cert.pem", directory / "key.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    paths[1].write_bytes(private)
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return paths
+    """Write a self-signed certificate and its key, over those that were there; return their paths."""
+    made = make_certificate(directory, name, first_day=-1, last_day=1)
+    return made.cert.replace(directory / "cert.pem"), made.key.replace(directory / "key.pem")
 
 
 async def common_name(server: SignalingServer) -> str:
