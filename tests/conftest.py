@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -12,6 +13,14 @@ from blockbuster import BlockBuster, blockbuster_ctx
 # how long an example takes says more of the machine than of the code
 hypothesis.settings.register_profile("visavis", deadline=None)
 hypothesis.settings.load_profile("visavis")
+
+
+def pytest_configure() -> None:
+    """Give the programs of tests their signals, also where the tests themselves are run by nohup or as a job."""
+    for name in ("SIGHUP", "SIGINT"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL if name == "SIGHUP" else signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
