@@ -91,7 +91,7 @@ from visavis_shared.messages import (
 )
 from visavis_shared.messages import Notice as NoticeMessage
 from visavis_shared.nat import NatReport
-from visavis_shared.tasks import own, sentence
+from visavis_shared.tasks import end, own, sentence
 
 logger = logging.getLogger(__name__)
 
@@ -370,9 +370,7 @@ class Agent:
         finally:
             self._cut_off.clear()
             self._outbox.hold()
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.wait(helpers)
+            await end(*helpers)
 
     def _check_private_rooms(self, client: SignalingClient) -> None:
         """See that a room with a secret is closed to everybody else.

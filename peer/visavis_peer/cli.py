@@ -129,15 +129,17 @@ async def _stoppable(arguments: argparse.Namespace, stopping: Stopping) -> int:
     if not getattr(arguments, "carries_data", False):
         stopping.watch_reader()
     failures: list[BaseException] = []
-    task = asyncio.current_task()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     cancel = task.cancel
 
     def fail(error: BaseException) -> None:
-        failures.append(error)
-        cancel()
+        if stopping.number is None:
+            failures.append(error)
+            # not at once: the collector may tell of a failure in the command's own last step
+            loop.call_soon(cancel)
 
-    watch_failures(asyncio.get_running_loop(), fail)
+    watch_failures(loop, fail)
     command: Coroutine[Any, Any, int] = arguments.command(arguments)
     try:
         return await command

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from visavis_shared.errors import VisavisError
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -33,6 +35,16 @@ def own(work: Coroutine[Any, Any, T], *, bears: tuple[type[Exception], ...] = ()
     return task
 
 
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait for their end; how they ended matters no longer, for the caller has seen what counts."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # else the loop would tell of it as of one that is forgotten
+
+
 def _tell(bears: tuple[type[Exception], ...], task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is None:
@@ -52,6 +64,10 @@ def watch_failures(loop: asyncio.AbstractEventLoop, end: Callable[[BaseException
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         nonlocal ended
         error = context.get("exception")
+        if isinstance(error, VisavisError) and not context.get(_OWNED):
+            # a condition that has its place in the program, and was told there: of a task that nobody needed any longer
+            logger.info("%s", context.get("message"), exc_info=error)
+            return
         if not isinstance(error, BaseException) or not _is_ours(context, error):
             loop.default_exception_handler(context)
             return

@@ -190,16 +190,16 @@ async def test_output_that_takes_no_more_is_told_to_both_sides(server: ServerPro
 
 
 async def test_a_pipeline_that_has_enough_ends_status_commands(server: ServerProcess, tmp_path: Path) -> None:
+    """However the end of the reader and the next line meet."""
     where = f"--interface lo --server {url(server)} --room r"
     listening = f"exec {VISAVIS} agent {where} --name ann"
+    ping = f"{VISAVIS} ping {where} --peer ann -c 50 -i 0.1 2>err | head -2 >out; exit ${{PIPESTATUS[0]}}"
+    agent = f"{VISAVIS} agent {where} --json 2>NAME | head -1 >out2; exit ${{PIPESTATUS[0]}}"
     async with asyncio.timeout(DEADLINE), job(listening, tmp_path):
-        scripts = (
-            f"{VISAVIS} ping {where} --peer ann -c 50 -i 0.1 2>err | head -2 >out; exit ${{PIPESTATUS[0]}}",
-            f"{VISAVIS} agent {where} --json 2>err2 | head -1 >out2; exit ${{PIPESTATUS[0]}}",
-        )
+        scripts = [ping, *(agent.replace("NAME", f"err{number}") for number in range(8))]
         processes = [await shell(script, tmp_path) for script in scripts]
-        assert [await process.wait() for process in processes] == [128 + signal.SIGPIPE] * 2
-    assert (tmp_path / "err").read_text() == (tmp_path / "err2").read_text() == ""
+        assert [await process.wait() for process in processes] == [128 + signal.SIGPIPE] * len(scripts)
+    assert [(tmp_path / name).read_text() for name in ("err", *(f"err{number}" for number in range(8)))] == [""] * 9
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

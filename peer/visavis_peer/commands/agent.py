@@ -15,6 +15,7 @@ from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
 from visavis_peer.narrator import Narrator
 from visavis_peer.output import Printer, linked_label
 from visavis_shared.ids import printable
+from visavis_shared.tasks import end
 
 NAME = "agent"
 HELP = "stay in a room, keep a link to every peer in it, and print what happens"
@@ -72,9 +73,9 @@ async def run(arguments: argparse.Namespace) -> int:
         for task in done:
             task.result()
     finally:
-        for task in (staying, serving):
-            task.cancel()
-        await asyncio.wait([staying, serving, printing])
+        await end(staying, serving)
+        await asyncio.wait([printing])  # what the end itself has to tell, too
+        await end(printing)
     return 0
 
 

@@ -12,6 +12,7 @@ from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAb
 from visavis_peer.link.link import Link
 from visavis_peer.narrator import Narrator
 from visavis_peer.output import plainly, qualified_label
+from visavis_shared.tasks import end
 
 _FATAL: Final[dict[str, type[AgentError]]] = {
     "no_path": NoPath,
@@ -45,9 +46,7 @@ async def meet(
         if watch.done():
             raise watch.result()
     finally:
-        for task in (watch, search):
-            task.cancel()
-        await asyncio.wait([watch, search])
+        await end(watch, search)
     for failure in failures:
         if isinstance(failure, AuthenticationFailed):
             raise failure

@@ -29,7 +29,7 @@ from visavis_peer.output import Printer
 from visavis_peer.settings import AgentSettings
 from visavis_shared.descriptors import STDIN, STDOUT, print_status, read_some, retire, write_all
 from visavis_shared.invite import Invite
-from visavis_shared.tasks import own
+from visavis_shared.tasks import end, own
 
 NAME = "pipe"
 HELP = "join standard input and output to those of one peer; without an invite, make one"
@@ -120,9 +120,7 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
             link.close(f"the other side {error}", refuse=True)
             raise
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.wait(helpers)
+            await end(*helpers)
         way = in_short(link.path)
     narrator.printer.line(meter.summary(way))
     return 0
@@ -146,15 +144,14 @@ async def _carry(link: Link, meter: Meter) -> None:
     """Join the two streams until both directions have ended; the first error of either ends both."""
     reader, writer = await (link.open_stream() if link.is_offerer else link.accept_stream())
     peer_ended = asyncio.Event()
-    async with contextlib.AsyncExitStack() as stack:
-        sending, receiving = _send(writer, peer_ended, meter), _receive(reader, peer_ended, meter)
-        tasks = [asyncio.create_task(sending), asyncio.create_task(receiving)]
-        stack.push_async_callback(asyncio.wait, tasks)
-        for task in tasks:
-            stack.callback(task.cancel)
+    sending, receiving = _send(writer, peer_ended, meter), _receive(reader, peer_ended, meter)
+    tasks = [asyncio.create_task(sending), asyncio.create_task(receiving)]
+    try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
+    finally:
+        await end(*tasks)
     # everything has been written out on both sides, whatever becomes of the link now
     with contextlib.suppress(LinkClosed, StreamReset, TimeoutError):
         async with asyncio.timeout(FAREWELL_TIMEOUT):

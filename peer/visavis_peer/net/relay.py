@@ -23,7 +23,7 @@ from visavis_peer.net.http import describe, open_http
 from visavis_peer.net.signaling import token_headers
 from visavis_shared.endpoints import format_address
 from visavis_shared.ids import PEER_ID_BYTES, printable
-from visavis_shared.tasks import own
+from visavis_shared.tasks import end, own
 
 logger = logging.getLogger(__name__)
 
@@ -158,8 +158,7 @@ class RelayClient:
         finally:
             self.connected = False
             self._on_state()
-            writer.cancel()
-            await asyncio.wait([writer])
+            await end(writer)
             if self._queue and not socket.closed:
                 await self._write_batch(socket)
             self._queue.clear()

@@ -8,7 +8,8 @@ import gc
 import pytest
 
 from tests.support.conditions import until
-from visavis_shared.tasks import own, sentence, watch_failures
+from visavis_shared.errors import VisavisError
+from visavis_shared.tasks import end, own, sentence, watch_failures
 
 
 class Broken(Exception):
@@ -89,3 +90,30 @@ async def test_what_a_stranger_can_cause_on_one_connection_ends_nothing(
 def test_a_failure_is_told_in_one_line() -> None:
     assert sentence(Broken("a\nb")) == "internal error, please report it: Broken: a"
     assert sentence(Broken()) == "internal error, please report it: Broken"
+
+
+async def test_tasks_that_are_ended_are_forgotten_by_nobody_and_tell_nothing(failures: list[BaseException]) -> None:
+    """However they end: cancelled, done, or by an error that came first."""
+    tasks = [asyncio.create_task(each) for each in (asyncio.Event().wait(), fail(Broken()), asyncio.sleep(0))]
+    await asyncio.sleep(0)
+    await end(*tasks)
+    assert all(task.done() for task in tasks)
+    del tasks
+    gc.collect()
+    await asyncio.sleep(0)
+    assert failures == []
+
+
+async def test_a_condition_that_nobody_waits_for_any_longer_ends_no_program(failures: list[BaseException]) -> None:
+    async def forgotten(error: Exception) -> None:
+        task = asyncio.create_task(fail(error))
+        await asyncio.wait([task])
+
+    await forgotten(VisavisError("the peer has gone"))
+    gc.collect()
+    await asyncio.sleep(0)
+    assert failures == []
+    await forgotten(Broken())
+    gc.collect()
+    await until(lambda: bool(failures))
+    assert [type(error) for error in failures] == [Broken]
