@@ -339,6 +339,7 @@ class Agent:
         self._fresh_id = client.peer_id
         if self._resume.token is not None:
             await client.send(self._resume_request(self._resume.token))
+        self._pool.loopback = client.by_loopback
         session = await self._pool.start(await resolve(self._stun_servers(client)))
         endpoint = await self._study.first_endpoint(session)
         self._endpoint = None if self._pool.relay_only else endpoint  # which is to hide it

@@ -154,8 +154,12 @@ class Peering:
             return  # of a session that there is: it changes nothing
         self._apply(self.mesh.receive(message, self._loop.time()))
         session = self._sessions.get(key)
-        if isinstance(message, Offer | Answer) and session is not None:
+        if session is None:
+            return
+        if isinstance(message, Offer | Answer):
             session.on_described(message.seen)
+        elif message.payload.ready:
+            session.on_ready()
 
     def signaling_lost(self) -> None:
         """Forget the room; links stay."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 from visavis_peer.core.addresses import AddressChoice, choose_addresses
+from visavis_peer.core.destinations import Destinations
 from visavis_peer.net.ice import IceSession, TurnServer
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.portmap import PortMapper
@@ -31,6 +33,9 @@ class SessionPool:
         self._refill: asyncio.Task[None] | None = None
         self.relay_only = settings.relay == "only"
         """Whether sessions offer and use relayed candidates only."""
+        self.loopback = False
+        """Whether the signaling server is reached by loopback, so that peers may be, too."""
+        self._destinations = Destinations()
         self._turn: asyncio.Task[list[TurnServer]] | None = None
         self.choice = AddressChoice((), ())
         """Which addresses the latest session uses and which not."""
@@ -54,6 +59,7 @@ class SessionPool:
             if session is None:
                 session = await self._make()
         self._begin_refill()
+        session.loopback = self.loopback
         if self._turn is not None:
             session.use_turn(self._turn)
         return session
@@ -65,6 +71,7 @@ class SessionPool:
     def renew(self) -> None:
         """Make a new spare session: this machine's addresses have changed. Those taken belong to who took them."""
         self._stale = True
+        self._destinations.clear()
         self._begin_refill()
 
     async def close(self) -> None:
@@ -94,7 +101,8 @@ class SessionPool:
         # reading the interfaces takes system calls and on Linux a few small files
         interfaces = await loop.run_in_executor(None, list_interfaces)
         self.choice = choose_addresses(interfaces, self._settings.interfaces)
-        session = IceSession(policy="relay" if self.relay_only else "auto")
+        policy: Literal["auto", "relay"] = "relay" if self.relay_only else "auto"
+        session = IceSession(policy=policy, destinations=self._destinations)
         try:
             for problem in await session.bind(self.choice.used, self._settings.ports):
                 logger.info("address left out: %s", problem)

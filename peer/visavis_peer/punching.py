@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from visavis_peer.core import strategy
 from visavis_peer.core.birthday import OPENER_INTERVAL, AddressNotSeen, Effect, PairFound, Probing, Send, shots
+from visavis_peer.core.destinations import Allowance
 from visavis_peer.core.probes import Seal, session_key
 from visavis_peer.core.strategy import Plan, Role, Situation
 from visavis_peer.net.ice import IceSession, IceSocket, ask, ip_version
@@ -76,6 +77,7 @@ class Puncher:
         self._controlling = controlling
         self._failures = failures
         self._seen = seen
+        ice.allowance.see(seen)
         self._turn = turn
         pwd = ice.credentials.pwd
         self._key = session_key(pwd, remote_pwd) if controlling else session_key(remote_pwd, pwd)
@@ -103,7 +105,7 @@ class Puncher:
         self._task = own(self._work())
 
     def on_change(self, remote: NatReport | None = None) -> None:
-        """Plan again: this side has told a new report, or the peer has (`remote`), or has named a candidate."""
+        """Plan again: this side has told a new report, or the peer has (`remote`), or says that it takes part."""
         if remote is not None:
             self._remote = remote
         self._changed.set()
@@ -144,7 +146,7 @@ class Puncher:
             self.plan = plan = self._planned()
             patient = self._loop.time() < patient_until
             settled = not patient or all(map(_is_settled, (self._owner.told, self._remote)))
-            if settled and _workable(plan) and (not patient or self._is_seen()):
+            if settled and _workable(plan) and self._ice.allowance.confirmed and (not patient or self._is_seen()):
                 return plan
             if settled and plan.method is Method.RELAY:
                 self._owner.on_no_way(plan.reason)
@@ -315,7 +317,7 @@ class Puncher:
         schedule = shots(plan, self._target(), {self._seen or ""}, _RANDOM.sample)
         seal = Seal(self._key, self._owner.session_id, controlling=self._controlling)
         engine = Probing(schedule, plan.duration, seal, controlling=self._controlling, now=self._loop.time())
-        self._run = _Run(sockets, engine)
+        self._run = _Run(sockets, engine, self._ice.allowance)
         return self._run
 
     async def _found_or_changed(self, run: _Run) -> PairFound | None:
@@ -352,9 +354,10 @@ class Puncher:
 class _Run:
     """An engine on its sockets, driven by the loop's timers."""
 
-    def __init__(self, sockets: Sequence[IceSocket], engine: Probing) -> None:
+    def __init__(self, sockets: Sequence[IceSocket], engine: Probing, allowance: Allowance) -> None:
         self.count = 0
         """Packets sent."""
+        self._allowance = allowance
         self._sockets = sockets
         self._engine = engine
         self._loop = asyncio.get_running_loop()
@@ -394,6 +397,8 @@ class _Run:
             self.close()
 
     def _send(self, effect: Send) -> None:
+        if not self._allowance.may_probe(effect.destination[0], self._loop.time()):
+            return
         self.count += 1
         sock = self._sockets[effect.socket]
         if effect.ttl is None:

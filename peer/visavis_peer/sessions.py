@@ -116,6 +116,8 @@ class Session:
         """Whether the peer's OFFER or ANSWER is known to be its own."""
         self.untrusted = False
         """Whether there was an ANSWER that is not, and no other yet."""
+        self.ready = False
+        """Whether the peer has answered, or has said READY or checked when it was answered."""
         self.told = NatReport()
         """The latest report on this side's NAT that the peer was sent."""
         self._remote_nat: NatReport | None = None
@@ -166,6 +168,14 @@ class Session:
         self.answered, self.untrusted = True, False
         self.seen = seen
 
+    def on_ready(self) -> None:
+        """Note that the peer takes part, knowing this side's credentials."""
+        self.ready = True
+        if self.ice is not None:
+            self.ice.allowance.confirmed = True
+        if self._puncher is not None:
+            self._puncher.on_change()
+
     @property
     def probing_outcome(self) -> str | None:
         """What came of probing beyond the checks, in words; None where it had no part, or has found a path."""
@@ -195,13 +205,14 @@ class Session:
 
     async def _work(self) -> None:
         self.ice = ice = await self._pool.take()
+        ice.allowance.confirmed = self.ready
         ice.opener_ttl = opener_ttl(self._start.round)
         ice.set_role(controlling=self.role == "offerer")
         ice.attach(
             IceCallbacks(
                 candidate=self._on_candidate,
                 gathered=self._on_gathered,
-                check_received=lambda: self._owner.on_check_received(self.key),
+                check_received=self._on_check_received,
                 valid=self._on_valid,
                 suspended=lambda: self._owner.on_suspended(self.key),
                 resumed=lambda: self._owner.on_resumed(self.key),
@@ -211,6 +222,10 @@ class Session:
         ice.deliver_to(lambda datagrams: self._owner.on_datagrams(self.key, datagrams))
         while True:
             self._perform(await self._inbox.get(), ice)
+
+    def _on_check_received(self) -> None:
+        self.on_ready()
+        self._owner.on_check_received(self.key)
 
     def _perform(self, effect: SessionEffect, ice: IceSession) -> None:
         match effect:
@@ -241,6 +256,9 @@ class Session:
         assert description.ice is not None  # the core refuses such a description
         self.remote = description
         self._remote_nat = description.nat
+        ice.allowance.see(self.seen)
+        if self.role == "offerer":
+            self.on_ready()  # the description is an ANSWER
         ice.set_remote(description.ice)
         for candidate in description.candidates:
             ice.add_candidate(candidate)

@@ -162,6 +162,11 @@ class SignalingClient:
         told = self.welcome.limits if self.welcome is not None else None
         return 0.0 if told is None or not told.message_rate > 0 else told.message_rate
 
+    @property
+    def by_loopback(self) -> bool:
+        """Whether the server is reached without leaving this machine; a proxy on it leads elsewhere."""
+        return bool(self.server_address) and ipaddress.ip_address(self.server_address).is_loopback
+
     async def send(self, message: ClientMessage) -> None:
         """Send one message.
 

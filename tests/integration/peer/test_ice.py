@@ -325,19 +325,21 @@ async def test_of_one_address_only_so_many_ports_are_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "own", "may"),
+    ("host", "own", "loopback", "may"),
     [
-        ("127.0.0.1", ["192.0.2.1"], False),
-        ("127.0.0.1", ["192.0.2.1", "127.0.0.1"], True),
-        ("::1", ["127.0.0.1"], False),
-        ("169.254.7.7", ["192.0.2.1", "127.0.0.1"], False),
-        ("169.254.7.7", ["169.254.1.1"], True),
-        ("fe80::7", ["fe80::1"], True),
-        ("10.0.0.1", ["192.0.2.1"], True),
+        ("127.0.0.1", ["192.0.2.1"], True, False),
+        ("127.0.0.1", ["192.0.2.1", "127.0.0.1"], True, True),
+        ("127.0.0.1", ["192.0.2.1", "127.0.0.1"], False, False),
+        ("::1", ["::1"], False, False),
+        ("::1", ["127.0.0.1"], True, False),
+        ("169.254.7.7", ["192.0.2.1", "127.0.0.1"], True, False),
+        ("169.254.7.7", ["169.254.1.1"], False, True),
+        ("fe80::7", ["fe80::1"], False, True),
+        ("10.0.0.1", ["192.0.2.1"], False, True),
     ],
 )
-def test_nobody_has_an_agent_send_to_its_own_machine(host: str, own: list[str], may: bool) -> None:
-    assert is_reachable_from(host, own) is may
+def test_nobody_has_an_agent_send_to_its_own_machine(host: str, own: list[str], loopback: bool, may: bool) -> None:
+    assert is_reachable_from(host, own, loopback=loopback) is may
 
 
 async def test_remote_candidates_have_a_bound_and_none_come_after_their_end() -> None:

@@ -75,6 +75,9 @@ def usable_candidate(line: str) -> Candidate | None:
         ip = ipaddress.ip_address(candidate.host)
     except (ValueError, IndexError):
         return None
+    if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id is not None:
+        return None  # which of this machine's interfaces: no peer knows
+    candidate.host = str(ip)  # in one way of writing, so that its candidates can be counted
     if ip.is_multicast or ip.is_unspecified or _is_never_a_peer(ip) or not 1 <= candidate.port <= 65535:
         return None
     if candidate.component != 1 or candidate.transport.lower() != "udp" or not 0 <= candidate.priority < 2**31:
@@ -88,13 +91,15 @@ def _is_never_a_peer(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return ip.ipv4_mapped is not None or ip == _METADATA_V6
 
 
-def is_reachable_from(host: str, own_hosts: Iterable[str]) -> bool:
+def is_reachable_from(host: str, own_hosts: Iterable[str], *, loopback: bool) -> bool:
     """Whether a peer's candidate may be checked from sockets at `own_hosts`: all are numeric addresses.
 
-    Loopback only from a socket there, link-local only from such an address: so nobody has an agent send to services of
-    its own machine, or to neighbours that it does not look for.
+    Loopback only where `loopback` allows it and from a socket there, link-local only from such an address: so nobody
+    has an agent send to services of its own machine, or to neighbours that it does not look for.
     """
     ip = ipaddress.ip_address(host)
+    if ip.is_loopback and not loopback:
+        return False
     if not (ip.is_loopback or ip.is_link_local):
         return True
     own = [each for each in map(ipaddress.ip_address, own_hosts) if each.version == ip.version]

@@ -25,6 +25,7 @@ from aioice import stun
 from aioice.candidate import Candidate
 from aioice.ice import CandidatePair, StunProtocol
 
+from visavis_peer.core.destinations import Allowance, Destinations
 from visavis_peer.core.events import PathInfo, RelayCause
 from visavis_peer.core.selection import Selection
 from visavis_peer.net.ice.candidates import ADDRESS_COUNT, is_reachable_from, peer_reflexive_candidate, usable_candidate
@@ -52,9 +53,21 @@ class IceSession(LocalSide):
     Only `bind`, `check` and `close` are coroutines. Not reusable: a restart is another session beside this one.
     """
 
-    def __init__(self, *, opener_ttl: int = 4, policy: Literal["auto", "relay"] = "auto") -> None:
-        """With policy `relay` no address of this machine is offered or used but by TURN servers."""
+    def __init__(
+        self,
+        *,
+        opener_ttl: int = 4,
+        policy: Literal["auto", "relay"] = "auto",
+        destinations: Destinations | None = None,
+    ) -> None:
+        """With policy `relay` no address of this machine is offered or used but by TURN servers.
+
+        `destinations` is what all sessions of the agent have sent to addresses that peers name.
+        """
         super().__init__(policy)
+        self.allowance = Allowance(destinations or Destinations())
+        self.loopback = True
+        """Whether peers on this machine are looked for by its loopback."""
         self.opener_ttl = opener_ttl
         self._application: Callable[[list[bytes]], None] | None = None
         self._early: deque[bytes] = deque(maxlen=QUEUE_SIZE)
@@ -106,7 +119,7 @@ class IceSession(LocalSide):
         same = sum(each.host == candidate.host for each in self._remote_candidates)
         own = [sock.local_candidate.host for sock in self.sockets]
         within = len(self._remote_candidates) < limits.CANDIDATE_COUNT and same < ADDRESS_COUNT
-        return within and is_reachable_from(candidate.host, own)
+        return within and is_reachable_from(candidate.host, own, loopback=self.loopback)
 
     @property
     def remote_candidates(self) -> list[Candidate]:
@@ -156,7 +169,9 @@ class IceSession(LocalSide):
     def _open_hole(self, candidate: Candidate) -> None:
         for sock in self._protocols:
             assert isinstance(sock, IceSocket)
-            if ip_version(sock.local_candidate.host) == ip_version(candidate.host):
+            if ip_version(sock.local_candidate.host) != ip_version(candidate.host):
+                continue
+            if self.allowance.may_send(candidate.host, time.monotonic()):
                 sock.send_opener((candidate.host, candidate.port), self.opener_ttl)
 
     # --- checks -------------------------------------------------------------------------------------------------------
@@ -225,9 +240,11 @@ class IceSession(LocalSide):
                 pair.remote_addr,
                 integrity_key=self.remote_password.encode(),
                 on_start=lambda transaction: self._pending.__setitem__(pair, transaction),
+                may_send=lambda: self.allowance.may_send(pair.remote_addr[0], time.monotonic()),
             )
         except stun.TransactionError as error:
             if error.response is not None and error.response.error_code == 487:
+                self.allowance.on_answer(pair.remote_addr[0])
                 self.switch_role(ice_controlling="ICE-CONTROLLED" in request.attributes)
                 return await self.check_start(pair)
             self._check_failed(pair)
@@ -237,6 +254,7 @@ class IceSession(LocalSide):
         if source != pair.remote_addr:  # RFC 8445 section 7.2.5.2.1
             self._check_failed(pair)
             return None
+        self.allowance.on_answer(source[0])
         rtt = None if transaction is None else transaction.rtt
         if rtt is not None:
             self._rtts[pair] = rtt
@@ -270,6 +288,7 @@ class IceSession(LocalSide):
         if protocol not in self._protocols:
             self._protocols.append(protocol)  # opened beside: the peer has found it
         protocol.trust(addr)
+        self.allowance.on_check(addr[0])
         super().request_received(message, addr, protocol)
         if self._callbacks is not None:
             self._callbacks.check_received()

@@ -41,10 +41,18 @@ OPENER: Final = b"\x00\x11\x00\x00\x21\x12\xa4\x42" + bytes(12)
 class Transaction:
     """One STUN request on our own schedule; offers aioice's StunProtocol what its own transactions do."""
 
-    def __init__(self, send: Callable[[], None], schedule: Sequence[float], integrity_key: bytes | None) -> None:
+    def __init__(
+        self,
+        send: Callable[[], None],
+        schedule: Sequence[float],
+        integrity_key: bytes | None,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`may_send` is asked before each transmission; one that may not be is left out."""
         self.rtt: float | None = None
         """Seconds from the last transmission to the response."""
         self._send = send
+        self._may_send = may_send
         self._schedule = schedule
         self._integrity_key = integrity_key
         self._loop = asyncio.get_running_loop()
@@ -83,8 +91,9 @@ class Transaction:
                 self._timer.cancel()
 
     def _transmit(self) -> None:
-        self._sent_at = self._loop.time()
-        self._send()
+        if self._may_send():
+            self._sent_at = self._loop.time()
+            self._send()
 
     def _next(self) -> None:
         if self._future.done():
@@ -174,11 +183,12 @@ class IceSocket(StunProtocol):
         retransmissions: int | None = None,
         schedule: Sequence[float] = CHECK_SCHEDULE,
         on_start: Callable[[Transaction], None] | None = None,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> tuple[stun.Message, Address]:
         """Run a transaction on `schedule`; `retransmissions` is aioice's parameter and is not used."""
         if integrity_key is not None:
             request.add_message_integrity(integrity_key)
-        transaction = Transaction(lambda: self.send_stun(request, addr), schedule, integrity_key)
+        transaction = Transaction(lambda: self.send_stun(request, addr), schedule, integrity_key, may_send)
         self.transactions[request.transaction_id] = transaction
         if on_start is not None:
             on_start(transaction)

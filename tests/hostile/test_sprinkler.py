@@ -1,0 +1,67 @@
+"""An agent is no sprinkler: whoever names addresses has little sent there, and keeps nobody from linking by it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import pytest
+
+from tests.hostile.agents import agent
+from tests.hostile.bystander import Bystander, bystander
+from tests.hostile.member import Member, description, member
+from tests.support.server_running import server_process
+from visavis_peer.core.destinations import PACKET_COUNT
+
+pytestmark = pytest.mark.timeout(90)
+
+MEMBERS: Final = 6
+SESSIONS: Final = 5
+"""Of each member, one after the other."""
+RANDOM: Final[dict[str, Any]] = {
+    "udp": True,
+    "mapping": "address-and-port-dependent",
+    "filtering": "address-and-port-dependent",
+    "allocation": "random",
+    "probing": True,
+}
+"""A report that has the other side probe."""
+
+
+async def _sprinkle(mallory: Member, target: Bystander, *, ready: bool, trickle: bool) -> None:
+    """Answer the agent and offer again and again, with 32 candidates of one host; the last session runs its course."""
+    offer = await mallory.hears(lambda message: message["type"] == "OFFER")
+    victim = offer["peer_id"]
+    candidates = target.candidates()
+    members = description(session_id=offer["payload"]["session_id"], candidates=candidates, nat=RANDOM)
+    mallory.say("ANSWER", victim, accepted=True, **members)
+    for number in range(SESSIONS):
+        session_id = f"S{number}"
+        named = candidates[:1] if trickle else candidates
+        await mallory.answer(victim, session_id, candidates=named, nat=RANDOM)
+        if ready:
+            mallory.say("CANDIDATE", victim, session_id=session_id, ready=True)
+        for line in candidates[len(named) :]:
+            mallory.say("CANDIDATE", victim, session_id=session_id, candidate=line)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.9", "127.0.0.1"])
+async def test_many_members_with_many_sessions_have_few_packets_sent_to_one_address(host: str) -> None:
+    unlimited = ("--message-rate", "0", "--pair-rate", "0")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(server_process(*unlimited))
+        ann = await stack.enter_async_context(agent(server.port, "ann", "--relay", "never"))
+        await ann.says("joined")
+        target = stack.enter_context(bystander(host, 32))
+        evil = [await stack.enter_async_context(member(server.port, name=f"m{n}")) for n in range(MEMBERS)]
+        async with asyncio.timeout(45):
+            await asyncio.gather(
+                *(_sprinkle(each, target, ready=n % 2 == 0, trickle=n % 3 == 0) for n, each in enumerate(evil))
+            )
+            for each in evil:
+                await ann.says("error", peer_id=each.peer_id)
+        assert 0 < target.look() <= PACKET_COUNT
+        async with agent(server.port, "bob", "--relay", "never") as bob:
+            await asyncio.gather(ann.says("link_up", name="bob"), bob.says("link_up", name="ann"))
+        assert target.look() <= PACKET_COUNT
