@@ -32,6 +32,7 @@ class Outbox:
         "_loop",
         "_pending",
         "_pending_size",
+        "deaf",
         "dirty",
         "gone",
         "ignored",
@@ -50,6 +51,8 @@ class Outbox:
         """Whether nothing more is read of the client."""
         self.left = False
         """Whether the client has closed the connection itself and will not be back."""
+        self.deaf = False
+        """Whether the client has been given up because it does not read what it is sent."""
         self.dirty = False
         """Whether somebody will flush this outbox at the end of the turn."""
         self.gone = asyncio.Event()

@@ -24,7 +24,7 @@ from visavis_server.logs import ShowAddress, fields
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
 from visavis_shared.errors import ErrorCode
-from visavis_shared.messages import Endpoint, RelayOffer, WelcomePayload
+from visavis_shared.messages import Departure, Endpoint, RelayOffer, WelcomePayload
 
 logger = logging.getLogger(__name__)
 audit = logging.getLogger("visavis_server.audit")
@@ -152,7 +152,8 @@ class Switchboard(Connections):
         if self._open.get(outbox.peer_id) is outbox:
             del self._open[outbox.peer_id]
             now = self._loop.time()
-            self.perform(self.hub.disconnect(outbox.peer_id, now, now_ms(), leaving=outbox.left))
+            cause = Departure.SILENT if outbox.deaf else Departure.CLOSED
+            self.perform(self.hub.disconnect(outbox.peer_id, now, now_ms(), leaving=outbox.left, cause=cause))
 
     async def drain(self, longest: float) -> None:
         """Tell those who resume to reconnect, and close their connections one by one, spread over `longest` seconds.
@@ -248,6 +249,7 @@ class Switchboard(Connections):
             about = fields(event="unread", peer_id=outbox.peer_id)
             logger.debug("%s does not read what it is sent", outbox.peer_id, extra=about)
             self.hub.buckets.refusals[Cause.UNREAD] += 1
+            outbox.deaf = True
             self.dismiss(outbox, TRY_AGAIN_LATER, "too slow: unread messages pile up")
 
     def _sweep(self) -> None:

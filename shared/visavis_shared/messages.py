@@ -137,7 +137,7 @@ class Departure(StrEnum):
     CLOSED = "closed"
     """Its connection was closed, by its own machine as far as the server can tell."""
     SILENT = "silent"
-    """Nothing came from it for the stale timeout: it may be asleep, or without a network."""
+    """Nothing came from it for the stale timeout, or it read nothing: it may be asleep, or without a network."""
 
 
 class ExpelledPayload(Model):

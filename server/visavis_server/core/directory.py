@@ -239,7 +239,7 @@ class Directory:
     def _give_up(self, peer: Peer, now: float, now_ms: int) -> None:
         """Forget a peer that is away, and tell its room and who has written to it."""
         self._return_undelivered(peer, now_ms)
-        self._remove(peer, Departure.CLOSED, now, now_ms)
+        self._remove(peer, peer.away_because, now, now_ms)
 
     def _return_undelivered(self, peer: Peer, now_ms: int) -> None:
         """Tell the senders of the messages that a peer, which is away, will never get."""

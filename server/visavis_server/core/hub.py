@@ -204,10 +204,18 @@ class Hub(Governing, Resuming):
         if self.resumption is not None:
             self.resumption.confirm(self.peers[peer_id])
 
-    def disconnect(self, peer_id: str, now: float, now_ms: int, *, leaving: bool = False) -> list[Effect]:
-        """Forget a peer whose connection ended, and tell its room; or keep it for the grace. Idempotent.
+    def disconnect(
+        self,
+        peer_id: str,
+        now: float,
+        now_ms: int,
+        *,
+        leaving: bool = False,
+        cause: Departure = Departure.CLOSED,
+    ) -> list[Effect]:
+        """Forget a peer whose connection ended, and tell its room why; or keep it for the grace. Idempotent.
 
-        `leaving` tells that the client wants to be gone, so that it is not kept.
+        `leaving` tells that the client wants to be gone, so that it is not kept. `cause` is told when it is forgotten.
         """
         peer = self.peers.get(peer_id)
         if peer is None or peer.away_since is not None:
@@ -216,8 +224,9 @@ class Hub(Governing, Resuming):
         if self.relay is not None:
             self.relay.on_gone(peer_id, now)
         if self.resumption is None or peer.mailbox is None or leaving:
-            self._remove(peer, Departure.CLOSED, now, now_ms)
+            self._remove(peer, cause, now, now_ms)
         else:
+            peer.away_because = cause
             too_many = self.resumption.park(peer, now)
             if too_many is not None:
                 self._give_up(too_many, now, now_ms)

@@ -6,13 +6,14 @@ from visavis_server.core.buckets import Bucket
 from visavis_server.core.governance import Charter, identity_of
 from visavis_server.core.grants import Grants
 from visavis_server.core.mailbox import Mailbox
-from visavis_shared.messages import Endpoint, PeerInfo, SelfDescription, encode
+from visavis_shared.messages import Departure, Endpoint, PeerInfo, SelfDescription, encode
 
 
 class Peer:
     """One client: connected, or away for a short while."""
 
     __slots__ = (
+        "away_because",
         "away_since",
         "bucket",
         "connected_at",
@@ -63,6 +64,8 @@ class Peer:
         """What it may have missed, when it has asked to be kept."""
         self.away_since: float | None = None
         """When its connection was lost; None while it has one."""
+        self.away_because = Departure.CLOSED
+        """Why, as the room is told when it does not come back."""
         self.joined_at = 0
         """When it joined its room, in milliseconds since the epoch."""
         self.counter = 0

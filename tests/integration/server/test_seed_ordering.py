@@ -102,7 +102,8 @@ async def test_a_slow_reader_is_closed_and_stalls_nobody(server: SignalingServer
             async with await RawClient.connect(server.port):
                 longest = max(longest, loop.time() - begun)
         assert longest < 1, "REST and new connections are served as ever (9.5 s in the original)"
-        assert (await sender.receive())["type"] == "PEER_LEFT"
+        left = await sender.receive()
+        assert (left["type"], left["cause"]) == ("PEER_LEFT", "silent")
         assert (await c.receive())["peer_id"] == victim.peer_id
         answer = await sender.request(type="OFFER", target_id=victim.peer_id, payload={})
         assert answer["payload"]["code"] == "PEER_NOT_FOUND", "what is sent to a closed peer is reported"

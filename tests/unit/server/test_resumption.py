@@ -14,6 +14,7 @@ from visavis_server.core.mailbox import MAILBOX_SIZE
 from visavis_server.core.resuming import REPLACED
 from visavis_server.core.rules import RESUME_GRACE
 from visavis_server.core.tickets import KEY_SIZE, TICKET_LIFETIME, TicketSigner
+from visavis_shared.messages import Departure
 
 SIGNER = TicketSigner([bytes(KEY_SIZE)])
 
@@ -60,6 +61,14 @@ def offer(world: World, sender: str, target: str, session: str) -> None:
 
 
 # --- what the room sees -----------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_read_nothing_and_does_not_come_back_was_silent(world: World) -> None:
+    join(world, "a")
+    world.joined("b", "r")
+    world.perform(world.hub.disconnect("a", world.now, world.now_ms, cause=Departure.SILENT))
+    world.pass_time(RESUME_GRACE)
+    assert [(message["type"], message["cause"]) for message in world.take("b")] == [("PEER_LEFT", "silent")]
 
 
 def test_a_peer_that_comes_back_was_never_gone(world: World) -> None:

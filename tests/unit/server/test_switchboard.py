@@ -215,6 +215,7 @@ async def test_a_full_outbox_closes_that_peer_and_no_other(board: Switchboard) -
     for transport in (healthy, sender):
         assert transport.messages[-1]["type"] == "PEER_LEFT"
         assert transport.messages[-1]["peer_id"] == victim.peer_id
+        assert transport.messages[-1]["cause"] == "silent", "it may be asleep"
         assert transport.close_code is None
     assert victim.peer_id not in board.hub.peers
 
