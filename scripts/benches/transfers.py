@@ -136,6 +136,7 @@ def signaling_server(popen: Popen = here, host: str = "127.0.0.1") -> Iterator[t
     """
     command = [sys.executable, "-m", "visavis_server", "--host", host, "--port", "0", "--stun", "off"]
     command += ["--log-level", "warning", "--relay-rate", "0", "--relay-volume", "0", "--relay-address-rate", "0"]
+    command += ["--relay-address-volume", "0"]
     with running(popen, command) as (line, process):
         match = re.search(r"http://\S+:\d+", line)
         if match is None:

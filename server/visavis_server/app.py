@@ -202,6 +202,9 @@ class SignalingServer:
             show_address=show_address,
             relay_offer=_relay_offer(settings),
         )
+        stun = self._stun
+        if stun is not None:
+            self._switchboard.refusals.append(lambda: [("stun_rate", stun.refused_count)])
         endpoint = {"own": WebSocketEndpoint, "aiohttp": AiohttpEndpoint}[settings.engine]
         self._websocket = endpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
         if self.relay is not None:

@@ -26,7 +26,7 @@ from visavis_shared.errors import ErrorCode
 
 LAG_BOUNDS: Final = (1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds: timers have a resolution of 1 ms, and at 2.5 s clients begin to miss answers."""
-_DROP_CAUSES: Final = tuple(cause for part in get_args(DropCause) for cause in get_args(part))
+_DROP_CAUSES: Final = get_args(DropCause)
 
 
 @dataclass
@@ -123,9 +123,10 @@ class ServerCollector(Collector):
             counts.undelivered,
         )
         yield _counters("visavis_errors", "ERROR messages sent.", "code", _all(ErrorCode, counts.errors))
-        yield _counters(
-            "visavis_refusals", "What was refused, by cause.", "cause", _all(Cause, sources.hub.buckets.refusals)
-        )
+        refusals = _all(Cause, sources.hub.buckets.refusals)
+        if sources.stun is not None:
+            refusals["stun_rate"] = sources.stun.refused_count
+        yield _counters("visavis_refusals", "What was refused, by cause.", "cause", refusals)
         yield _histogram(
             "visavis_forward_seconds",
             "Time from reading a message to writing it to its target's connection, at the most.",

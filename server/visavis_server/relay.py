@@ -10,7 +10,7 @@ from typing import Final
 from visavis_server.connections import Connections
 from visavis_server.core import buckets, frames, replies
 from visavis_server.core.hub import Hub
-from visavis_server.core.relay import Cause, Drop, Forward, Relay
+from visavis_server.core.relay import Drop, DropCause, Forward, Relay
 from visavis_server.outbox import Outbox
 from visavis_server.switchboard import now_ms
 from visavis_shared.errors import ErrorCode
@@ -24,11 +24,18 @@ REPLACED: Final = 4009
 """Close code for a connection whose token has been shown by a later one."""
 NO_LONGER: Final = 4001
 """Close code for a connection whose peer has been gone for the grace period."""
-_REFUSALS: Final[dict[Cause, tuple[ErrorCode, str]]] = {
+_REFUSALS: Final[dict[DropCause, tuple[ErrorCode, str]]] = {
     "not_introduced": (ErrorCode.PEER_NOT_FOUND, "OFFER and ANSWER have not been exchanged with this peer"),
     "volume": (ErrorCode.RELAY_LIMIT, "these two peers have relayed as much as they may"),
+    "address_volume": (ErrorCode.RELAY_LIMIT, "this address has relayed as much as it may"),
     "sessions": (ErrorCode.RELAY_LIMIT, "this address relays for as many pairs of peers as it may"),
+    "rate": (ErrorCode.RATE_LIMITED, "these two peers relay faster than they may"),
+    "address_rate": (ErrorCode.RATE_LIMITED, "this address relays faster than it may"),
+    "early": (ErrorCode.RELAY_LIMIT, "the peer has no relay connection yet, and no more is kept for it"),
+    "unread": (ErrorCode.RELAY_LIMIT, "the peer does not read what it is sent"),
+    "invalid": (ErrorCode.INVALID_MESSAGE, "the relay takes a peer id and bytes"),
 }
+"""What the sender of a dropped message is told, once a second at most for each cause."""
 _PING: Final = frames.frame(frames.PING, b"")
 
 
@@ -81,21 +88,22 @@ class RelayConnections(Connections):
         """Forward a binary message; there are no others."""
         if not outbox.open:
             return
+        now = self._loop.time()
         if text or len(data) <= PEER_ID_BYTES:
-            self.relay.drops["invalid"] += 1
-            self._refuse(outbox, ErrorCode.INVALID_MESSAGE, "the relay takes a peer id and bytes", "message")
+            self._refuse(outbox, self.relay.on_invalid(outbox.peer_id, now), "message")
             return
-        match self.relay.forward(outbox.peer_id, data, self._loop.time()):
-            case Forward(target):
+        target = data[:PEER_ID_BYTES].hex()
+        match self.relay.forward(outbox.peer_id, data, now):
+            case Forward():
                 to = self._open.get(target)
                 if to is not None:
                     # in place: a copy of it would cost more than everything else here
                     relayed = data if isinstance(data, bytearray) else bytearray(data)
                     relayed[:PEER_ID_BYTES] = bytes.fromhex(outbox.peer_id)
-                    self._deliver(to, relayed)
-            case Drop(tell) if tell is not None:
-                code, message = _REFUSALS[tell]
-                self._refuse(outbox, code, message, f"peer_id: {data[:PEER_ID_BYTES].hex()}")
+                    if not self._deliver(to, relayed):
+                        self._refuse(outbox, self.relay.on_unread(outbox.peer_id, now), f"peer_id: {target}")
+            case Drop() as drop:
+                self._refuse(outbox, drop, f"peer_id: {target}")
             case _:
                 pass
 
@@ -120,12 +128,16 @@ class RelayConnections(Connections):
         await self.close_all(list(self._open.values()))
         self._open.clear()
 
-    def _deliver(self, to: Outbox, message: frames.Payload) -> None:
-        if not self.put(to, frames.frame(frames.BINARY, message)):
-            self.relay.drops["unread"] += 1
+    def _deliver(self, to: Outbox, message: frames.Payload) -> bool:
+        return self.put(to, frames.frame(frames.BINARY, message))
 
-    def _refuse(self, outbox: Outbox, code: ErrorCode, message: str, details: str) -> None:
-        self.put(outbox, frames.frame(frames.TEXT, replies.error(code, message, details, now_ms(), None)))
+    def _refuse(self, outbox: Outbox, drop: Drop, details: str) -> None:
+        """Tell a sender why its message is dropped, if it is to be told now."""
+        if drop.tell is not None:
+            code, message = _REFUSALS[drop.tell]
+            if code is ErrorCode.RATE_LIMITED:
+                details = f"limit: relay_{drop.tell}; {details}"
+            self.put(outbox, frames.frame(frames.TEXT, replies.error(code, message, details, now_ms(), None)))
 
     def _sweep(self) -> None:
         self._sweep_handle = self._loop.call_later(self._interval, self._sweep)

@@ -88,6 +88,8 @@ class Settings(BaseModel):
     """Pairs of peers that one client address may relay for at a time; 0 is unlimited."""
     relay_address_rate: Annotated[int, Field(ge=0, le=1 << 40)] = RelayRules.address_rate
     """Bytes per second that one client address may relay in all; 0 is unlimited."""
+    relay_address_volume: Annotated[int, Field(ge=0, le=1 << 60)] = RelayRules.address_volume
+    """Bytes that one client address may relay in a day; 0 is unlimited."""
     turn_url: Annotated[tuple[TurnUrl, ...], Field(max_length=8)] = ()
     """TURN servers that members are given credentials for: `turn:host:port?transport=udp` (or tcp)."""
     turn_secret_file: Path | None = None
@@ -208,7 +210,13 @@ class Settings(BaseModel):
     @property
     def relay_rules(self) -> RelayRules:
         """What the relay enforces."""
-        return RelayRules(self.relay_rate, self.relay_volume, self.relay_sessions, self.relay_address_rate)
+        return RelayRules(
+            self.relay_rate,
+            self.relay_volume,
+            self.relay_sessions,
+            self.relay_address_rate,
+            self.relay_address_volume,
+        )
 
     @property
     def rules(self) -> Rules:

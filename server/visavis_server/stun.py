@@ -55,6 +55,11 @@ class StunResponder:
             self._loop.add_reader(each, self._on_readable, each, (host, port))
 
     @property
+    def refused_count(self) -> int:
+        """Requests that were beyond the rate of their source, or of all strangers together."""
+        return self._limiter.refused_count
+
+    @property
     def addresses(self) -> list[Address]:
         """The addresses and ports of the sockets, main port first; a wildcard stands as bound."""
         return sorted(self._sockets, key=lambda address: self.service.ports.index(address[1]))

@@ -11,7 +11,7 @@ import random
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, assert_never
 
 from visavis_server.connections import Connections
@@ -69,7 +69,12 @@ class Switchboard(Connections):
         self._show_address = show_address
         self._open: dict[str, Outbox] = {}
         """The connections that the hub knows, by peer_id."""
-        self._logged_refusals: Counter[Cause] = Counter()
+        self._logged_refusals: Counter[str] = Counter()
+        self.refusals: list[Callable[[], Iterable[tuple[str, int]]]] = [lambda: self.hub.buckets.refusals.items()]
+        """What has been refused so far by cause, the server's other parts included: for the log."""
+        if hub.relay is not None:
+            drops = hub.relay.drops
+            self.refusals.append(lambda: [(f"relay_{cause}", count) for cause, count in drops.items()])
         self._quiet = Quiet()
         self._effects: deque[Effect] = deque()
         self._performing = False
@@ -260,7 +265,7 @@ class Switchboard(Connections):
     def _log_refusals(self) -> None:
         """Write one line for each cause that has turned anything away, at most one line a second and cause."""
         now = self._loop.time()
-        for cause, count in self.hub.buckets.refusals.items():
+        for cause, count in [item for counts in self.refusals for item in counts()]:
             new = count - self._logged_refusals[cause]
             if new and self._quiet.speak(cause, now) is not None:
                 about = fields(event="refused", cause=cause, count=new)

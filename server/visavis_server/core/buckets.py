@@ -62,6 +62,8 @@ class Cause(StrEnum):
     ORIGIN = "origin"
     ANSWERS = "answers"
     """More large answers of REST under way than there may be."""
+    MAILBOX = "mailbox"
+    """A directed message to a peer that is away: there is no space for it, or its sender has had its share."""
     UNREAD = "unread"
     """A client that does not read what it is sent."""
 

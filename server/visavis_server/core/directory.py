@@ -8,7 +8,7 @@ from http import HTTPStatus
 from itertools import chain
 
 from visavis_server.core import replies
-from visavis_server.core.buckets import Buckets
+from visavis_server.core.buckets import Buckets, Cause
 from visavis_server.core.counts import Counts
 from visavis_server.core.effects import Close, Effect, Send
 from visavis_server.core.governance import Charter
@@ -207,7 +207,7 @@ class Directory:
             self.resumption.forget(peer, now_ms)
         self._depart(peer, cause, now, now_ms)
 
-    def _keep(self, target: Peer, data: bytes, sender_id: str, request_id: str | None) -> None:
+    def _keep(self, target: Peer, data: bytes, sender: Peer, request_id: str | None) -> None:
         """Put a directed message into the mailbox of a peer.
 
         Raises RemoteProtocolError (PEER_NOT_FOUND) when the peer is away and will not get it.
@@ -215,7 +215,8 @@ class Directory:
         assert target.mailbox is not None
         if target.away_since is not None and self.draining:
             reason = "the server is about to stop"
-        elif not target.mailbox.add(Kind.DIRECTED, data, sender_id, request_id):
+        elif not target.mailbox.add(Kind.DIRECTED, data, sender.peer_id, request_id, sender.source):
+            self.buckets.refusals[Cause.MAILBOX] += 1
             reason = "its mailbox is full"
         else:
             self.counts.kept += target.away_since is not None

@@ -17,10 +17,16 @@ MAILBOX_COUNT: Final = 512
 """Messages for one peer: an OFFER and some candidates from each of the 64 peers that an agent links with."""
 MAILBOX_SIZE: Final = 256 << 10
 """Bytes of these: 64 descriptions of 4 KiB."""
+SENDER_COUNT: Final = MAILBOX_COUNT // 4
+"""Directed messages of one sender (an address, an IPv6 /64) in a mailbox: nobody fills it alone."""
+SENDER_SIZE: Final = MAILBOX_SIZE // 4
+"""Bytes of these: 16 descriptions of 4 KiB, or two messages of the largest size."""
 SPACE: Final = 64 << 20
 """Bytes in all mailboxes of a server together: what a small host has to spare, 6 KiB for each of 10,000 peers."""
 SHARE: Final = SPACE // 16
 """Bytes of these in the mailboxes of one address (an IPv6 /64): 16 that are full, or 64 KiB for each of 64 peers."""
+SENDER_SHARE: Final = SPACE // 64
+"""Bytes of these that come from one address: 1 MiB, a few descriptions for each of 64 peers."""
 
 
 class Kind(Enum):
@@ -44,16 +50,21 @@ class Letter(NamedTuple):
     """Of a directed message, else empty."""
     request_id: str | None
     """Of a directed message."""
+    sender: str = ""
+    """What the sender of a directed message is counted under: its address, or its id where that is unknown."""
 
 
 class Space:
     """The bytes that all mailboxes share."""
 
-    __slots__ = ("_limit", "_share", "_sources", "used")
+    __slots__ = ("_limit", "_sender_share", "_senders", "_share", "_sources", "used")
 
-    def __init__(self, limit: int = SPACE, share: int = SHARE) -> None:
+    def __init__(self, limit: int = SPACE, share: int = SHARE, sender_share: int = SENDER_SHARE) -> None:
         self._limit = limit
         self._share = share
+        self._sender_share = sender_share
+        self._senders: Counter[str] = Counter()
+        """Bytes by what the senders of directed messages are counted under; those that have any."""
         self._sources: Counter[str] = Counter()
         """Bytes by what the owners' addresses are counted under; those that have any."""
         self.used = 0
@@ -61,6 +72,16 @@ class Space:
     def fits(self, size: int, source: str = "") -> bool:
         """Whether `size` more bytes may be kept for a peer of this source; an empty one has no share of its own."""
         return self.used + size <= self._limit and (not source or self._sources[source] + size <= self._share)
+
+    def has_share(self, size: int, sender: str) -> bool:
+        """Whether `size` more bytes of a sender may be kept."""
+        return self._senders[sender] + size <= self._sender_share
+
+    def charge_sender(self, size: int, sender: str) -> None:
+        """Note that so many bytes more, or fewer, are kept of a sender."""
+        self._senders[sender] += size
+        if not self._senders[sender]:
+            del self._senders[sender]
 
     def charge(self, size: int, source: str = "") -> None:
         """Note that so many bytes more, or fewer, are kept."""
@@ -78,6 +99,7 @@ class Mailbox:
         "_letters",
         "_lost",
         "_parked_from",
+        "_senders",
         "_size",
         "_source",
         "_space",
@@ -94,6 +116,8 @@ class Mailbox:
         self._space = space
         self._letters: deque[Letter] = deque()
         self._size = 0
+        self._senders: dict[str, tuple[int, int]] = {}
+        """Number and bytes of the directed messages of each sender that are kept."""
         self._sweeps: deque[tuple[float, int]] = deque()
         """Time and `sent` of the last calls of `forget_old`."""
         self.sent = 0
@@ -113,13 +137,19 @@ class Mailbox:
         """Whether the peer has no connection."""
         return self._parked_from is not None
 
-    def add(self, kind: Kind, data: bytes, sender_id: str = "", request_id: str | None = None) -> bool:
-        """Keep one message.
+    def add(
+        self, kind: Kind, data: bytes, sender_id: str = "", request_id: str | None = None, sender: str = ""
+    ) -> bool:
+        """Keep one message; `sender` is what the sender of a directed one is counted under, empty for its id.
 
         While the peer is connected older ones make way. While it is away events and replies make way for directed
-        messages, for which there may be no space: False then, and nothing is kept.
+        messages, for which there may be no space: False then, and nothing is kept. Nor do messages of one sender make
+        way for, or fill the space of, those of others.
         """
-        letter = Letter(self.sent + 1, kind, data, sender_id, request_id)
+        letter = Letter(self.sent + 1, kind, data, sender_id, request_id, sender or sender_id)
+        own = kind is not Kind.DIRECTED or self._has_share(letter)
+        if self._parked_from is not None and not own:
+            return False
         if self._parked_from is not None and not self._fits(data):
             self._drop_replaceable()
             if kind is Kind.DIRECTED and not self._fits(data):
@@ -128,11 +158,11 @@ class Mailbox:
         if self._incomplete and kind is not Kind.DIRECTED:
             return True
         self.sent += 1
-        while self._letters and not self._fits(data):
+        while own and self._letters and not self._fits(data):
             self._drop_oldest()
-        if self._fits(data):
+        if own and self._fits(data):
             self._letters.append(letter)
-            self._charge(len(data))
+            self._charge(letter)
         else:
             self._lost = letter.number
         return True
@@ -191,8 +221,8 @@ class Mailbox:
 
     def clear(self) -> None:
         """Drop everything, so that the space is free for others; the peer is gone for good."""
-        self._letters.clear()
-        self._charge(-self._size)
+        while self._letters:
+            self._charge(self._letters.popleft(), -1)
 
     def _fits(self, data: bytes) -> bool:
         size = len(data)
@@ -202,10 +232,28 @@ class Mailbox:
             and self._space.fits(size, self._source)
         )
 
+    def _has_share(self, letter: Letter) -> bool:
+        """Whether a message is within its sender's shares, for which older ones that were written before make way."""
+        sender, size = letter.sender, len(letter.data)
+        while True:
+            count, used = self._senders.get(sender, (0, 0))
+            here = count < SENDER_COUNT and used + size <= SENDER_SIZE
+            if here and self._space.has_share(size, sender):
+                return True
+            oldest = next((index for index, each in enumerate(self._letters) if each.sender == sender), None)
+            if not count or oldest is None or self._is_unwritten(self._letters[oldest]):
+                return False
+            self._lost = max(self._lost, self._letters[oldest].number)
+            self._charge(self._letters[oldest], -1)
+            del self._letters[oldest]
+
+    def _is_unwritten(self, letter: Letter) -> bool:
+        return self._parked_from is not None and letter.number > self._parked_from
+
     def _drop_oldest(self) -> None:
         letter = self._letters.popleft()
-        self._lost = letter.number
-        self._charge(-len(letter.data))
+        self._lost = max(self._lost, letter.number)
+        self._charge(letter, -1)
 
     def _drop_replaceable(self) -> None:
         """Make room among the messages of a peer that is away."""
@@ -216,8 +264,17 @@ class Mailbox:
     def _replace(self, letters: list[Letter]) -> None:
         self.clear()
         self._letters.extend(letters)
-        self._charge(sum(len(letter.data) for letter in letters))
+        for letter in letters:
+            self._charge(letter)
 
-    def _charge(self, size: int) -> None:
+    def _charge(self, letter: Letter, sign: int = 1) -> None:
+        """Note that a message is kept, or with -1 that it is not any more."""
+        size = sign * len(letter.data)
         self._size += size
         self._space.charge(size, self._source)
+        if letter.kind is Kind.DIRECTED:
+            count, used = self._senders.get(letter.sender, (0, 0))
+            self._senders[letter.sender] = count + sign, used + size
+            if not count + sign:
+                del self._senders[letter.sender]
+            self._space.charge_sender(size, letter.sender)

@@ -30,9 +30,9 @@ EARLY_TIME: Final = 5.0
 BOOK_CAPACITY: Final = 50_000
 """Pairs of addresses whose rate and volume are remembered, at about 200 bytes each; the oldest make way."""
 ADDRESS_CAPACITY: Final = 10_000
-"""Addresses whose rate is remembered: as many as there may be connections."""
+"""Addresses whose rate, volume and sessions are remembered: as many as there may be connections."""
 VOLUME_TIME: Final = 86_400.0
-"""Seconds in which the volume of a pair is there again, little by little."""
+"""Seconds in which the volume of a pair or an address is there again, little by little."""
 BURST: Final = 2.0
 """Seconds' worth of its rate that a pair or an address may send at once."""
 ROUNDING: Final = 1e-6
@@ -40,11 +40,11 @@ ROUNDING: Final = 1e-6
 REFUSAL_INTERVAL: Final = 1.0
 """Seconds between two refusals that a pair is told of the same cause."""
 
-Cause = Literal["not_introduced", "volume", "sessions"]
-"""Why a message is dropped, where its sender is told."""
-DropCause = Cause | Literal["rate", "early", "unread", "invalid"]
-"""Why a message is dropped: also a rate, too many for a peer whose connection is on its way, one that does not read;
-or it is no message of the relay's."""
+DropCause = Literal[
+    "not_introduced", "volume", "address_volume", "sessions", "rate", "address_rate", "early", "unread", "invalid"
+]
+"""Why a message is dropped: a limit of the pair or of the sender's address; too many for a peer whose connection is on
+its way; one that does not read; or it is no message of the relay's."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,11 @@ class RelayRules:
     volume: int = 4 << 30
     """Bytes of a pair of addresses in a day."""
     sessions: int = 32
-    """Pairs with traffic at a time for each client address."""
+    """Pairs that each client address sends for at a time."""
     address_rate: int = 16 << 20
-    """Bytes per second of all pairs of a client address."""
+    """Bytes per second that a client address sends, whoever for."""
+    address_volume: int = 16 << 30
+    """Bytes that it sends in a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Keep:
 class Drop:
     """The message is dropped; `tell` is the cause if the sender is to hear of it now."""
 
-    tell: Cause | None
+    tell: DropCause | None
 
 
 class _Bucket:
@@ -99,12 +101,14 @@ class _Bucket:
 
 
 class _Book:
-    """What two addresses have sent each other, whichever peers, rooms and connections of theirs it was."""
+    """Rate and volume of two addresses or of one, whichever peers, rooms and connections of theirs it was."""
 
-    __slots__ = ("_counted_at", "_volume", "bucket")
+    __slots__ = ("_counted_at", "_volume", "bucket", "pairs")
 
     def __init__(self) -> None:
         self.bucket = _Bucket()
+        self.pairs: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """Of an address: when it has last sent for each pair of peers, of late; at most `RelayRules.sessions`."""
         self._volume = 0.0
         self._counted_at = 0.0
 
@@ -118,6 +122,19 @@ class _Book:
 
     def count(self, size: int) -> None:
         self._volume += size
+
+    def has_place(self, pair: tuple[str, str], limit: int, now: float) -> bool:
+        """Whether there may be traffic of one pair more, if it is one; 0 is unlimited."""
+        if not limit or pair in self.pairs:
+            return True
+        while self.pairs and now - next(iter(self.pairs.values())) > PAIR_IDLE:
+            self.pairs.popitem(last=False)
+        return len(self.pairs) < limit
+
+    def use(self, pair: tuple[str, str], now: float) -> None:
+        """Note traffic of a pair that has a place."""
+        self.pairs[pair] = now
+        self.pairs.move_to_end(pair)
 
 
 class _Pair:
@@ -135,16 +152,6 @@ class _Pair:
         return self.used_at is not None and now - self.used_at <= PAIR_IDLE
 
 
-class _Source:
-    """A client address that relay connections come from."""
-
-    __slots__ = ("bucket", "members")
-
-    def __init__(self, bucket: _Bucket) -> None:
-        self.bucket = bucket
-        self.members: set[str] = set()
-
-
 class _Member:
     """A peer that has a token."""
 
@@ -155,14 +162,14 @@ class _Member:
         self.location = location
         """What it is counted under in a pair: the address of its signaling connection; its id where that is unknown."""
         self.source: str | None = None
-        """Where its relay connection comes from; None while it has none."""
+        """What the address of its relay connection is counted under; None while it has none."""
         self.pairs: OrderedDict[str, _Pair] = OrderedDict()
         """By the other peer's id."""
         self.gone_at: float | None = None
         """When its signaling connection ended."""
         self.early: deque[tuple[float, str, bytes]] = deque()
         self.early_size = 0
-        self.told: dict[Cause, float] = {}
+        self.told: dict[DropCause, float] = {}
         """When it was last told of each cause."""
 
 
@@ -182,10 +189,8 @@ class Relay:
         self._members: dict[str, _Member] = {}
         """By peer_id: as many as peers, and those gone within RELAY_GRACE."""
         self._tokens: dict[str, str] = {}
-        self._sources: dict[str, _Source] = {}
-        """By client address, an IPv6 one by its /64; those with a relay connection only."""
-        self._rates: OrderedDict[str, _Bucket] = OrderedDict()
-        """By the same, those of late: so that no new connection is a new rate."""
+        self._addresses: OrderedDict[str, _Book] = OrderedDict()
+        """By client address, an IPv6 one by its /64; those of late: so that no new connection is a new limit."""
         self._books: OrderedDict[tuple[str, str], _Book] = OrderedDict()
         """By the locations of both, the smaller one first; those that were introduced of late."""
 
@@ -276,9 +281,6 @@ class Relay:
         self.disconnect(peer_id)
         self.connections += 1
         member.source = source_of(address)
-        if member.source not in self._sources:
-            self._sources[member.source] = _Source(_remembered(self._rates, member.source, _Bucket, ADDRESS_CAPACITY))
-        self._sources[member.source].members.add(peer_id)
         kept = [(source, body) for at, source, body in member.early if now - at <= EARLY_TIME]
         member.early.clear()
         member.early_size = 0
@@ -287,11 +289,7 @@ class Relay:
     def disconnect(self, peer_id: str) -> None:
         """The relay connection of a peer has ended."""
         member = self._members.get(peer_id)
-        if member is not None and member.source is not None:
-            source = self._sources[member.source]
-            source.members.discard(peer_id)
-            if not source.members:
-                del self._sources[member.source]
+        if member is not None:
             member.source = None
 
     def forward(self, source: str, message: bytes | bytearray, now: float) -> Forward | Keep | Drop:
@@ -302,47 +300,62 @@ class Relay:
         if pair is None or not pair.answered:
             return self._drop(ours, "not_introduced", now)
         size = len(message) - PEER_ID_BYTES
-        rules = self.rules
-        if not pair.book.has_volume(size, rules.volume, now):
-            return self._drop(ours, "volume", now)
         assert ours.source is not None  # it has just sent this
-        origin = self._sources[ours.source]
-        if not pair.is_active(now) and self._is_crowded(origin, now):
-            return self._drop(ours, "sessions", now)
-        if not (pair.book.bucket.allow(size, rules.rate, now) and origin.bucket.allow(size, rules.address_rate, now)):
-            return self._drop(ours, None, now)
+        peers = min(source, target), max(source, target)
+        origin = _remembered(self._addresses, ours.source, _Book, ADDRESS_CAPACITY)
+        cause = self._beyond(pair.book, origin, peers, size, now)
+        if cause is not None:
+            return self._drop(ours, cause, now)
         pair.used_at = now
+        if self.rules.sessions:
+            origin.use(peers, now)
         pair.book.count(size)
+        origin.count(size)
         self.relayed += size
         theirs = self._members[target]
         if theirs.source is not None:
             self.delivered += 1
             return Forward(target)
-        return self._keep(theirs, source, bytes(message[PEER_ID_BYTES:]), now)
+        if self._keeps(theirs, source, bytes(message[PEER_ID_BYTES:]), now):
+            return Keep()
+        return self._drop(ours, "early", now)
+
+    def on_unread(self, source: str, now: float) -> Drop:
+        """Note that a message could not be delivered, for its addressee does not read."""
+        return self._drop(self._members[source], "unread", now)
+
+    def on_invalid(self, source: str, now: float) -> Drop:
+        """Note that a connection has brought what is no message."""
+        return self._drop(self._members[source], "invalid", now)
 
     def _book(self, first: str, second: str) -> _Book:
         return _remembered(self._books, (min(first, second), max(first, second)), _Book, BOOK_CAPACITY)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _keep(self, member: _Member, source: str, body: bytes, now: float) -> Keep | Drop:
+    def _keeps(self, member: _Member, source: str, body: bytes, now: float) -> bool:
         if len(member.early) >= EARLY_COUNT or member.early_size + len(body) > EARLY_SIZE:
-            self.drops["early"] += 1
-            return Drop(None)
+            return False
         member.early.append((now, source, body))
         member.early_size += len(body)
-        return Keep()
+        return True
 
-    def _is_crowded(self, source: _Source, now: float) -> bool:
-        """Whether an address has as many pairs with traffic as it may."""
-        if not self.rules.sessions:
-            return False
-        active = sum(pair.is_active(now) for each in source.members for pair in self._members[each].pairs.values())
-        return active >= self.rules.sessions
+    def _beyond(self, pair: _Book, origin: _Book, peers: tuple[str, str], size: int, now: float) -> DropCause | None:
+        """Return the limit beyond which so many bytes are: of the pair of addresses, or of the sender's own."""
+        rules = self.rules
+        if not pair.has_volume(size, rules.volume, now):
+            return "volume"
+        if not origin.has_volume(size, rules.address_volume, now):
+            return "address_volume"
+        if not origin.has_place(peers, rules.sessions, now):
+            return "sessions"
+        if not pair.bucket.allow(size, rules.rate, now):
+            return "rate"
+        return None if origin.bucket.allow(size, rules.address_rate, now) else "address_rate"
 
-    def _drop(self, member: _Member, cause: Cause | None, now: float) -> Drop:
-        self.drops[cause or "rate"] += 1
-        if cause is None or now - member.told.get(cause, -REFUSAL_INTERVAL) < REFUSAL_INTERVAL:
+    def _drop(self, member: _Member, cause: DropCause, now: float) -> Drop:
+        self.drops[cause] += 1
+        if now - member.told.get(cause, -REFUSAL_INTERVAL) < REFUSAL_INTERVAL:
             return Drop(None)
         member.told[cause] = now
         return Drop(cause)

@@ -73,12 +73,16 @@ class StunLimiter:
     ) -> None:
         """`is_known` tells whether an address has a connection; rates are per second."""
         self._is_known = is_known
+        self.refused_count = 0
+        """Requests that were not answered."""
         self._sources = RateLimiter(rate, burst, SOURCES)
         self._total = RateLimiter(TOTAL_RATE, total_burst, 1)
 
     def allow(self, ip: str, now: float) -> bool:
         """Whether to answer one more request of `ip`."""
-        return self._sources.allow(ip, now) and (self._is_known(ip) or self._total.allow("", now))
+        allowed = self._sources.allow(ip, now) and (self._is_known(ip) or self._total.allow("", now))
+        self.refused_count += not allowed
+        return allowed
 
 
 @dataclass(frozen=True, slots=True)

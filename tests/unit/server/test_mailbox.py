@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from visavis_server.core.mailbox import MAILBOX_COUNT, MAILBOX_SIZE, Kind, Mailbox, Space
+from visavis_server.core.mailbox import MAILBOX_COUNT, MAILBOX_SIZE, SENDER_COUNT, SENDER_SIZE, Kind, Mailbox, Space
 
 
 def fill(mailbox: Mailbox, count: int, kind: Kind = Kind.DIRECTED, size: int = 4) -> list[bool]:
     first = mailbox.sent + 1
-    return [mailbox.add(kind, b"%0*d" % (size, first + step), "s") for step in range(count)]
+    return [mailbox.add(kind, b"%0*d" % (size, first + step), f"s{first + step}") for step in range(count)]
 
 
 def test_what_was_not_received_comes_again_in_order() -> None:
@@ -141,7 +141,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.space = Space(limit=400)
+        self.space = Space(limit=400, sender_share=150)
         self.mailbox = Mailbox(self.space)
         self.on_the_way: list[bytes] = []
         """Written to the connection, not yet received."""
@@ -153,11 +153,11 @@ class MailboxMachine(RuleBasedStateMachine):
         self.count = 0
         self.away = False
 
-    @rule(kind=st.sampled_from(Kind), size=st.integers(4, 120))
-    def send(self, kind: Kind, size: int) -> None:
+    @rule(kind=st.sampled_from(Kind), size=st.integers(4, 120), sender=st.sampled_from("abc"))
+    def send(self, kind: Kind, size: int, sender: str) -> None:
         self.count += 1
         data = b"%0*d" % (size, self.count)
-        accepted = self.mailbox.add(kind, data, "s")
+        accepted = self.mailbox.add(kind, data, sender)
         if kind is Kind.DIRECTED and accepted:
             self.accepted.append(data)
         if not self.away:
@@ -202,6 +202,7 @@ class MailboxMachine(RuleBasedStateMachine):
     @invariant()
     def bounded(self) -> None:
         assert self.space.used <= 400
+        assert all(0 < size <= 150 for size in self.space._senders.values())
 
 
 TestMailboxMachine = MailboxMachine.TestCase
@@ -233,4 +234,44 @@ def test_the_mailboxes_of_one_address_have_a_share_and_those_of_others_are_kept(
     assert greedy[2].add(Kind.DIRECTED, bytes(40)), "what has moved is charged elsewhere"
     for mailbox in (*greedy, victim):
         mailbox.clear()
-    assert (space.used, dict(space._sources)) == (0, {})
+    assert (space.used, dict(space._sources), dict(space._senders)) == (0, {}, {})
+
+
+def test_one_sender_fills_no_mailbox_of_a_peer_that_is_away() -> None:
+    mailbox = Mailbox(Space())
+    mailbox.park()
+    size = SENDER_SIZE // 4
+    kept = [mailbox.add(Kind.DIRECTED, bytes(size), f"peer {number}", None, "192.0.2.1") for number in range(20)]
+    assert kept == [True] * 4 + [False] * 16, "by address, however many peers it has"
+    assert mailbox.add(Kind.DIRECTED, b"offer", "friend", None, "203.0.113.1")
+    small = [mailbox.add(Kind.DIRECTED, b"x", "other") for _ in range(SENDER_COUNT + 1)]
+    assert small == [True] * SENDER_COUNT + [False]
+    missed, gap = mailbox.resume(received=0)
+    assert b"offer" in [letter.data for letter in missed]
+    assert not gap, "what was refused was told to its sender"
+
+
+def test_one_sender_pushes_nothing_of_others_out_while_the_peer_is_connected() -> None:
+    mailbox = Mailbox(Space())
+    mailbox.add(Kind.DIRECTED, b"offer", "friend")
+    for _ in range(2 * MAILBOX_COUNT):
+        assert mailbox.add(Kind.DIRECTED, b"x", "stranger")
+    assert len(mailbox) == SENDER_COUNT + 1
+    mailbox.park()
+    assert mailbox.add(Kind.DIRECTED, b"y", "stranger"), "what was written before makes way"
+    missed, gap = mailbox.resume(received=0)
+    assert missed[0].data == b"offer"
+    assert gap
+
+
+def test_one_sender_has_a_share_of_all_mailboxes() -> None:
+    space = Space(limit=1000, sender_share=100)
+    mailboxes = [Mailbox(space) for _ in range(5)]
+    for mailbox in mailboxes:
+        mailbox.park()
+    kept = [mailbox.add(Kind.DIRECTED, bytes(40), "stranger") for mailbox in mailboxes]
+    assert kept == [True, True, False, False, False]
+    assert all(mailbox.add(Kind.DIRECTED, bytes(10), "friend") for mailbox in mailboxes)
+    for mailbox in mailboxes:
+        mailbox.clear()
+    assert dict(space._senders) == {}

@@ -109,7 +109,7 @@ def test_messages_wait_for_a_connection_that_is_on_its_way() -> None:
     world.relay.admit(B, f"token of {B}")
     world.introduce(A, B)
     assert [world.send(A, B) for _ in range(EARLY_COUNT)] == [Keep()] * EARLY_COUNT
-    assert world.send(A, B) == Drop(None)
+    assert world.send(A, B) == Drop("early")
     assert world.connect(B) == (B, [(A, bytes(100))] * EARLY_COUNT)
     assert world.send(A, B) == Forward(B)
     world.relay.disconnect(B)
@@ -207,7 +207,7 @@ def test_an_address_has_so_many_pairs_with_traffic_at_a_time() -> None:
 
 
 def test_zero_is_unlimited() -> None:
-    world = World(A, B, rate=0, volume=0, sessions=0, address_rate=0)
+    world = World(A, B, rate=0, volume=0, sessions=0, address_rate=0, address_volume=0)
     world.introduce(A, B)
     assert all(world.send(A, B, 60_000) == Forward(B) for _ in range(1000))
 
@@ -246,6 +246,48 @@ def test_an_address_has_no_new_rate_by_a_new_connection() -> None:
         world.connect(A)
         world.connect(B)
     assert sent == BURST * 1000 / 100
+
+
+def test_the_sessions_of_an_address_are_forgotten_neither_by_leaving_nor_by_new_connections() -> None:
+    world = World(sessions=2)
+    verdicts = []
+    for number in range(4):
+        first, second = f"{number:016x}", f"{number + 100:016x}"
+        for peer, address in ((first, "192.0.2.1"), (second, f"198.51.100.{number}")):
+            world.relay.admit(peer, f"token of {peer}")
+            world.connect(peer, address)
+        world.introduce(first, second)
+        verdicts.append(world.send(first, second))
+        world.relay.on_left(first)
+        world.relay.on_left(second)
+        world.introduce(first, second)
+        assert world.send(first, second) == (Forward(second) if number < 2 else Drop(None)), "no pair more"
+        world.relay.disconnect(first)
+    assert [isinstance(each, Forward) for each in verdicts] == [True, True, False, False]
+    assert world.send(second, first) == Keep(), "the other end has an address of its own"
+
+
+def test_an_address_has_a_volume_over_all_whom_it_sends_to() -> None:
+    world = World(A, B, C, address_volume=250)
+    world.introduce(A, B)
+    world.introduce(A, C)
+    assert [world.send(A, peer) for peer in (B, C, B)] == [Forward(B), Forward(C), Drop("address_volume")]
+    world.connect(C, "192.0.2.2")
+    assert world.send(C, A) == Forward(A), "what comes to an address does not count: others could use it up"
+    world.now += module.VOLUME_TIME
+    assert world.send(A, B) == Forward(B)
+
+
+def test_every_drop_is_told_and_counted_by_its_cause() -> None:
+    world = World(A, B, rate=100)
+    world.introduce(A, B)
+    assert [world.send(A, B, 150) for _ in range(3)] == [Forward(B), Drop("rate"), Drop(None)]
+    assert world.relay.on_unread(A, world.now) == Drop("unread")
+    assert world.relay.on_invalid(A, world.now) == Drop("invalid")
+    assert world.relay.drops == {"rate": 2, "unread": 1, "invalid": 1}
+    fast = World(A, B, address_rate=100)
+    fast.introduce(A, B)
+    assert [fast.send(A, B, 150) for _ in range(2)] == [Forward(B), Drop("address_rate")]
 
 
 class Books(RuleBasedStateMachine):
@@ -298,9 +340,7 @@ class Books(RuleBasedStateMachine):
     def tables_agree(self) -> None:
         relay = self.world.relay
         assert set(relay._tokens.values()) == set(relay._members)
-        connected = {peer for peer, member in relay._members.items() if member.source is not None}
-        assert {peer for source in relay._sources.values() for peer in source.members} == connected
-        assert all(source.members for source in relay._sources.values())
+        assert all(len(book.pairs) <= 2 for book in relay._addresses.values())
         for peer, member in relay._members.items():
             for other, pair in member.pairs.items():
                 assert relay._members[other].pairs[peer] is pair
@@ -311,6 +351,6 @@ TestBooks = Books.TestCase
 TestBooks.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-@pytest.mark.parametrize("name", ["rate", "volume", "sessions", "address_rate"])
+@pytest.mark.parametrize("name", ["rate", "volume", "sessions", "address_rate", "address_volume"])
 def test_every_limit_has_a_default(name: str) -> None:
     assert getattr(module.RelayRules(), name) > 0

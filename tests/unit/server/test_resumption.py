@@ -10,7 +10,7 @@ from tests.support.server_world import WELCOME, Message, World
 from visavis_server.core.directory import ServerFull
 from visavis_server.core.guessing import RESUME_BURST
 from visavis_server.core.hub import TOO_MANY
-from visavis_server.core.mailbox import MAILBOX_SIZE
+from visavis_server.core.mailbox import SENDER_SIZE
 from visavis_server.core.resuming import REPLACED
 from visavis_server.core.rules import RESUME_GRACE
 from visavis_server.core.tickets import KEY_SIZE, TICKET_LIFETIME, TicketSigner
@@ -254,15 +254,17 @@ def test_a_full_mailbox_is_told_to_the_sender_and_nobody_else(world: World) -> N
     world.disconnect("a")
     padding = "x" * 30_000
     told = []
-    for number in range(MAILBOX_SIZE // 30_000 + 2):
+    for number in range(SENDER_SIZE // 30_000 + 2):
         world.send("b", type="OFFER", target_id="a", request_id=str(number), payload={"session_id": padding})
         told += world.take("b")
-    assert [message["request_id"] for message in told] == ["8", "9"]
+    assert [message["request_id"] for message in told] == ["2", "3"]
     assert told[0]["payload"] == {
         "code": "PEER_NOT_FOUND",
         "message": "target peer is away",
         "details": "peer_id: a; its mailbox is full",
     }
+    assert world.take("c") == []
+    offer(world, "c", "a", "of a friend")
     assert world.take("c") == []
 
 
