@@ -25,16 +25,16 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--campaign", action="store_true", help="also run the longer campaigns")
+    parser.addoption("--long", action="store_true", help="also run what takes up to half an hour of waiting each")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave campaigns out unless asked for, so that they count as deselected and not as skipped."""
-    if config.getoption("--campaign"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("campaign")]
+    """Leave out what was not asked for, so that it counts as deselected and not as skipped."""
+    unwanted = [name for name in ("campaign", "long") if not config.getoption(f"--{name}")]
+    left_out = [item for item in items if any(map(item.get_closest_marker, unwanted))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("campaign")]
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)

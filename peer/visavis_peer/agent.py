@@ -165,6 +165,7 @@ class Agent:
             fresh,
             self.settings.name,
             self.settings.relay,
+            self.settings.patience,
         )
         self._runner = asyncio.create_task(self._run())
         self._network.start()
@@ -268,6 +269,8 @@ class Agent:
         """Connect again at once: whether the connection has outlived the sleep would show after its timeouts only."""
         logger.info("this machine was asleep for %.0f s", seconds)
         self._slept = True
+        if self._peering is not None:
+            self._peering.on_woken()
         self._cut_off.set(f"this machine was asleep for {seconds:.0f} s")
 
     # --- signaling ----------------------------------------------------------------------------------------------------
@@ -507,8 +510,8 @@ class Agent:
                 self._peering.peer_joined(info)
             case PeerLeft(peer_id=peer_id, payload=expelled) if peer_id == self.peer_id:
                 raise Refused(f"put out of the room: {printable(expelled.reason) if expelled else 'no reason given'}")
-            case PeerLeft(peer_id=peer_id):
-                self._peering.peer_left(peer_id)
+            case PeerLeft(peer_id=peer_id, cause=cause):
+                self._peering.peer_left(peer_id, cause)
             case Offer() | Answer() | CandidateMessage():
                 self._peering.receive(message)
             case ErrorMessage(request_id=request_id, payload=refusal):

@@ -45,6 +45,7 @@ _SETTINGS: Final = (
     "stun",
     "interface",
     "port",
+    "patience",
     "timeout",
 )
 """Names of the flags that may also come from the environment (`VISAVIS_SERVER`) or the file (`server = …`)."""
@@ -209,6 +210,13 @@ def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool)
             metavar="TOKEN",
             help="shown to a server that asks for one; other users of this machine see flags, better set VISAVIS_TOKEN",
         )
+        verb.add_argument(
+            "--patience",
+            metavar="SECONDS",
+            type=float,
+            help="wait so long for a peer that has fallen silent, as one whose machine is asleep, if that has the"
+            " room's secret; the smaller value of both sides counts (default 600)",
+        )
         verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
     if links:
         verb.add_argument(
@@ -292,7 +300,7 @@ def _typed(name: str, value: object) -> object:
         match name:
             case "port":
                 return int(str(value))
-            case "timeout":
+            case "timeout" | "patience":
                 return float(str(value))
             case "invite_file" | "secret_file":
                 return Path(str(value))

@@ -8,7 +8,18 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
 
 from visavis_peer.core.effects import Introduce, Role, SessionKey
-from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, PathChanged, PathInfo, RelayCause
+from visavis_peer.core.events import (
+    Event,
+    Failure,
+    LinkDown,
+    LinkResumed,
+    LinkSuspended,
+    LinkUp,
+    PathChanged,
+    PathInfo,
+    RelayCause,
+)
+from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.errors import AgentError, AuthenticationFailed, Refused
 from visavis_peer.link.identity import Identity, Introduction, Meeting
 from visavis_peer.link.link import Link, LinkCallbacks
@@ -23,6 +34,8 @@ from visavis_shared.tasks import own
 RelayPolicy = Literal["auto", "never", "only"]
 REPLACED: Final = "a new link takes its place"
 """Why a link is closed that its peer must have lost."""
+CROWDED_OUT: Final = "there are too many links to go on waiting for a silent peer"
+"""Why a suspended link is closed for one that is up."""
 OFFERER: Final[Role] = "offerer"
 ANSWERER: Final[Role] = "answerer"
 _IN_WORDS: Final = {
@@ -92,8 +105,12 @@ class _Entry:
 class Links:
     """All links of one agent, by numbers of its own: nothing that a peer says of itself is a key."""
 
-    def __init__(self, owner: LinkOwner, policy: RelayPolicy, *, sealed: bool) -> None:
-        """`sealed` tells whether the room has a secret, so that whoever gets this far knows it."""
+    def __init__(self, owner: LinkOwner, policy: RelayPolicy, patience: float, *, sealed: bool) -> None:
+        """`sealed` tells whether the room has a secret, so that whoever gets this far knows it.
+
+        `patience` is for how many seconds this side keeps a link whose peer is silent.
+        """
+        self._patience = patience
         self.identity = Identity()
         self._owner = owner
         self._policy: RelayPolicy = policy
@@ -161,7 +178,7 @@ class Links:
         session.proven = False
         session.adopt = lambda: self._move(entry, session, name)
         if entry.link.peer_id == effect.peer_id:
-            entry.link.peer_is_outside(False)
+            entry.link.peer_is_back()
             if entry.relay is self._relay:
                 return
         if self._relay is not None:
@@ -212,6 +229,14 @@ class Links:
             del self._entries[number]
             other.close(REPLACED)
 
+    def _make_room(self) -> None:
+        """Close suspended links, the oldest first, while there are more links than an agent keeps."""
+        announced = [entry.link for entry in self._entries.values() if entry.link.announced]
+        suspended = [(link.suspended_at, link) for link in announced if link.suspended_at is not None]
+        suspended.sort(key=lambda each: each[0])
+        for _, link in suspended[: max(0, len(announced) - PEER_COUNT)]:
+            link.close(CROWDED_OUT)
+
     # --- proved -------------------------------------------------------------------------------------------------------
 
     def challenge(self, session: Session) -> None:
@@ -245,7 +270,7 @@ class Links:
         link.peer_id, link.name = session.peer_id, name
         entry.relay = self._relay
         entry.moved_at = session.started_at
-        link.peer_is_outside(False)
+        link.peer_is_back()
         self._forget_relay_way(entry, session.peer_id)
         self._show_relay(entry)
         if not link.started:
@@ -286,16 +311,20 @@ class Links:
             offerer_nonce=session.nonce if is_offerer else theirs.nonce,
             answerer_nonce=theirs.nonce if is_offerer else session.nonce,
         )
-        connection = SecureConnection(self.identity, introduction, is_offerer=is_offerer)
+        # one that says nothing of its patience has none
+        patience = min(self._patience, theirs.patience or 0.0)
+        connection = SecureConnection(self.identity, introduction, is_offerer=is_offerer, patience=patience)
         callbacks = LinkCallbacks(
             up=lambda: self._on_up(key),
             path_changed=lambda: self._on_path(key),
             down=lambda error: self._on_down(key, link, error),
             relay=lambda datagrams: self._send_by_relay(key, datagrams),
             relay_room=lambda: self._relay_room(key),
+            suspended=lambda: self._owner.emit(LinkSuspended(link.peer_id, link.name, link.patience)),
+            resumed=lambda silence: self._owner.emit(LinkResumed(link.peer_id, link.name, link.path, silence * 1000)),
             narrow=lambda size: self._on_narrow(key, size),
         )
-        link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed)
+        link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed, patience=patience)
         cause = RelayCause.RELAY_ONLY if self._policy == "only" else RelayCause.NOT_YET
         return _Entry(link, session, self._relay, cause)
 
@@ -342,10 +371,15 @@ class Links:
             self._show_relay(entry)
         return any(entry.link.up for entry in entries)
 
-    def peer_left(self, peer_id: str) -> None:
-        """The server no longer lists a peer."""
+    def peer_left(self, peer_id: str, *, asleep: bool) -> None:
+        """The server no longer lists a peer, which may be `asleep`."""
         for link in self.of_peer(peer_id):
-            link.peer_is_outside(True)
+            link.peer_left(asleep=asleep)
+
+    def on_woken(self) -> None:
+        """Ask all peers at once whether they still listen: this machine was asleep."""
+        for entry in list(self._entries.values()):
+            entry.link.on_woken()
 
     # --- relay --------------------------------------------------------------------------------------------------------
 
@@ -427,6 +461,7 @@ class Links:
             return
         link = entry.link
         self._replace(link)
+        self._make_room()
         elapsed = self._since(entry.made_at)
         self._owner.emit(LinkUp(link.peer_id, link.name, link.path, elapsed, link.authenticated, link.fingerprint))
         self._owner.on_link_up(link)

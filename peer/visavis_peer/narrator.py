@@ -10,6 +10,8 @@ from visavis_peer.core.events import (
     Failure,
     Joined,
     LinkDown,
+    LinkResumed,
+    LinkSuspended,
     LinkUp,
     Notice,
     PathChanged,
@@ -49,6 +51,8 @@ class Narrator:
         self._company = company
         self._record = record
         self._opening = opening
+        self._linked = 0
+        """Links that there are."""
         self._told: OrderedDict[str, str] = OrderedDict()
         """What has been said last, by what it is about."""
 
@@ -68,6 +72,7 @@ class Narrator:
             for line in self._opening:
                 self.printer.line(line)
             self._opening = ()
+        self._linked += isinstance(event, LinkUp) - isinstance(event, LinkDown)
         if self._detailed:
             self.printer.line(sentence(event))
         elif not ends:
@@ -88,7 +93,7 @@ class Narrator:
             case Joined(room=room) if self._company:
                 self._told.pop("signaling", None)
                 return f"joined {room}", sentence(event)
-            case Joined(peers=0):
+            case Joined(peers=0) if not self._linked:
                 return "waiting", "waiting for the other side (Ctrl-C to stop)"
             case PeerJoined(peer_id=peer_id) if self._company:
                 # in a room with a secret a peer shows whether it has that by linking, and not before
@@ -105,6 +110,14 @@ class Narrator:
                 return f"link {peer_id}", f"connected to {whom} {_way(path)}, {proved}"
             case PathChanged(peer_id=peer_id, path=path):
                 return self._on_path(event, peer_id, path)
+            case LinkSuspended(peer_id=peer_id, patience=patience):
+                self._told.pop(f"silence {peer_id}", None)
+                whom = peer_label(peer_id, event.name) if self._company or event.name else "the other side"
+                told = f"{whom} is silent, perhaps asleep: waiting for it, {_duration(patience)} at most"
+                return f"silence {peer_id}", told
+            case LinkResumed(peer_id=peer_id):
+                whom = peer_label(peer_id, event.name) if self._company or event.name else "the other side"
+                return f"silence {peer_id}", f"{whom} is back, and the link goes on"
             case LinkDown(peer_id=peer_id) if self._company:
                 self._told.pop(f"link {peer_id}", None)
                 return f"down {peer_id}", sentence(event)
@@ -137,6 +150,11 @@ def _way(path: PathInfo) -> str:
     if path.cause is RelayCause.NOT_YET:
         return "by the relay while a direct path is looked for"
     return "by the relay" + (f" ({printable(path.reason)})" if path.reason else "")
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as people say it, rounded."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def in_short(path: PathInfo) -> str:

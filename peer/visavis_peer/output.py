@@ -15,6 +15,8 @@ from visavis_peer.core.events import (
     Failure,
     Joined,
     LinkDown,
+    LinkResumed,
+    LinkSuspended,
     LinkUp,
     Negotiating,
     Notice,
@@ -43,6 +45,8 @@ _NAMES: Final[dict[type[Event], str]] = {
     Negotiating: "negotiating",
     LinkUp: "link_up",
     PathChanged: "path",
+    LinkSuspended: "link_suspended",
+    LinkResumed: "link_resumed",
     LinkDown: "link_down",
     Failure: "error",
 }
@@ -150,6 +154,11 @@ def sentence(event: Event) -> str:
             verb = "uses" if path.path == "relay" else f"moved after {elapsed:.0f} ms to"
             how = f"link to {peer_label(peer_id, name)} {verb}: {describe_path(path)}{_round_trip(path)}"
             return f"{how}, {_authentication(event.authenticated)}"
+        case LinkSuspended(peer_id, name, patience):
+            return f"{peer_label(peer_id, name)} is silent: the link waits for it, {patience:.0f} s at most"
+        case LinkResumed(peer_id, name, path, silence):
+            back = f"{peer_label(peer_id, name)} is back after {silence / 1000:.0f} s of silence"
+            return f"{back}, and the link goes on: {describe_path(path)}"
         case LinkDown(peer_id, name, reason):
             return f"link to {qualified_label(peer_id, name, event.authenticated)} down: {printable(reason)}"
         case Failure(_, _, peer_id, name):

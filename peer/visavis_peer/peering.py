@@ -39,6 +39,7 @@ from visavis_shared.messages import (
     CandidateMessage,
     CandidatePayload,
     ClientMessage,
+    Departure,
     Offer,
     PeerInfo,
 )
@@ -78,15 +79,20 @@ class Peering:
         fresh: str,
         name: str | None,
         policy: RelayPolicy,
+        patience: float,
     ) -> None:
-        """`seal` is None in a room without a secret; `fresh` and `name` are what the room is told of this agent."""
+        """`seal` is None in a room without a secret; `fresh` and `name` are what the room is told of this agent.
+
+        `patience` is for how many seconds a link waits for a peer that is silent.
+        """
+        self.patience = None if seal is None else patience
         self.fresh = fresh
         self.sealed_name = None if seal is None else name
         self.instance = hex_id(secrets.token_bytes(INSTANCE_BYTES))
         """Random id of this agent's process: how peers know it again after a reconnection."""
         session_ids = (hex_id(secrets.token_bytes(INSTANCE_BYTES)) for _ in itertools.count())
         self.mesh = Mesh(session_ids, sealed=seal is not None)
-        self.links = Links(self, policy, sealed=seal is not None)
+        self.links = Links(self, policy, patience, sealed=seal is not None)
         self.emit = emit
         self.on_link_up = on_link
         self.nat_report = report
@@ -121,10 +127,10 @@ class Peering:
         self._meet(info)
         self._apply(self.mesh.on_peer_joined(info, self._loop.time()))
 
-    def peer_left(self, peer_id: str) -> None:
-        """Take leave of a peer; its link stays if it proves itself."""
+    def peer_left(self, peer_id: str, cause: Departure | None) -> None:
+        """Take leave of a peer; its link stays if it proves itself, or may do so later because the peer is asleep."""
         self._take_leave(peer_id)
-        self.links.peer_left(peer_id)
+        self.links.peer_left(peer_id, asleep=cause is Departure.SILENT)
 
     def _take_leave(self, peer_id: str) -> None:
         proved = any(link.announced and link.authenticated for link in self.links.of_peer(peer_id))
@@ -182,6 +188,10 @@ class Peering:
         for peer_id in set(listed) - set(self.mesh.members):
             self.peer_joined(listed[peer_id])
         self._apply(self.mesh.on_network_changed(self._loop.time()))
+
+    def on_woken(self) -> None:
+        """See what the links are worth without waiting for their timeouts: this machine was asleep."""
+        self.links.on_woken()
 
     def network_changed(self) -> None:
         """Look for new paths to everybody."""

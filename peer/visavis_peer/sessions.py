@@ -59,6 +59,8 @@ class SessionOwner(Protocol):
 
     sealed_name: str | None
     """This agent's display name, where what it is said in is sealed."""
+    patience: float | None
+    """Seconds for which this agent keeps a link whose peer is silent; None where nobody can be authenticated."""
     probing_turn: asyncio.Semaphore
     """Lets so many sessions probe at a time."""
 
@@ -309,6 +311,7 @@ class Session:
             "fingerprint": self._fingerprint,
             "nonce": self.nonce,
             "name": self._owner.sealed_name,
+            "patience": self._owner.patience,
         }
 
     def _on_candidate(self, line: str) -> None:

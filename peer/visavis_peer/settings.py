@@ -8,9 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from visavis_peer.errors import UsageError
 from visavis_shared.invite import SECRET_SIZE
-from visavis_shared.limits import TOKEN_LENGTH
+from visavis_shared.limits import PATIENCE_MAX, TOKEN_LENGTH
 from visavis_shared.messages import DisplayName, RoomId
 
+PATIENCE = 600.0
+"""Seconds: a walk from one desk to another with the laptop's lid closed."""
 PORT_COUNT = 32
 """UDP ports that `port` opens from: one per link and one to spare; firewalls are configured for a range."""
 
@@ -46,6 +48,9 @@ class AgentSettings(BaseModel):
     """First of the UDP ports to bind to; None: any."""
     report: bool = True
     """Whether to tell the signaling server how links turn out (direct, relayed or failed, why, kinds of NAT)."""
+    patience: Annotated[float, Field(ge=0, le=PATIENCE_MAX)] = PATIENCE
+    """Seconds for which a link waits for a peer that has fallen silent, as one that is asleep: the smaller of what both
+    sides say. Below 26 s, as in rooms without a secret, it does not wait: so much silence is the end then."""
     connect_timeout: Annotated[float | None, Field(gt=0, le=86_400)] = 30.0
     """Seconds within which the first connection to the signaling server must succeed; None: it is tried until it does,
     as lost ones are."""

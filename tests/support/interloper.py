@@ -96,6 +96,8 @@ class Interloper:
             down=lambda _: None,
             relay=send,
             relay_room=lambda: 1 << 30,
+            suspended=lambda: None,
+            resumed=lambda _: None,
             narrow=lambda _: None,
         )
         link = Link(target.own_id, None, connection, callbacks, sealed=False)

@@ -87,6 +87,8 @@ class End:
     downs: list[AgentError] = field(default_factory=list)
     moves: list[str] = field(default_factory=list)
     narrowed: list[int] = field(default_factory=list)
+    silences: list[float | None] = field(default_factory=list)
+    """None for each time that the link was suspended, the seconds of silence for each time that it was resumed."""
 
 
 DIRECT = PathInfo(path="direct", kind="host-host", local="a", remote="b", rtt_ms=None)
@@ -100,9 +102,16 @@ def introduce(offerer: Identity, answerer: Identity) -> Introduction:
 
 
 def make_end(
-    identity: Identity, introduction: Introduction, *, is_offerer: bool, direct: Wire, relay: Wire, sealed: bool = True
+    identity: Identity,
+    introduction: Introduction,
+    *,
+    is_offerer: bool,
+    direct: Wire,
+    relay: Wire,
+    sealed: bool = True,
+    patience: float = 0.0,
 ) -> End:
-    connection = SecureConnection(identity, introduction, is_offerer=is_offerer)
+    connection = SecureConnection(identity, introduction, is_offerer=is_offerer, patience=patience)
     end: End
     callbacks = LinkCallbacks(
         up=lambda: end.up.set(),
@@ -110,9 +119,13 @@ def make_end(
         down=lambda error: end.downs.append(error),
         relay=relay.send_datagrams,
         relay_room=lambda: relay.room,
+        suspended=lambda: end.silences.append(None),
+        resumed=lambda seconds: end.silences.append(seconds),
         narrow=lambda size: end.narrowed.append(size),
     )
-    end = End(Link("b" if is_offerer else "a", None, connection, callbacks, sealed=sealed), direct, relay)
+    end = End(
+        Link("b" if is_offerer else "a", None, connection, callbacks, sealed=sealed, patience=patience), direct, relay
+    )
     return end
 
 
@@ -125,15 +138,33 @@ class Pair:
         direct: tuple[Wire, Wire] | None = None,
         relay: tuple[Wire, Wire] | None = None,
         told_b: dict[str, str] | None = None,
+        sealed: bool = True,
+        patience: float = 0.0,
     ) -> None:
         """`told_b` are members of the introduction that the answerer was told otherwise."""
         self.identities = Identity(), Identity()
         self.introduction = introduction = introduce(*self.identities)
         direct = direct or (Wire("direct"), Wire("direct"))
         relay = relay or (Wire("relay"), Wire("relay"))
-        self.a = make_end(self.identities[0], introduction, is_offerer=True, direct=direct[0], relay=relay[0])
+        self.a = make_end(
+            self.identities[0],
+            introduction,
+            is_offerer=True,
+            direct=direct[0],
+            relay=relay[0],
+            sealed=sealed,
+            patience=patience,
+        )
         told = replace(introduction, **(told_b or {}))
-        self.b = make_end(self.identities[1], told, is_offerer=False, direct=direct[1], relay=relay[1])
+        self.b = make_end(
+            self.identities[1],
+            told,
+            is_offerer=False,
+            direct=direct[1],
+            relay=relay[1],
+            sealed=sealed,
+            patience=patience,
+        )
         for wire in (direct[0], relay[0]):
             wire.to = self.b.link
         for wire in (direct[1], relay[1]):
@@ -167,9 +198,11 @@ def wires(route: Route, delay: float = 0.02, loss: float = 0.0, jitter: float = 
 
 
 @asynccontextmanager
-async def linked(*, direct: bool = True, relay: bool = True, delay: float = 0.02) -> AsyncIterator[Pair]:
+async def linked(
+    *, direct: bool = True, relay: bool = True, delay: float = 0.02, sealed: bool = True, patience: float = 0.0
+) -> AsyncIterator[Pair]:
     """Bring a pair up on those paths, and close it afterwards."""
-    pair = Pair(direct=wires("direct", delay), relay=wires("relay", delay))
+    pair = Pair(direct=wires("direct", delay), relay=wires("relay", delay), sealed=sealed, patience=patience)
     pair.start(direct=direct, relay=relay)
     await pair.up()
     yield pair

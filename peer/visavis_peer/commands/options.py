@@ -10,7 +10,7 @@ from visavis_peer.commands.invites import HOW
 from visavis_peer.core.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
 from visavis_peer.errors import UsageError
 from visavis_peer.net.signaling import base_url, websocket_url
-from visavis_peer.settings import AgentSettings
+from visavis_peer.settings import PATIENCE, AgentSettings
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.invite import InvalidInvite, Invite, decode_secret
 
@@ -154,5 +154,6 @@ def build_settings(
         interfaces=tuple(arguments.interface or ()),
         port=arguments.port,
         report=getattr(arguments, "report", None) != "off",
+        patience=PATIENCE if (patience := getattr(arguments, "patience", None)) is None else patience,
         connect_timeout=timeout_of(arguments),
     )

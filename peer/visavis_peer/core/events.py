@@ -149,6 +149,30 @@ class PathChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkSuspended:
+    """The peer of a link is silent, as one that is asleep: the link waits for it."""
+
+    peer_id: str
+    name: str | None
+    patience: float
+    """Seconds of silence, from its beginning on, for which the link waits; it is over after that."""
+    authenticated: bool = True
+    """Always true: nobody else is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkResumed:
+    """The peer of a suspended link is back, and the link goes on where it was."""
+
+    peer_id: str
+    name: str | None
+    path: PathInfo
+    silence_ms: float
+    """Milliseconds without a sign of life."""
+    authenticated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class LinkDown:
     """A link is gone."""
 
@@ -184,6 +208,8 @@ Event = (
     | Negotiating
     | LinkUp
     | PathChanged
+    | LinkSuspended
+    | LinkResumed
     | LinkDown
     | Failure
 )

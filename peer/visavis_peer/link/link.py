@@ -36,18 +36,22 @@ PING_INTERVAL: Final = 5.0
 WATCH_INTERVAL: Final = 1.0
 """Seconds between looks at the clock, and between questions once PING_INTERVAL is over: a question is not repeated when
 it is lost, and after an outage of 20 s there is no time for many."""
+LATE: Final = 4.0
+"""Seconds by which such a look is too late for a busy machine: this process was stopped, and heard nobody meanwhile."""
 SILENCE: Final = 26.0
-"""Seconds without a sign of life after which the link is given up: an outage of 20 s passes, and a peer that died is
-noticed within 30 s, the room told or not."""
-SILENCE_OUTSIDE: Final = 10.0
-"""The same for a peer that the server no longer lists."""
+"""Seconds without a sign of life after which the link is suspended, or over where it cannot be: an outage of 20 s is
+none, and a peer that died is noticed within 30 s."""
+SUSPENDED_INTERVAL: Final = 5.0
+"""Seconds between questions while the link is suspended: the longest that it then takes to notice a peer that is back.
+The engine keeps 144 bytes of each question, 2.5 MB in a day."""
 HANDSHAKE_TIMEOUT: Final = 15.0
 """Seconds for the handshake, from the ANSWER on: a round of checks and its first retry."""
 UNANSWERED_COUNT: Final = 16_384
-"""Datagrams sent since the peer has last answered a question, beyond which it acknowledges nothing on purpose: the
-engine keeps 144 bytes of each (measured), 2.3 MiB then. All credits of a link are 1,800 datagrams a round trip."""
+"""UDP payloads sent since the peer has last answered a question, beyond which the application's datagrams are dropped:
+the engine keeps 144 bytes of each (measured), 2.3 MiB then. All credits of a link are 1,800 payloads a round trip."""
 ASK_COUNT: Final = 1024
-"""Datagrams sent without an answer after which the peer is asked; of 16 questions not all are lost."""
+"""UDP payloads sent without an answer after which the peer is asked; of 16 questions not all are lost. Who has not
+answered after so many beyond UNANSWERED_COUNT acknowledges nothing on purpose."""
 
 
 FINGERPRINT_DIGITS: Final = 16
@@ -65,6 +69,10 @@ class LinkCallbacks:
     """The main path is another one, or none."""
     down: Callable[[AgentError], None]
     """The link is over."""
+    suspended: Callable[[], None]
+    """The peer is silent; the link waits for it."""
+    resumed: Callable[[float], None]
+    """The peer of a suspended link has given a sign of life, after so many seconds of silence."""
     relay: Callable[[Sequence[bytes]], None]
     """Send UDP payloads by the server's relay."""
     relay_room: Callable[[], int]
@@ -77,9 +85,19 @@ class Link:
     """Streams and datagrams to and from one peer, encrypted end to end."""
 
     def __init__(
-        self, peer_id: str, name: str | None, connection: SecureConnection, callbacks: LinkCallbacks, *, sealed: bool
+        self,
+        peer_id: str,
+        name: str | None,
+        connection: SecureConnection,
+        callbacks: LinkCallbacks,
+        *,
+        sealed: bool,
+        patience: float = 0.0,
     ) -> None:
-        """`connection` has not been started; `sealed` tells whether OFFER and ANSWER were."""
+        """`connection` has not been started; `sealed` tells whether OFFER and ANSWER were.
+
+        `patience` is for how many seconds of silence both sides keep the link, where its peer is authenticated.
+        """
         self.peer_id = peer_id
         """The peer's id in the room; changes when the peer has reconnected to the signaling server."""
         self.name = name
@@ -91,6 +109,9 @@ class Link:
         self.error: AgentError | None = None
         """The same as an exception."""
         self.started = False
+        self.patience = patience
+        self.suspended_at: float | None = None
+        """Since when the link has waited for a silent peer, seconds, monotonic; None while it does not."""
         self.announced = False
         """Whether the application has been told of the link: both sides have proved themselves and there is a path."""
         self.on_datagram: Callable[[bytes], None] | None = None
@@ -114,7 +135,10 @@ class Link:
         self._unanswered = 0
         """Datagrams sent since the peer has last answered a question."""
         self._ask_at = ASK_COUNT
-        self._outside = False
+        self._departed = False
+        """Whether the peer has left the room or hung up: then it is not just asleep."""
+        self._watched_at = self._heard_at
+        self._asked_at = 0.0
         self._challenges = Challenges(self._send_on)
         self._asked_on: Way | None = None
         """The way whose datagrams are being taken, where that is none of the link's."""
@@ -159,12 +183,15 @@ class Link:
     def send_datagram(self, data: bytes) -> None:
         """Send `data`, at most `datagram_size` bytes; it may be lost or overtaken, as with UDP.
 
+        While the peer is silent it is lost, at the latest when the link is suspended.
+
         Raises LinkClosed, or ValueError when it is too large.
         """
         if len(data) > self.datagram_size:
             raise ValueError(f"a datagram has at most {self.datagram_size} bytes, not {len(data)}")
         self._check_open()
-        self._send_datagram(control.DATA, data)
+        if self.suspended_at is None and self._unanswered < UNANSWERED_COUNT:
+            self._send_datagram(control.DATA, data)
 
     async def receive_datagram(self) -> bytes:
         """Return the next datagram.
@@ -321,10 +348,21 @@ class Link:
         self._take_events()
         self._wake_up()
 
-    def peer_is_outside(self, outside: bool) -> None:
-        """Say whether the server has taken the peer off its list: then less silence is enough to give it up."""
-        self._outside = outside
+    def peer_is_back(self) -> None:
+        """Say that the peer is in the room."""
+        self._departed = False
         self._ask()
+
+    def peer_left(self, *, asleep: bool) -> None:
+        """Say that the server no longer lists the peer; unless it may be `asleep`, SILENCE ends the link."""
+        self._departed = not asleep
+        self._ask()
+
+    def on_woken(self) -> None:
+        """Ask for a sign of life by all paths at once: this machine was asleep, and much may have changed."""
+        self._ask()
+        if self.direct is not None:
+            self.direct.suspect()
 
     def close(self, reason: str, *, refuse: bool = False) -> None:
         """End the link and tell the peer the reason; with `refuse`, that it is not wanted. Idempotent."""
@@ -412,7 +450,9 @@ class Link:
 
     def _check_answers(self) -> None:
         """Ask now and then for an acknowledgement, and end the link with a peer that gives none."""
-        if self._unanswered >= UNANSWERED_COUNT:
+        if self.suspended_at is not None:
+            return  # nothing but questions is sent
+        if self._unanswered >= UNANSWERED_COUNT + ASK_COUNT:
             self._connection.close(quic.PROTOCOL_VIOLATION, "the peer acknowledges nothing")
             self._take_events()
         elif self._unanswered >= self._ask_at:
@@ -438,23 +478,41 @@ class Link:
         self._flush()
 
     def _watch_over(self) -> None:
-        """Ask for a sign of life in silence, and give up after too much of it."""
+        """Ask for a sign of life in silence; suspend the link when it lasts, and give up after too much of it."""
         now = time.monotonic()
+        late = now - self._watched_at - WATCH_INTERVAL
+        self._watched_at = now
+        if late > LATE:
+            self._heard_at = min(now, self._heard_at + late)  # the silence of who does not listen is not the peer's
         silence = now - self._heard_at
         if not self._connection.established:
             if silence > HANDSHAKE_TIMEOUT:
                 self._end(LinkClosed("the handshake took too long"))
                 return
-        elif silence > (SILENCE_OUTSIDE if self._outside else SILENCE):
+        elif silence > self._endurance:
             self._connection.close(quic.CLOSED, "no sign of life")
             self._end(LinkClosed("the peer no longer answers"))
             return
-        elif silence > PING_INTERVAL:
+        elif silence > SILENCE and self.announced and self.suspended_at is None:
+            self.suspended_at = now
+            self._callbacks.suspended()
+        elif silence > PING_INTERVAL and (self.suspended_at is None or now - self._asked_at >= SUSPENDED_INTERVAL):
             self._ask()
         self._watch = self._loop.call_later(WATCH_INTERVAL, self._watch_over)
 
+    @property
+    def _endurance(self) -> float:
+        """Seconds of silence that the link outlives.
+
+        Only who is authenticated, and may be asleep, is waited for; nor is it worth while before the handshake is
+        confirmed, for the engine repeats that without end and at full rate.
+        """
+        waits = self.authenticated and self._connection.confirmed and not self._departed
+        return max(SILENCE, self.patience) if waits else SILENCE
+
     def _ask(self) -> None:
         """Ask for a sign of life."""
+        self._asked_at = time.monotonic()
         self._connection.ping()
         self._wake_up()
 
@@ -468,7 +526,7 @@ class Link:
 
     def _on_event(self, event: quic.ConnectionEvent) -> None:
         if not isinstance(event, quic.Terminated):
-            self._heard_at = time.monotonic()
+            self._on_sign_of_life()
         match event:
             case quic.StreamData(stream_id, data, end):
                 self._streams.on_data(stream_id, data, end=end)
@@ -491,6 +549,15 @@ class Link:
                 self._end(kind(reason))
             case _:
                 assert_never(event)
+
+    def _on_sign_of_life(self) -> None:
+        now = time.monotonic()
+        silence, self._heard_at = now - self._heard_at, now
+        if self.suspended_at is not None:
+            self.suspended_at = None
+            self._unanswered = min(self._unanswered, UNANSWERED_COUNT)
+            self._ask()  # the answer shows what was lost meanwhile
+            self._callbacks.resumed(silence)
 
     def _on_datagram(self, data: bytes) -> None:
         kind, content = data[:1], data[1:]

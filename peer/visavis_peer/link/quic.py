@@ -56,7 +56,7 @@ EARLY_SIZE: Final = 1 << 20
 EARLY_OVERHEAD: Final = 256
 """Bytes that an event counts beside its data."""
 IDLE_TIMEOUT: Final = 60.0
-"""Seconds; never reached, for the link itself gives up sooner (link.py, SILENCE)."""
+"""Seconds beyond the link's patience; never reached, for the link itself gives up sooner (link.py, SILENCE)."""
 INITIAL_RTT: Final = 0.1
 """Seconds taken for the round trip until it is measured: a lost first flight is repeated after three of them. RFC 9002
 says 0.333, for strangers; ours have just exchanged messages."""
@@ -248,7 +248,10 @@ class _Engine(QuicConnection):
 class SecureConnection:
     """One end of the connection. `now` is in seconds, monotonic; nothing raises but `send_*` after the end."""
 
-    def __init__(self, identity: Identity, introduction: Introduction, *, is_offerer: bool) -> None:
+    def __init__(
+        self, identity: Identity, introduction: Introduction, *, is_offerer: bool, patience: float = 0.0
+    ) -> None:
+        """`patience` is how many seconds of silence the connection is to outlive."""
         self.introduction = introduction
         self.is_offerer = is_offerer
         self.established = False
@@ -258,6 +261,7 @@ class SecureConnection:
         self.may_grow = True
         """Whether the engine may find out that the path takes more than DATAGRAM_SIZE bytes; to be set likewise."""
         self._identity = identity
+        self._idle_timeout = IDLE_TIMEOUT + patience
         self._quic: _Engine | None = None
         self._events: deque[ConnectionEvent] = deque()
         self._early: deque[quic_events.QuicEvent] = deque()
@@ -412,7 +416,7 @@ class SecureConnection:
         return QuicConfiguration(
             is_client=is_client,
             alpn_protocols=[ALPN],
-            idle_timeout=IDLE_TIMEOUT,
+            idle_timeout=self._idle_timeout,
             initial_rtt=INITIAL_RTT,
             max_data=RECEIVE_WINDOW,
             max_stream_data=STREAM_WINDOW,

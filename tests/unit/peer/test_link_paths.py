@@ -12,7 +12,7 @@ from tests.support.link_pair import DIRECT, RELAY, Pair, Wire, carried, cut, gon
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link.link import HELD_COUNT, SILENCE, SILENCE_OUTSIDE
+from visavis_peer.link.link import HELD_COUNT, SILENCE
 
 BACK = 3.0
 """Seconds within which a transfer goes on by the relay when its direct path has died."""
@@ -148,23 +148,11 @@ async def test_silence_ends_the_link_on_both_sides() -> None:
 
 
 @virtually
-async def test_a_peer_that_left_the_room_and_is_silent_is_given_up_sooner() -> None:
-    async with linked() as pair:
-        cut(pair, "direct", "relay")
-        start = now()
-        pair.a.link.peer_is_outside(True)
-        assert await gone(pair.a) is LinkClosed
-        assert SILENCE_OUTSIDE < now() - start < SILENCE_OUTSIDE + 2
-        assert pair.b.link.up
-
-
-@virtually
 async def test_a_peer_that_left_the_room_and_answers_stays() -> None:
     async with linked() as pair:
-        pair.a.link.peer_is_outside(True)
+        pair.a.link.peer_left(asleep=False)
         await pass_time(60.0)
         assert pair.a.link.up
-        pair.a.link.peer_is_outside(False)
 
 
 @virtually
