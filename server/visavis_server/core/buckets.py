@@ -44,6 +44,10 @@ class Cause(StrEnum):
     """A room has been shown NOTICE_COUNT wrong passwords."""
     ROOM_RATE = "room_rate"
     """A room that would have been made."""
+    ROOMS = "rooms"
+    """Another one, of more than there may be."""
+    ROOM_CAPACITY = "room_capacity"
+    """A JOIN of a room that is full."""
     RELAY_TOKEN = "relay_token"  # noqa: S105 -- a name
     """A relay connection without the token of a peer: not a guess (128 bits), but an agent that has been forgotten."""
     NO_JOIN = "no_join"

@@ -116,6 +116,7 @@ class Directory:
             own = room.charter.capacity if room.charter is not None else 0
             capacity = min(filter(None, (own, self.rules.room_capacity)), default=0)
             if 0 < capacity <= len(room.members):
+                self.buckets.refusals[Cause.ROOM_CAPACITY] += 1
                 raise RemoteProtocolError(ErrorCode.ROOM_FULL, "room is full", f"max_peers: {capacity}")
             return room
         cause = self.buckets.admit_room(source, now)
@@ -127,6 +128,7 @@ class Directory:
         if self.room_count >= self.rules.room_limit:
             oldest = next(iter(self._empty), None)
             if oldest is None:
+                self.buckets.refusals[Cause.ROOMS] += 1
                 reason = f"the server has its {self.rules.room_limit} rooms"
                 raise RemoteProtocolError(ErrorCode.ROOM_FULL, "no space for another room", reason)
             self._forget(oldest)
