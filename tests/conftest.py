@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
 
 import hypothesis
 import pytest
@@ -13,6 +17,10 @@ from blockbuster import BlockBuster, blockbuster_ctx
 # how long an example takes says more of the machine than of the code
 hypothesis.settings.register_profile("visavis", deadline=None)
 hypothesis.settings.load_profile("visavis")
+
+_COVERAGE: Final = "COVERAGE_PROCESS_CONFIG"
+"""What coverage (`patch = ["subprocess"]`) tells the programs that a measured one starts."""
+_NETWORKS: Final = tuple(Path(__file__).parent / name for name in ("netns", "docker"))
 
 
 def pytest_configure() -> None:
@@ -35,6 +43,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep coverage, which slows what it measures, away from tests of networks and from longer runs."""
+    networks = any(item.path.is_relative_to(folder) for folder in _NETWORKS)
+    longer = any(map(item.get_closest_marker, ("campaign", "long")))
+    if _COVERAGE not in os.environ or not (networks or longer):
+        return (yield)
+    trace = sys.gettrace()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(_COVERAGE)
+        sys.settrace(None)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(trace)
 
 
 @pytest.fixture(autouse=True)
