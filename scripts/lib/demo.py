@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,8 +44,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--nat", nargs=2, metavar="KIND", default=["linux", "address-restricted"], choices=[*KINDS])
     kinds = parser.parse_args().nat
-    reason = missing("netns")
-    with _in_namespaces(*kinds) if reason is None else _on_loopback(reason) as scene:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # each step as it comes, in a pipe as well
+    with contextlib.ExitStack() as cleanup:
+        scene = cleanup.enter_context(_scene(kinds))
         for line in scene.where:
             print(line)
         print()
@@ -53,6 +56,23 @@ def main() -> int:
         except AssertionError as error:
             print(f"It did not work out: {error}", file=sys.stderr)
             return 1
+
+
+@contextlib.contextmanager
+def _scene(kinds: Sequence[str]) -> Iterator[Scene]:
+    """Network namespaces where they can be had, else loopback."""
+    reason = missing("netns")
+    with contextlib.ExitStack() as cleanup:
+        if reason is None:
+            print("Building two NATs in network namespaces, and starting the server …")
+            try:
+                scene = cleanup.enter_context(_in_namespaces(*kinds))
+            except (RuntimeError, OSError) as error:
+                reason = f"no network namespaces here: {str(error).strip()}"
+        if reason is not None:
+            print("Starting the server …")
+            scene = cleanup.enter_context(_on_loopback(reason))
+        yield scene
 
 
 @contextlib.contextmanager
@@ -101,12 +121,13 @@ def _tell(scene: Scene) -> int:
     agents: dict[str, Program] = {}
     try:
         for name, popen in scene.popen.items():
+            print(f"Starting the agent {name}, and waiting until it knows its address …")
             agents[name] = launch(popen, *_agent(scene.url, name))
             _tell_endpoint(name, agents[name])
-        print()
+        print("\nWaiting until they have met …")
         for name, program in agents.items():
             _tell_negotiation(name, program.wait_for("negotiating", PATIENCE))
-        print()
+        print("\nWaiting for the link, and for a message each way …")
         for name, program in agents.items():
             _tell_link(name, program.wait_for("link_up", PATIENCE))
         for name, program in agents.items():

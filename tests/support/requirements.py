@@ -1,4 +1,8 @@
-"""What a test needs of the machine: skipped with the reason where it is missing, failed on CI."""
+"""What a test needs of the machine: skipped with the reason where it is missing, failed on CI.
+
+By the standard library alone but for `require`: `scripts/demo` asks before anything is installed, by
+`python -m tests.support.requirements NAME`, which prints what `missing` returns.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,34 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
-import pytest
+_CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+"""Their numbers in linux/capability.h; in a plain container root has neither."""
+_TRIAL: Final = ("unshare", "--net", "--mount", "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+"""Makes a network namespace as `ip netns add` does, and sets in it what the lab sets."""
 
 
-def _netns() -> str | None:
+def _namespaces() -> str | None:
+    """Whether this process may make network namespaces, whatever is installed."""
     if sys.platform != "linux":
         return "network namespaces need Linux"
     if os.geteuid() != 0:
         return "network namespaces need root"
+    effective = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    held = int(effective.split()[1], 16)
+    if lacking := [name for name, number in _CAPABILITIES.items() if not held >> number & 1]:
+        return f"network namespaces need {' and '.join(lacking)}, which this root has not got: is it a container's?"
+    if shutil.which(_TRIAL[0]) is None:
+        return None  # the lab itself will tell
+    done = subprocess.run(_TRIAL, capture_output=True, text=True, check=False)
+    return f"no network namespaces here: {done.stderr.strip()}" if done.returncode else None
+
+
+def _netns() -> str | None:
+    if reason := _namespaces():
+        return reason
     missing = [tool for tool in ("ip", "nft", "conntrack", "sysctl") if shutil.which(tool) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
 
@@ -58,6 +80,7 @@ def _haproxy() -> str | None:
 
 
 _CHECKS: Final[dict[str, Callable[[], str | None]]] = {
+    "namespaces": _namespaces,
     "netns": _netns,
     "node": _node,
     "docker": _docker,
@@ -76,9 +99,15 @@ def missing(capability: str) -> str | None:
 
 def require(capability: str) -> None:
     """Skip the calling test where `capability` is missing; on CI, where nothing may be skipped, fail it."""
+    import pytest  # the demo's environment has none
+
     reason = missing(capability)
     if reason is None:
         return
     if os.environ.get("CI"):
         pytest.fail(f"{capability}: {reason} (on CI nothing may be skipped)")
     pytest.skip(f"{capability}: {reason}")
+
+
+if __name__ == "__main__":
+    print(missing(sys.argv[1]) or "")
