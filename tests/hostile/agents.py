@@ -26,9 +26,9 @@ class Watched:
         self._news = asyncio.Event()
         self._reading = asyncio.gather(self._read(), self._read_errors())
 
-    async def says(self, event: str, **members: Any) -> Event:
-        """Return the first event, past or to come, that has these members."""
-        async with asyncio.timeout(PATIENCE):
+    async def says(self, event: str, patience: float = PATIENCE, **members: Any) -> Event:
+        """Return the first event, past or to come, that has these members, within `patience` seconds."""
+        async with asyncio.timeout(patience):
             while True:
                 self._news.clear()
                 for record in self.events:
