@@ -17,7 +17,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -39,25 +39,17 @@ from visavis_peer.errors import (
     TokenUntimely,
     from_server,
 )
-from visavis_peer.link.link import Link
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import RelayClient
-from visavis_peer.net.signaling import (
-    RETURNING,
-    SignalingClient,
-    chosen_proxy,
-    offered_stun,
-    relay_url,
-    websocket_url,
-    without_login,
-)
+from visavis_peer.net.signaling import RETURNING, SignalingClient, offered_stun
 from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.outbox import Outbox
 from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
 from visavis_peer.reporting import OutcomeReporter
+from visavis_peer.server_urls import chosen_proxy, relay_url, websocket_url, without_login
 from visavis_peer.settings import AgentSettings
 from visavis_peer.sleep_watch import SleepWatch
 from visavis_peer.turn_servers import TurnServers
@@ -93,6 +85,9 @@ from visavis_shared.messages import Notice as NoticeMessage
 from visavis_shared.nat import NatReport
 from visavis_shared.tasks import end, own, sentence
 
+if TYPE_CHECKING:
+    from visavis_peer.link.link import Link
+
 logger = logging.getLogger(__name__)
 
 FRESH_SIZE: Final = 16
@@ -115,8 +110,15 @@ class Agent:
     Leaving it closes all links, with the room and the peers told at once.
     """
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, client: SignalingClient | None = None, *, lean: bool = False) -> None:
+        """`client` is a connection with these settings that has been begun, and becomes the agent's first one.
+
+        `lean`: the engine is imported when somebody is there to link with, not before; that saves 20 MiB, and costs the
+        first link some 100 ms.
+        """
         self.settings = settings
+        self._begun = client
+        self._lean = lean
         self.peer_id = ""
         """Id that the signaling server has given this agent; another one when it had to join anew."""
         self.nat = NatReport()
@@ -167,6 +169,8 @@ class Agent:
             self.settings.relay,
             self.settings.patience,
         )
+        if not self._lean:
+            self._peering.links.prepare()
         self._runner = asyncio.create_task(self._run())
         self._network.start()
         self._sleep.start()
@@ -322,7 +326,8 @@ class Agent:
         Raises SignalingUnreachable also where this machine's network gives no socket, as before it is up again.
         """
         try:
-            async with SignalingClient(self._url, self.settings.token, self._proxy) as client:
+            begun, self._begun = self._begun, None
+            async with begun or SignalingClient(self._url, self.settings.token, self._proxy) as client:
                 await self._serve(client)
         except OSError as error:
             raise SignalingUnreachable(f"this machine's network cannot be used: {error}") from error

@@ -5,29 +5,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import difflib
 import logging
 import os
 import sys
-import tomllib
-from collections.abc import Coroutine, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from visavis_peer.commands import agent, discover, doctor, ping, pipe
-from visavis_peer.commands.invites import add_invite_flags, ask_for_invite, note_exposed
+from visavis_peer.commands.invites import ask_for_invite, note_exposed
+from visavis_peer.commands.opening import run_verb
+from visavis_peer.commands.verbs import VERBS, overview, parser_of
 from visavis_peer.errors import AgentError, OutputClosed, OutputFailed, UsageError
-from visavis_peer.output import Printer, StatusHandler
+from visavis_peer.printer import Printer, StatusHandler
 from visavis_peer.stopping import IN_ORDER, SIGPIPE, Stopping
 from visavis_shared.descriptors import STDOUT, prepare_standard_streams, print_status, retire
 from visavis_shared.ids import printable
-from visavis_shared.loops import fastest_loop, relax_collector
+from visavis_shared.loops import fastest_loop
 from visavis_shared.tasks import sentence, watch_failures
 
 logger = logging.getLogger(__name__)
 
-_VERBS: Final = (discover, doctor, agent, ping, pipe)
 _PREFIX: Final = "VISAVIS_"
 _SETTINGS: Final = (
     "invite",
@@ -66,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None, stopping: Stopping) -> argparse.Namespace:
     """Read the arguments; `--help` and the like print and end the program here."""
     try:
-        parser = _parser()
-        _check_verb(parser, list(sys.argv[1:] if argv is None else argv))
-        return parser.parse_args(argv)
+        return read_arguments(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        raise SystemExit(_report(error, as_json=False)) from None
     except SystemExit:
         try:
             sys.stdout.flush()
@@ -80,19 +77,39 @@ def _parse(argv: Sequence[str] | None, stopping: Stopping) -> argparse.Namespace
         raise
 
 
-def _check_verb(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Say which verbs there are to who gives none or an unknown one; that ends the program."""
-    verbs = [module.NAME for module in _VERBS]
-    first = words[0] if words else ""
-    if first in verbs or first.startswith("-"):
-        return
-    near = difflib.get_close_matches(first, verbs, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    if first:
-        print_status(f"visavis: there is no command {printable(first)!r}{hint}")
+def read_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Return what the words of a command line say.
+
+    Raises UsageError, or SystemExit where help has been printed, or what is wrong.
+    """
+    verb = VERBS.get(words[0]) if words else None
+    if verb is not None:
+        return parser_of(verb).parse_args(words[1:])
+    if words and words[0] in ("-h", "--help", "--version"):
+        sys.stdout.write(f"{overview() if words[0] != '--version' else f'visavis {_version()}'}\n")
+        raise SystemExit(0)
+    if words and words[0].startswith("-"):
+        raise UsageError(f"{words[0]} stands where a command is expected: `visavis COMMAND --help` lists its flags")
+    near = _nearest(words[0], VERBS) if words else ""
+    if words:
+        print_status(f"visavis: there is no command {printable(words[0])!r}{near}")
     if not near:
-        print_status(parser.format_help().rstrip())
+        print_status(overview())
     raise SystemExit(UsageError.exit_code)
+
+
+def _version() -> str:
+    from importlib.metadata import version  # which takes as long to import as everything else here
+
+    return version("visavis")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return the question whether what is known and most like `name` was meant; nothing where nothing is."""
+    from difflib import get_close_matches  # for who has mistyped something
+
+    near = get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | None]:
@@ -107,7 +124,6 @@ def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | 
         note_exposed(arguments)
         _fill_in(arguments, os.environ)
         ask_for_invite(arguments)
-        relax_collector()
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             code = runner.run(_stoppable(arguments, stopping))
     except OutputClosed:
@@ -141,7 +157,7 @@ async def _stoppable(arguments: argparse.Namespace, stopping: Stopping) -> int:
             loop.call_soon(cancel)
 
     watch_failures(loop, fail)
-    command: Coroutine[Any, Any, int] = arguments.command(arguments)
+    command: Coroutine[Any, Any, int] = run_verb(arguments)
     try:
         return await command
     except asyncio.CancelledError:
@@ -159,104 +175,6 @@ def _report(error: AgentError, *, as_json: bool) -> int:
             Printer(as_json=True).json("error", error=error.name, message=str(error), exit_code=error.exit_code)
     print_status(f"visavis: {printable(str(error))}")
     return error.exit_code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="visavis", description="Direct links between machines behind NATs.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"visavis {version('visavis')}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in _VERBS:
-        examples = "\n".join(f"  {example}" for example in module.EXAMPLES)
-        verb = verbs.add_parser(
-            module.NAME,
-            help=module.HELP,
-            description=f"{examples}\n\n{module.HELP[0].upper()}{module.HELP[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        _add_common(verb, needs_room=module.NEEDS_ROOM, links=module is not discover)
-        module.add_arguments(verb)
-        verb.set_defaults(command=module.run, makes_invite=module is pipe, needs_room=module.NEEDS_ROOM)
-    return parser
-
-
-def _add_common(verb: argparse.ArgumentParser, *, needs_room: bool, links: bool) -> None:
-    verb.add_argument(
-        "--server", metavar="URL", help="signaling server: http(s) or ws(s), with a path prefix if need be"
-    )
-    verb.add_argument(
-        "--proxy",
-        metavar="URL",
-        help="HTTP or SOCKS5 proxy to the server (http, https, socks5 or socks5h://[USER:PASSWORD@]HOST:PORT), or"
-        " `none`; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the environment",
-    )
-    if needs_room:
-        verb.add_argument(
-            "invite",
-            metavar="INVITE",
-            nargs="?",
-            help="https://host/r/room#secret; better left out: it is then asked for, and no other user sees it;"
-            " `-` reads it from standard input",
-        )
-        add_invite_flags(verb)
-        verb.add_argument(
-            "--secret-file", metavar="FILE", type=Path, help="the room's secret, with --server and --room"
-        )
-        verb.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
-        verb.add_argument(
-            "--token",
-            metavar="TOKEN",
-            help="shown to a server that asks for one; other users of this machine see flags, better set VISAVIS_TOKEN",
-        )
-        verb.add_argument(
-            "--patience",
-            metavar="SECONDS",
-            type=float,
-            help="wait so long for a peer that has fallen silent, as one whose machine is asleep, if that has the"
-            " room's secret; the smaller value of both sides counts (default 600)",
-        )
-        verb.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
-    if links:
-        verb.add_argument(
-            "--relay",
-            choices=("auto", "never", "only"),
-            help="whether links may (auto, the default), must not (never) or must (only) go by the server's relay",
-        )
-        verb.add_argument(
-            "--probing",
-            choices=("auto", "never"),
-            help="whether to probe the peer's NAT for a path where connectivity checks find none (auto, the default)",
-        )
-        verb.add_argument(
-            "--port-mapping",
-            choices=("auto", "never"),
-            help="whether to ask the gateway for ports by PCP, NAT-PMP or UPnP (auto, the default)",
-        )
-        verb.add_argument(
-            "--no-report",
-            dest="report",
-            action="store_const",
-            const="off",
-            help="do not tell the server whether links are direct, relayed or failed (also: VISAVIS_REPORT=off)",
-        )
-    verb.add_argument(
-        "--stun",
-        metavar="HOST[:PORT]",
-        action="append",
-        help="STUN server, repeatable; default: the signaling server's",
-    )
-    verb.add_argument("--interface", metavar="NAME", action="append", help="use only this interface, repeatable")
-    verb.add_argument(
-        "--port", metavar="N", type=int, help="first UDP port to bind to; the next 31 serve further links"
-    )
-    verb.add_argument(
-        "--timeout", metavar="SECONDS", type=float, help="give up after this long (default 30; `agent`: never)"
-    )
-    verb.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
-    verb.add_argument("--json", action="store_true", help="print one JSON object per line")
-    verb.add_argument("-v", "--verbose", action="count", default=0, help="log to standard error; twice for more")
 
 
 def _fill_in(arguments: argparse.Namespace, environment: Mapping[str, str]) -> None:
@@ -281,15 +199,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def _read_file(path: Path) -> dict[str, object]:
+    import tomllib  # for who has such a file
+
     try:
         settings = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     for name in settings:
         if name not in _SETTINGS:
-            near = difflib.get_close_matches(name, _SETTINGS, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"{path}: unknown setting {name!r}{hint}")
+            raise UsageError(f"{path}: unknown setting {name!r}{_nearest(name, _SETTINGS)}")
     return settings
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Protocol
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from visavis_peer.core.effects import Introduce, Role, SessionKey
 from visavis_peer.core.events import (
@@ -21,15 +23,17 @@ from visavis_peer.core.events import (
 )
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.errors import AgentError, AuthenticationFailed, Refused
-from visavis_peer.link.identity import Identity, Introduction, Meeting
-from visavis_peer.link.link import Link, LinkCallbacks
-from visavis_peer.link.quic import SecureConnection, warm_up
-from visavis_peer.link.routing import DirectPath
 from visavis_peer.net.relay import RelayClient
-from visavis_peer.sessions import Session
 from visavis_shared import limits
 from visavis_shared.messages import OfferPayload
 from visavis_shared.tasks import own
+from visavis_shared.threads import BlockingThread
+
+if TYPE_CHECKING:  # the engine is imported when it is needed
+    from visavis_peer.link.identity import Identity, Meeting
+    from visavis_peer.link.link import Link
+    from visavis_peer.link.routing import DirectPath
+    from visavis_peer.sessions import Session
 
 RelayPolicy = Literal["auto", "never", "only"]
 REPLACED: Final = "a new link takes its place"
@@ -111,7 +115,6 @@ class Links:
         `patience` is for how many seconds this side keeps a link whose peer is silent.
         """
         self._patience = patience
-        self.identity = Identity()
         self._owner = owner
         self._policy: RelayPolicy = policy
         self._sealed = sealed
@@ -123,7 +126,19 @@ class Links:
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._closed = False
-        self._warming = self._loop.run_in_executor(None, warm_up)
+        self._preparing: asyncio.Task[None] | None = None
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Key pair and certificate of this agent's process."""
+        from visavis_peer.link.identity import Identity
+
+        return Identity()
+
+    def prepare(self) -> None:
+        """Import the engine, which takes some time and 20 MiB, and warm it up, beside the event loop. Idempotent."""
+        if self._preparing is None:
+            self._preparing = own(BlockingThread().call(_warm_up))
 
     @property
     def up(self) -> list[Link]:
@@ -205,6 +220,8 @@ class Links:
     def _meeting(self, session: Session, offerer_nonce: str | None, answerer_nonce: str | None = None) -> Meeting:
         own, peer = session.own_id, session.peer_id
         offerer, answerer = (own, peer) if session.role == OFFERER else (peer, own)
+        from visavis_peer.link.identity import Meeting
+
         return Meeting(
             session.session_id, offerer, answerer, offerer_nonce or "", session.answerer_fresh, answerer_nonce or ""
         )
@@ -300,6 +317,10 @@ class Links:
         return None if session.link is None else self._entries.get(session.link)
 
     def _make(self, key: int, effect: Introduce, session: Session, name: str | None) -> _Entry:
+        from visavis_peer.link.identity import Introduction
+        from visavis_peer.link.link import Link, LinkCallbacks
+        from visavis_peer.link.quic import SecureConnection
+
         is_offerer = session.role == "offerer"
         theirs, ours = effect.description, self.identity.fingerprint
         assert theirs.fingerprint is not None  # the core refuses a description without
@@ -396,7 +417,8 @@ class Links:
         self._relay = None
 
     def want_relay(self) -> None:
-        """Connect to the relay: there is somebody to link with."""
+        """Connect to the relay, and have the engine ready: there is somebody to link with."""
+        self.prepare()
         if self._relay is None and self._make_relay is not None:
             self._relay = self._make_relay()
             self._relays.add(self._relay)
@@ -509,4 +531,14 @@ class Links:
         for relay in self._relays:
             self._spawn(relay)
         self._relays.clear()
-        await asyncio.wait([self._warming, *self._closing])
+        if self._preparing is not None:
+            self._preparing.cancel()
+        waited = [*self._closing, *([] if self._preparing is None else [self._preparing])]
+        if waited:
+            await asyncio.wait(waited)
+
+
+def _warm_up() -> None:
+    for name in ("visavis_peer.sessions", "visavis_peer.link.link", "cryptography.hazmat.primitives.ciphers.aead"):
+        import_module(name)
+    import_module("visavis_peer.link.quic").warm_up()

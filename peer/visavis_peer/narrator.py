@@ -20,7 +20,8 @@ from visavis_peer.core.events import (
     PeerLeft,
     RelayCause,
 )
-from visavis_peer.output import Printer, peer_label, plainly, qualified_label, sentence
+from visavis_peer.output import peer_label, plainly, qualified_label, sentence
+from visavis_peer.printer import Printer
 from visavis_shared.ids import printable
 
 TOLD_COUNT: Final = 1024

@@ -1,13 +1,9 @@
-"""How the commands print: one JSON object per line, or sentences for a person with untrusted text escaped."""
+"""Events as members of a JSON object, and as sentences for a person with untrusted text escaped."""
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
-import time
 from dataclasses import asdict, is_dataclass
-from typing import Any, Final, TextIO, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from visavis_peer.core.events import (
     EndpointDiscovered,
@@ -26,16 +22,13 @@ from visavis_peer.core.events import (
     PeerLeft,
     Ready,
 )
-from visavis_peer.errors import OutputClosed, OutputFailed
-from visavis_peer.link.link import Link
-from visavis_shared.descriptors import print_status, write_text
 from visavis_shared.ids import printable
 from visavis_shared.nat import NatReport
 
-SCHEMA_VERSION: Final = 1
-"""The `v` of every JSON line: raised when a member changes its meaning."""
+if TYPE_CHECKING:
+    from visavis_peer.link.link import Link
 
-_NAMES: Final[dict[type[Event], str]] = {
+NAMES: Final[dict[type[Event], str]] = {
     Ready: "ready",
     EndpointDiscovered: "endpoint",
     Joined: "joined",
@@ -50,6 +43,7 @@ _NAMES: Final[dict[type[Event], str]] = {
     LinkDown: "link_down",
     Failure: "error",
 }
+"""What JSON lines call the events."""
 
 
 _SUBJECTS: Final = {
@@ -67,64 +61,18 @@ _SUBJECTS: Final = {
 _NOTHING: Final = "nothing known of the NAT"
 
 
-class Printer:
-    """Prints to `stream`, each line at once, for there may be a reader at the other end of a pipe.
-
-    Standard output is what somebody wants to have; anything else is dispensable: what cannot be printed there is not.
-    """
-
-    def __init__(self, *, as_json: bool, stream: TextIO | None = None) -> None:
-        self.as_json = as_json
-        self._stream = stream or sys.stdout
-
-    def event(self, event: Event) -> None:
-        """Print an event of the agent."""
-        if self.as_json:
-            self.json(_NAMES[type(event)], **_members(event))
-        else:
-            self.line(sentence(event))
-
-    def json(self, event: str, **members: object) -> None:
-        """Print one JSON line; characters beyond ASCII are escaped."""
-        record = {"v": SCHEMA_VERSION, "ts": round(time.time(), 6), "event": event, **members}
-        self.line(json.dumps(record, separators=(",", ":")))
-
-    def line(self, text: str) -> None:
-        """Print one line, characters that the stream cannot encode escaped.
-
-        Raises OutputClosed when standard output's reader has gone, OutputFailed when it takes no more.
-        """
-        try:
-            write_text(self._stream, f"{text}\n", dispensable=self._stream is not sys.stdout)
-        except BrokenPipeError:
-            raise OutputClosed from None
-        except OSError as error:
-            raise OutputFailed(error) from None
-
-
-class StatusHandler(logging.Handler):
-    """Logs to standard error, if that takes it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
-        try:
-            print_status(self.format(record))
-        except Exception:  # noqa: BLE001 -- a faulty record is no reason to end
-            self.handleError(record)
-
-
-def _members(event: Event) -> dict[str, Any]:
+def members(event: Event) -> dict[str, Any]:
     """Return the members of an event's JSON object, the path's ones among them."""
-    members: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name in event.__slots__:
         value = getattr(event, name)
         if isinstance(value, PathInfo):
-            members |= asdict(value)
+            found |= asdict(value)
         elif isinstance(value, NatReport):
-            members[name] = value.model_dump(mode="json")
+            found[name] = value.model_dump(mode="json")
         else:
-            members[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    return members
+            found[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return found
 
 
 def sentence(event: Event) -> str:

@@ -7,7 +7,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from visavis_peer.core.effects import (
     UNTRUSTED_ANSWER,
@@ -26,11 +26,9 @@ from visavis_peer.core.events import Event, Failure, Negotiating, PeerJoined, Pe
 from visavis_peer.core.mesh import Mesh
 from visavis_peer.core.sealing import NoFresh, NotAuthentic, Repeated, RoomSeal, TooLong
 from visavis_peer.errors import AgentError, AuthenticationFailed
-from visavis_peer.link.link import Link
 from visavis_peer.links import Links, RelayPolicy
 from visavis_peer.net.ice import IceSession
 from visavis_peer.pool import SessionPool
-from visavis_peer.sessions import Session
 from visavis_shared import limits
 from visavis_shared.ids import INSTANCE_BYTES, hex_id, printable
 from visavis_shared.messages import (
@@ -45,6 +43,10 @@ from visavis_shared.messages import (
 )
 from visavis_shared.nat import NatReport, explain_no_path
 from visavis_shared.tasks import own
+
+if TYPE_CHECKING:
+    from visavis_peer.link.link import Link
+    from visavis_peer.sessions import Session
 
 logger = logging.getLogger(__name__)
 
@@ -362,6 +364,8 @@ class Peering:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case StartSession():
+                from visavis_peer.sessions import Session  # much of its own, and nothing without a peer
+
                 started = self._sessions[effect.key] = Session(
                     effect, self._pool, self, self.mesh.own_id, self.instance, self.links.identity.fingerprint
                 )

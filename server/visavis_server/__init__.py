@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from visavis_server.settings import Settings
     from visavis_server.usage import UsageError
 
-__version__ = version("visavis")
+    __version__: str
 
 __all__ = [
     "Authorize",
@@ -39,6 +38,8 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":  # takes long to look up, and is looked up once
+        return globals().setdefault(name, import_module("importlib.metadata").version("visavis"))
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,85 +1,24 @@
-"""The command `visavis-server`: settings, signals, exit codes."""
+"""The command `visavis-server`: its settings; the server itself is imported once they are known."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from typing import Final
 
-from visavis_server import descriptors, logs
-from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.configuration import UsageError, read_settings
-from visavis_server.keys import KeyFileError
-from visavis_server.settings import Settings
-from visavis_shared.descriptors import prepare_standard_streams, print_status, write_text
-from visavis_shared.ids import printable
-from visavis_shared.loops import fastest_loop, relax_collector
-from visavis_shared.tasks import sentence, watch_failures
-
-logger = logging.getLogger(__name__)
-
-OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-
-STOP_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
-"""Those that drain: SIGHUP comes when a terminal is closed."""
+from visavis_server.usage import USAGE
+from visavis_shared.descriptors import prepare_standard_streams, print_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server until SIGTERM or SIGINT; return the exit code (0 stopped, 1 cannot listen, 2 usage)."""
+    """Run the server until SIGTERM or SIGINT; return the exit code (usage.py)."""
     prepare_standard_streams()
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
     except UsageError as error:
         print_status(f"visavis-server: {error}")
         return USAGE
-    descriptors.raise_limit()
-    logs.configure(settings.log_level, settings.log_format)
-    try:
-        with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-            runner.run(serve(settings))
-            # the loop takes its handlers with it: a second signal must not kill what has stopped in order
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    except UsageError as error:
-        print_status(f"visavis-server: {error}")
-        return USAGE
-    except (CannotListen, KeyFileError) as error:
-        print_status(f"visavis-server: {error}")
-        return FAILED
-    except Exception as error:
-        logger.info("the traceback", exc_info=error)
-        print_status(f"visavis-server: {printable(sentence(error))}")
-        return FAILED
-    return OK
+    from visavis_server import running  # takes half a second, which who asks for help is not to wait for
 
-
-async def serve(settings: Settings) -> None:
-    """Serve until a signal asks to stop; says on standard output when connections are accepted.
-
-    Raises CannotListen, KeyFileError, UsageError.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    failures: list[BaseException] = []
-
-    def fail(error: BaseException) -> None:
-        failures.append(error)
-        stop.set()
-
-    watch_failures(loop, fail)
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            loop.add_signal_handler(number, stop.set)
-    async with SignalingServer(settings, stop.set) as server:
-        relax_collector()
-        write_text(sys.stdout, f"{server.announcement}\n", dispensable=True)
-        for line in server.instructions:
-            logger.info("%s", line)
-        await stop.wait()
-    if failures:
-        raise failures[0]
+    return running.run(settings)

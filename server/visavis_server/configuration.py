@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from visavis_server import __version__
 from visavis_server.settings import Settings
 from visavis_server.usage import UsageError as UsageError
 
@@ -62,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"Every option can also be set as {ENVIRONMENT_PREFIX}NAME in the environment or in a TOML file.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"visavis-server {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings by name, for example port = 8080")
     for name, field in Settings.model_fields.items():
         default = "" if field.default in (None, ()) else f" (default: {_shown(field.default)})"
@@ -73,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
             help=" ".join((field.description or "").replace("`", "").split()) + default,
         )
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version, which takes long to look up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from visavis_server import __version__
+
+        sys.stdout.write(f"visavis-server {__version__}\n")
+        parser.exit()
 
 
 def _flag(name: str) -> str:
@@ -92,7 +101,9 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     for name in content:
         if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name.replace("-", "_"), Settings.model_fields, n=1)
+            from difflib import get_close_matches  # for who has mistyped something
+
+            near = get_close_matches(name.replace("-", "_"), Settings.model_fields, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"{path}: unknown setting {name!r}{hint}")
     return content

@@ -50,7 +50,7 @@ class Settings(BaseModel):
     Making them raises UsageError that names the setting.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     host: Annotated[str, Field(min_length=1)] = "::"
     """Address or name to listen on; `::` is every address of both families, `0.0.0.0` every one of IPv4."""

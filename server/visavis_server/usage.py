@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+OK: Final = 0
+"""Exit code: stopped in order."""
+FAILED: Final = 1
+"""Exit code: it cannot listen, a key file cannot be used, or it has failed."""
+USAGE: Final = 2
+"""Exit code: UsageError."""
+
 
 class UsageError(Exception):
     """Something that cannot be was asked for; the message says what and where."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+from typing import TYPE_CHECKING
 
-from visavis_shared.stun import Address
+if TYPE_CHECKING:
+    from visavis_shared.stun import Address
 
 
 def format_address(address: Address) -> str:

@@ -6,14 +6,16 @@ client builds and reads; the server's routing reads only the `envelope` and neve
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from visavis_shared import limits
 from visavis_shared.endpoints import parse_ip
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
+from visavis_shared.ids import single_line
 from visavis_shared.nat import NatReport
 from visavis_shared.outcomes import Outcomes
 
@@ -40,15 +42,6 @@ class MessageType(StrEnum):
     NOTICE = "NOTICE"
 
 
-def _single_line(text: str) -> str:
-    if text != text.strip():
-        raise ValueError("must not begin or end with white space")
-    # C0, DEL, C1 and the line separators: nothing that moves a cursor or breaks a log line
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029" for c in text):
-        raise ValueError("must not contain control characters")
-    return text
-
-
 def _ip_address(text: str) -> str:
     try:
         parse_ip(text)
@@ -59,12 +52,12 @@ def _ip_address(text: str) -> str:
     return text
 
 
-RoomId = Annotated[str, Field(min_length=1, max_length=limits.ROOM_ID_LENGTH), AfterValidator(_single_line)]
+RoomId = Annotated[str, Field(min_length=1, max_length=limits.ROOM_ID_LENGTH), AfterValidator(single_line)]
 """1 to 128 characters, no control characters, no white space at the ends; case-sensitive."""
-DisplayName = Annotated[str, Field(max_length=limits.DISPLAY_NAME_LENGTH), AfterValidator(_single_line)]
+DisplayName = Annotated[str, Field(max_length=limits.DISPLAY_NAME_LENGTH), AfterValidator(single_line)]
 """Up to 64 characters, no control characters, no white space at the ends."""
 PeerId = Annotated[str, Field(min_length=1, max_length=limits.PEER_ID_LENGTH)]
-SessionId = Annotated[str, Field(min_length=1, max_length=limits.SESSION_ID_LENGTH), AfterValidator(_single_line)]
+SessionId = Annotated[str, Field(min_length=1, max_length=limits.SESSION_ID_LENGTH), AfterValidator(single_line)]
 RequestId = Annotated[str, Field(max_length=limits.REQUEST_ID_LENGTH)]
 IpAddress = Annotated[str, Field(max_length=45), AfterValidator(_ip_address)]
 Timestamp = Annotated[int, Field(ge=-limits.TIMESTAMP_MAX - 1, le=limits.TIMESTAMP_MAX)]
@@ -78,7 +71,7 @@ Fresh = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 class Model(BaseModel):
     """Shape shared by all models: frozen, strict, unknown members ignored."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
 
 
 class Endpoint(Model):
@@ -118,7 +111,7 @@ class RoomTerms(Model):
     """Seconds until the room is closed; 0 to a server: never."""
 
 
-Reason = Annotated[str, Field(max_length=200), AfterValidator(_single_line)]
+Reason = Annotated[str, Field(max_length=200), AfterValidator(single_line)]
 
 
 class KickPayload(Model):
@@ -149,7 +142,7 @@ class ExpelledPayload(Model):
 class NoticePayload(Model):
     """NOTICE."""
 
-    message: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_single_line)]
+    message: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(single_line)]
 
 
 class PrivateRoom(Model):
@@ -603,9 +596,10 @@ ServerMessage = Annotated[
 ]
 """What a client receives."""
 
-CLIENT_MESSAGE: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage)
-SERVER_MESSAGE: Final[TypeAdapter[ServerMessage]] = TypeAdapter(ServerMessage)
-_ROOM_ID: Final[TypeAdapter[str]] = TypeAdapter(RoomId)
+_DEFERRED: Final = ConfigDict(defer_build=True)
+CLIENT_MESSAGE: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage, config=_DEFERRED)
+SERVER_MESSAGE: Final[TypeAdapter[ServerMessage]] = TypeAdapter(ServerMessage, config=_DEFERRED)
+_ROOM_ID: Final[TypeAdapter[str]] = TypeAdapter(RoomId, config=_DEFERRED)
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -628,7 +622,29 @@ def decode_server_message(data: bytes | str) -> ServerMessage:
 
     Raises RemoteProtocolError (INVALID_MESSAGE, the field in `details`).
     """
-    return _validate(SERVER_MESSAGE, data)
+    model = _by_type(data)
+    try:
+        return SERVER_MESSAGE.validate_json(data) if model is None else model.model_validate_json(data)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+_SERVER_TYPES: Final[dict[str, type[ServerMessage]]] = {
+    model.model_fields["type"].default: model for model in get_args(get_args(ServerMessage)[0])
+}
+_TYPE: Final = re.compile(r'\{"type":"([A-Z_]+)"')
+_HEAD_SIZE: Final = 40
+"""Bytes at the beginning of a message in which its type is looked for: our server writes it first."""
+
+
+def _by_type(data: bytes | str) -> type[ServerMessage] | None:
+    """Return the model of a message whose type stands at its beginning, None for any other.
+
+    An agent that is alone gets few kinds of messages: what reads the others is made when it must be.
+    """
+    text = data if isinstance(data, str) else data[:_HEAD_SIZE].decode("ascii", "replace")
+    found = _TYPE.match(text)
+    return None if found is None else _SERVER_TYPES.get(found[1])
 
 
 def decode_payload(model: type[_M], data: bytes) -> _M:

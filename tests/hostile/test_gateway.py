@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from tests.support.memory import MIB, memory_bound
-from visavis_peer.net import upnp
 from visavis_peer.net.gateway_http import ANSWER_SIZE
 from visavis_peer.net.upnp import UpnpGateway
 
@@ -48,15 +47,10 @@ async def serving(host: str, answer: Answer) -> AsyncIterator[tuple[int, list[st
         yield server.sockets[0].getsockname()[1], asked
 
 
-async def found(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> UpnpGateway | str:
+async def found(answer: Answer) -> UpnpGateway | str:
     """Return what comes of a gateway that answers so."""
     async with serving(GATEWAY, answer) as (port, _):
-
-        async def search(_local_ip: str, _gateway: str) -> str:
-            return f"http://{GATEWAY}:{port}/root.xml"
-
-        monkeypatch.setattr(upnp, "_search", search)
-        return await UpnpGateway.find("127.0.0.1", GATEWAY)
+        return await UpnpGateway.find(f"http://{GATEWAY}:{port}/root.xml", GATEWAY)
 
 
 @pytest.mark.parametrize("where", ["scpd", "redirect"])
@@ -70,7 +64,7 @@ async def test_nobody_else_is_asked(monkeypatch: pytest.MonkeyPatch, where: str)
             else:
                 respond(writer, ROOT.format(scpd=elsewhere, control=elsewhere).encode())
 
-        gateway = await found(monkeypatch, answer)
+        gateway = await found(answer)
         if isinstance(gateway, UpnpGateway):  # a description that cannot be read is no reason to give up
             assert await gateway.map("127.0.0.1", 5, 0) is None
             assert gateway.trouble
@@ -82,7 +76,7 @@ async def test_nobody_else_is_asked(monkeypatch: pytest.MonkeyPatch, where: str)
 async def test_an_answer_without_end_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = b"HTTP/1.1 200 OK\r\n\r\n" + b"<root>" * (5 * MIB // 8)
     async with memory_bound(8 * MIB):
-        gateway = await found(monkeypatch, lambda _, writer: writer.transport.write(endless))
+        gateway = await found(lambda _, writer: writer.transport.write(endless))
     assert isinstance(gateway, str)
     assert f"more than {ANSWER_SIZE >> 10} KiB" in gateway
 
@@ -100,7 +94,7 @@ async def test_an_answer_without_end_costs_nothing(monkeypatch: pytest.MonkeyPat
     ],
 )
 async def test_what_makes_no_sense_is_a_note(monkeypatch: pytest.MonkeyPatch, body: bytes, more: str) -> None:
-    gateway = await found(monkeypatch, lambda _, writer: respond(writer, body, more=more))
+    gateway = await found(lambda _, writer: respond(writer, body, more=more))
     if isinstance(gateway, UpnpGateway):
         assert await gateway.map("127.0.0.1", 5, 0) is None
         assert gateway.trouble

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+from importlib.metadata import version
+
 import pytest
 
 from tests.support.commands import run
-from visavis_peer.commands import agent, discover, doctor, ping, pipe
-
-VERBS = (agent, discover, doctor, ping, pipe)
+from visavis_peer.cli import read_arguments
+from visavis_peer.commands.verbs import VERBS, Verb
 
 
 async def test_alone_it_lists_its_verbs_with_a_line_each() -> None:
     code, output, errors = await run()
     assert (code, output) == (2, "")
-    for verb in VERBS:
-        (line,) = [each for each in errors.splitlines() if each.split()[:1] == [verb.NAME]]
-        assert verb.HELP.split()[0] in line
+    for verb in VERBS.values():
+        (line,) = [each for each in errors.splitlines() if each.split()[:1] == [verb.name]]
+        assert line.endswith(f"  {verb.help}")
 
 
 @pytest.mark.parametrize(
@@ -33,15 +35,36 @@ async def test_a_verb_like_no_other_is_met_by_all_of_them() -> None:
     code, output, errors = await run("xyzzy\x1b[31m")
     assert (code, output) == (2, "")
     assert "\x1b" not in errors
-    assert all(verb.NAME in errors for verb in VERBS)
+    assert all(f"  {name}  " in errors for name in VERBS)
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.NAME)
-async def test_help_begins_with_two_examples_and_explains(verb: object) -> None:
-    name, examples = verb.NAME, verb.EXAMPLES  # type: ignore[attr-defined]
-    code, output, errors = await run(name, "--help")
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+async def test_help_begins_with_two_examples_and_explains(verb: Verb) -> None:
+    code, output, errors = await run(verb.name, "--help")
     assert (code, errors) == (0, "")
-    assert len(examples) == 2
-    positions = [output.index(example) for example in examples]
+    assert output.startswith(f"examples:\n  {verb.examples[0][0]}\n")
+    positions = [output.index(example) for example, _ in verb.examples]
     assert positions == sorted(positions)
     assert positions[-1] < output.index("options:")
+    assert " ".join(verb.timeout.split()) in " ".join(output.split())
+
+
+def test_examples_are_lines_that_can_be_given() -> None:
+    for verb in VERBS.values():
+        for example, _ in verb.examples:
+            words = shlex.split(example.rpartition("visavis ")[2].partition(" |")[0])
+            assert read_arguments(words).verb == verb.name
+
+
+async def test_a_flag_in_the_place_of_a_command_is_met_by_a_hint() -> None:
+    code, output, errors = await run("--json", "agent")
+    assert (code, output) == (2, "")
+    assert errors == "visavis: --json stands where a command is expected: `visavis COMMAND --help` lists its flags\n"
+
+
+async def test_help_of_the_whole_lists_the_commands() -> None:
+    for flag in ("--help", "-h"):
+        code, output, errors = await run(flag)
+        assert (code, errors) == (0, "")
+        assert all(f"  {name}  " in output for name in VERBS)
+    assert await run("--version") == (0, f"visavis {version('visavis')}\n", "")

@@ -53,7 +53,7 @@ async def watched(server: Listening | str, name: str, **settings: Any) -> AsyncI
     """Run an agent on loopback in room `r`, unless `settings` say otherwise."""
     url = server if isinstance(server, str) else f"http://127.0.0.1:{server.port}"
     values = {"server": url, "room": "r", "name": name, "interfaces": ("lo",)} | settings
-    agent = Agent(AgentSettings.model_validate(values))
+    agent = Agent(AgentSettings(**values))
     watch = Watched(agent)
     try:
         async with agent:

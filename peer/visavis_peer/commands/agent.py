@@ -5,47 +5,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
-from visavis_peer.commands.options import agent_settings
-from visavis_peer.errors import LinkClosed, UsageError
-from visavis_peer.link.link import Link
-from visavis_peer.link.streams import StreamReader, StreamReset, StreamWriter
+from visavis_peer.errors import LinkClosed, StreamReset, UsageError
 from visavis_peer.narrator import Narrator
-from visavis_peer.output import Printer, linked_label
+from visavis_peer.net.signaling import SignalingClient
+from visavis_peer.output import linked_label
+from visavis_peer.printer import Printer
+from visavis_peer.settings import AgentSettings
 from visavis_shared.ids import printable
 from visavis_shared.tasks import end
 
-NAME = "agent"
-HELP = "stay in a room, keep a link to every peer in it, and print what happens"
-EXAMPLES = (
-    "visavis agent --server https://host.example --room den",
-    "visavis agent --invite-file invite --json",
-)
-NEEDS_ROOM = True
+if TYPE_CHECKING:
+    from visavis_peer.link.link import Link
+    from visavis_peer.link.streams import StreamReader, StreamWriter
 
 MESSAGE_SIZE: Final = 64 << 10
 """Bytes of a text message: it is printed on one line."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own flags."""
-    parser.add_argument("--message", metavar="TEXT", help="send this text to every peer as its link comes up")
-    parser.set_defaults(runs_until_stopped=True)
-
-
-async def run(arguments: argparse.Namespace) -> int:
-    """Run until a signal or an error that makes going on pointless."""
-    settings = agent_settings(arguments)
-    if arguments.timeout is None:  # unattended: it may be started before its network or its server is there
-        settings = settings.model_copy(update={"connect_timeout": None})
+async def run(arguments: argparse.Namespace, settings: AgentSettings, client: SignalingClient) -> int:
+    """Run until a signal or an error that makes going on pointless; `client` is the connection that has been begun."""
     message = (arguments.message or "").encode()
     if len(message) > MESSAGE_SIZE:
         raise UsageError(f"--message has {len(message)} bytes; {MESSAGE_SIZE} is the limit")
     printer = Printer(as_json=arguments.json)
     narrator = Narrator(printer, sealed=settings.secret is not None, detailed=bool(arguments.verbose), company=True)
-    agent = Agent(settings)
+    agent = Agent(settings, client, lean=True)
     events, links = agent.events(), agent.links()
 
     async def serve_links() -> None:

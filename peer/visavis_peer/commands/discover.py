@@ -12,25 +12,13 @@ from visavis_peer.errors import NoPath, UsageError
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.names import resolve
 from visavis_peer.net.nat_type import SecondOpinion, classify
-from visavis_peer.net.signaling import SignalingClient, chosen_proxy, offered_stun, websocket_url
-from visavis_peer.output import Printer, nat_lines
+from visavis_peer.net.signaling import SignalingClient, offered_stun
+from visavis_peer.output import nat_lines
 from visavis_peer.pool import SessionPool
+from visavis_peer.printer import Printer
+from visavis_peer.server_urls import chosen_proxy, websocket_url
 from visavis_shared.endpoints import format_address, parse_host_port
 from visavis_shared.ids import printable
-
-NAME = "discover"
-HELP = "show this machine's public endpoint, its NAT, and the interfaces used and skipped"
-EXAMPLES = ("visavis discover --server https://host.example", "visavis discover --stun stun.example:3478 --json")
-NEEDS_ROOM = False
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own flags."""
-    parser.add_argument(
-        "--classify",
-        action="store_true",
-        help="also ask pystun3 for the RFC 3489 type (up to 20 s; needs two addresses)",
-    )
 
 
 async def run(arguments: argparse.Namespace) -> int:

@@ -16,32 +16,28 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from visavis_peer.agent import Agent
-from visavis_peer.commands.invites import HOW, add_invite_flags
+from visavis_peer.commands.invites import HOW
 from visavis_peer.commands.options import build_settings, find_invite, invite_settings, timeout_of
 from visavis_peer.core import strategy
 from visavis_peer.core.addresses import AddressChoice
 from visavis_peer.core.events import EndpointDiscovered, Event, Failure, LinkUp, Negotiating, PathChanged, RelayCause
 from visavis_peer.core.forecast import IN_WORDS, conclusion, forecast
 from visavis_peer.core.redaction import Redactor
+from visavis_peer.core.silences import LIFETIME_MAX, SILENCES
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import AgentError, PeerAbsent, UsageError
-from visavis_peer.net.lifetime import SILENCES
 from visavis_peer.net.names import resolve
-from visavis_peer.net.signaling import SignalingClient, chosen_proxy, offered_stun, websocket_url, without_login
-from visavis_peer.output import Printer, describe_note, describe_path, is_of_nat, peer_label
+from visavis_peer.net.signaling import SignalingClient, offered_stun
+from visavis_peer.output import describe_note, describe_path, is_of_nat, peer_label
 from visavis_peer.pool import SessionPool
+from visavis_peer.printer import Printer
+from visavis_peer.server_urls import chosen_proxy, websocket_url, without_login
 from visavis_peer.settings import AgentSettings
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.ids import printable
 from visavis_shared.invite import Invite
 from visavis_shared.nat import NatReport
 
-NAME = "doctor"
-HELP = "report on this machine's network and NAT, and with a peer explain what comes of an attempt"
-EXAMPLES = ("visavis doctor --server https://host.example", "visavis doctor --with")
-NEEDS_ROOM = False
-LIFETIME_MAX: Final = 3600
-"""Seconds of silence that can be tried: no NAT keeps UDP mappings for longer by default."""
 _NOBODY: Final = frozenset({"localhost", "nobody", "root", "visavis"})
 """Names of machines and users that tell nothing."""
 VERDICT_TIMEOUT: Final = 20.0
@@ -59,31 +55,6 @@ class _Report:
 
     def add(self, title: str, text: str) -> None:
         self.lines.append((title, text))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own flags."""
-    parser.add_argument(
-        "--with",
-        dest="partner",
-        metavar="INVITE",
-        nargs="?",
-        const="",
-        help="also meet the peer of an invite, forecast what to expect, and explain what comes of it; the invite is"
-        " better left out: it is then asked for, or taken from --invite-file",
-    )
-    add_invite_flags(parser)
-    parser.set_defaults(name=None, invite=None)
-    parser.add_argument(
-        "--lifetime",
-        metavar="SECONDS",
-        type=float,
-        nargs="?",
-        const=max(SILENCES),
-        help="also measure how long the NAT keeps a silent mapping: whether it survives so many seconds (default"
-        f" {max(SILENCES):g}, which is how long it takes) and some shorter silences",
-    )
-    parser.add_argument("--show-addresses", action="store_true", help="leave addresses and host names in the report")
 
 
 async def run(arguments: argparse.Namespace) -> int:

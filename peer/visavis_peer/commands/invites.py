@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Final
 
 from visavis_peer.errors import UsageError
-from visavis_peer.output import Printer
+from visavis_peer.printer import Printer
 
 ADVICE: Final = (
     "visavis: while this runs, other users of this machine can see the secret in its command line; "

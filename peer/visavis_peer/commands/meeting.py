@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
 from visavis_peer.core.events import Event, Failure, PeerJoined
 from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused
-from visavis_peer.link.link import Link
 from visavis_peer.narrator import Narrator
 from visavis_peer.output import plainly, qualified_label
 from visavis_shared.tasks import end
+
+if TYPE_CHECKING:
+    from visavis_peer.link.link import Link
 
 _FATAL: Final[dict[str, type[AgentError]]] = {
     "no_path": NoPath,

@@ -9,7 +9,7 @@ from typing import Final
 from visavis_peer.commands.invites import HOW
 from visavis_peer.core.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
 from visavis_peer.errors import UsageError
-from visavis_peer.net.signaling import base_url, websocket_url
+from visavis_peer.server_urls import base_url, websocket_url
 from visavis_peer.settings import PATIENCE, AgentSettings
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.invite import InvalidInvite, Invite, decode_secret

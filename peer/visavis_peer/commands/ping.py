@@ -5,46 +5,35 @@ from __future__ import annotations
 import argparse
 import asyncio
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from visavis_peer.agent import Agent
 from visavis_peer.commands.meeting import meet
-from visavis_peer.commands.options import agent_settings, timeout_of
+from visavis_peer.commands.options import timeout_of
 from visavis_peer.errors import PeerAbsent, UsageError
-from visavis_peer.link.link import Link
 from visavis_peer.narrator import Narrator, in_short
-from visavis_peer.output import Printer, describe_path, linked_label
+from visavis_peer.net.signaling import SignalingClient
+from visavis_peer.output import describe_path, linked_label
+from visavis_peer.printer import Printer
+from visavis_peer.settings import AgentSettings
 
-NAME = "ping"
-HELP = "measure round trips over the link to one peer, and name the path"
-EXAMPLES = (
-    "visavis ping --server https://host.example --room den",
-    "visavis ping --invite-file invite --count 10",
-)
-NEEDS_ROOM = True
+if TYPE_CHECKING:
+    from visavis_peer.link.link import Link
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own flags."""
-    parser.add_argument(
-        "--peer", metavar="NAME", help="name, id or key of the peer; default: the first one that is linked"
-    )
-    parser.add_argument("-c", "--count", metavar="N", type=int, default=4, help="round trips (default 4)")
-    parser.add_argument("-i", "--interval", metavar="SECONDS", type=float, default=1.0, help="between them (default 1)")
-
-
-async def run(arguments: argparse.Namespace) -> int:
-    """Link, measure, and say how it went.
+async def run(arguments: argparse.Namespace, settings: AgentSettings, client: SignalingClient) -> int:
+    """Link, measure, and say how it went; `client` is the connection that has been begun.
 
     Raises PeerAbsent, NoPath, Refused, or what entering the agent raises.
     """
-    settings, timeout = agent_settings(arguments), timeout_of(arguments)
+    timeout = timeout_of(arguments)
     if not 1 <= arguments.count <= 1_000_000:
         raise UsageError("--count must be 1 to 1000000")
     if not 0 <= arguments.interval <= 3600:
         raise UsageError("--interval must be 0 to 3600 seconds")
     printer = Printer(as_json=arguments.json)
     narrator = Narrator(printer, sealed=settings.secret is not None, detailed=bool(arguments.verbose), company=False)
-    agent = Agent(settings)
+    agent = Agent(settings, client)
     events = agent.events()
     async with agent:
         link = await meet(agent, events, narrator, wanted=arguments.peer, timeout=timeout)

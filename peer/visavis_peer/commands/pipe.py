@@ -8,33 +8,27 @@ import contextlib
 import os
 import signal
 import sys
-import textwrap
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
-from visavis_peer.commands.blocking import BlockingThread
-from visavis_peer.commands.invites import HOW
 from visavis_peer.commands.meeting import meet
-from visavis_peer.commands.options import agent_settings, invite_settings, timeout_of
+from visavis_peer.commands.options import timeout_of
 from visavis_peer.commands.progress import Meter
 from visavis_peer.core.events import Event
 from visavis_peer.errors import LinkClosed, OutputClosed, OutputFailed, PeerAbsent, StreamReset, UsageError
-from visavis_peer.link.link import Link
-from visavis_peer.link.streams import StreamReader, StreamWriter
 from visavis_peer.narrator import Narrator, in_short
-from visavis_peer.net.signaling import base_url, websocket_url
-from visavis_peer.output import Printer
+from visavis_peer.net.signaling import SignalingClient
+from visavis_peer.printer import Printer
 from visavis_peer.settings import AgentSettings
 from visavis_shared.descriptors import STDIN, STDOUT, print_status, read_some, retire, write_all
 from visavis_shared.invite import Invite
 from visavis_shared.tasks import end, own
+from visavis_shared.threads import BlockingThread
 
-NAME = "pipe"
-HELP = "join standard input and output to those of one peer; without an invite, make one"
-EXAMPLES = ("tar c photos | visavis pipe --server https://host.example", "visavis pipe | tar x")
-NEEDS_ROOM = True
+if TYPE_CHECKING:
+    from visavis_peer.link.link import Link
+    from visavis_peer.link.streams import StreamReader, StreamWriter
 
 CHUNK: Final = 256 << 10
 """Bytes read from standard input at a time: what the engine takes ahead (link/streams.py, UNSENT)."""
@@ -42,28 +36,17 @@ REFUSAL_TIMEOUT: Final = 5.0
 """Seconds that a peer too many has to complete its handshake, so that it can be told why it is refused."""
 TYPED_TIMEOUT: Final = 0.25
 """Seconds in which what has been typed already comes to be read, on a machine that is busy."""
-END_RULE: Final = (
-    "A pipe ends when both directions have. A direction ends with the standard input of its side: at the end of a file "
-    "or pipe, at once for the null device and for input that is closed or cannot be read, with Ctrl-D at a terminal; a "
-    "terminal at which nobody has typed ends with the other direction. The exit code is 0 only if all that was sent "
-    "has been written out on the other side."
-)
 HAND_OVER: Final = "on the other machine run `visavis pipe` and paste this invite when asked (or use --invite-file):"
 FAREWELL_TIMEOUT: Final = 5.0
 """Seconds for which a side that has everything stays, so that the other one learns it: a dozen retransmissions."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own flags."""
-    parser.add_argument(
-        "--events", metavar="FILE", type=Path, help="append the events to this file, one JSON object per line"
-    )
-    parser.epilog = textwrap.fill(END_RULE, 80)
-    parser.set_defaults(carries_data=True)
-
-
-async def run(arguments: argparse.Namespace) -> int:
+async def run(
+    arguments: argparse.Namespace, settings: AgentSettings, client: SignalingClient, invite: Invite | None = None
+) -> int:
     """Meet the peer and carry bytes both ways until both sides have ended theirs.
+
+    `client` is the connection that has been begun; `invite` was made for the peer, who is waited for.
 
     Raises what keeps the two apart or ends the link, StreamReset when the peer gives up, OutputClosed and OutputFailed
     when standard output takes no more.
@@ -79,21 +62,14 @@ async def run(arguments: argparse.Namespace) -> int:
             except OSError as error:
                 raise UsageError(f"--events: {error}") from None
             record = Printer(as_json=True, stream=file)
-        if arguments.invite or arguments.invite_file or arguments.room:
-            settings = agent_settings(arguments)
-            narrator = _narrator(settings, arguments, record)
-            return await _join(Agent(settings), narrator, timeout_of(arguments), patient=False)
-        if not arguments.server:
-            raise UsageError(f"an invite is required, or --server URL (or VISAVIS_SERVER) to make one; {HOW}")
-        invite = Invite.make(base_url(websocket_url(arguments.server)))
-        settings = invite_settings(arguments, invite)
-        timeout = None if arguments.timeout is None else timeout_of(arguments)
+        patient = invite is not None
+        timeout = None if patient and arguments.timeout is None else timeout_of(arguments)
         narrator = _narrator(settings, arguments, record, invite)
-        return await _join(Agent(settings), narrator, timeout, patient=True)
+        return await _join(Agent(settings, client), narrator, timeout, patient=patient)
 
 
 def _narrator(
-    settings: AgentSettings, arguments: argparse.Namespace, record: Printer | None, invite: Invite | None = None
+    settings: AgentSettings, arguments: argparse.Namespace, record: Printer | None, invite: Invite | None
 ) -> Narrator:
     """Return what tells the person at standard error, and writes down events; an invite is the first thing told."""
     printer = Printer(as_json=False, stream=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ssl
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -34,13 +35,21 @@ class RedirectedElsewhere(OSError):
     """The answer is a redirect to another origin, which nobody follows."""
 
 
-def open_http(proxy: Proxy | None) -> aiohttp.ClientSession:
+def open_http(proxy: Proxy | None, on_sent: Callable[[], None] | None = None) -> aiohttp.ClientSession:
     """Return a session; through `proxy`, whose library is not imported without one.
+
+    `on_sent` is called when the head of a request has been sent.
 
     Requests raise what aiohttp raises, ProxyRefused, RedirectedElsewhere, and ValueError for an impossible URL.
     """
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(_check_redirect)
+    if on_sent is not None:
+
+        async def tell(*_: object) -> None:
+            on_sent()
+
+        tracing.on_request_headers_sent.append(tell)
     connector = None if proxy is None else _connector(proxy)
     return aiohttp.ClientSession(connector=connector, trace_configs=[tracing])
 

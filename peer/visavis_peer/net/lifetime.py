@@ -6,14 +6,9 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Final
 
 from visavis_peer.net.stun_probe import SCHEDULE, StunClient
 from visavis_shared.stun import Address, binding_request, offered_nonce
-
-SILENCES: Final = (10.0, 25.0, 35.0, 55.0, 65.0, 90.0, 115.0, 125.0)
-"""Seconds that are tried, all at a time: on either side of 30, 60 and 120, which are what NATs are set to. RFC 4787
-section 4.3 demands two minutes."""
 
 
 async def measure_silences(local_ip: str, server: Address, silences: Sequence[float]) -> list[tuple[float, bool]]:

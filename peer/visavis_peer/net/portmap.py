@@ -7,7 +7,8 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Final, Self, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from visavis_peer.core.portmap import (
     GATEWAY_PORT,
@@ -23,9 +24,13 @@ from visavis_peer.core.portmap import (
     pcp_map_request,
     pmp_map_request,
 )
+from visavis_peer.net import ssdp
 from visavis_peer.net.interfaces import default_gateway
-from visavis_peer.net.upnp import UpnpGateway
 from visavis_shared.tasks import own
+from visavis_shared.threads import BlockingThread
+
+if TYPE_CHECKING:
+    from visavis_peer.net.upnp import UpnpGateway
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +145,12 @@ class MappedPort:
     async def _request_by_upnp(self) -> PortMapping | None:
         """Ask a gateway that has given no port otherwise; None when it gives none this way either."""
         if self._upnp is None:
-            found = await UpnpGateway.find(self._local_ip, self._gateway)
+            location = await ssdp.search(self._local_ip, self._gateway)
+            if location is None:
+                return None
+            # a large library, for those gateways only that know nothing better
+            upnp = await BlockingThread().call(import_module, "visavis_peer.net.upnp")
+            found = await upnp.UpnpGateway.find(location, self._gateway)
             if isinstance(found, str):
                 self._note("UPnP", found)
                 return None

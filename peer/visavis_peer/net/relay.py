@@ -20,7 +20,7 @@ import aiohttp
 
 from visavis_peer.core.proxies import Proxy
 from visavis_peer.net.http import describe, open_http
-from visavis_peer.net.signaling import token_headers
+from visavis_peer.server_urls import token_headers
 from visavis_shared.endpoints import format_address
 from visavis_shared.ids import PEER_ID_BYTES, printable
 from visavis_shared.tasks import end, own

@@ -8,27 +8,22 @@ import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, Self
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from visavis_peer.core.answers import likely_cause
 from visavis_peer.core.backoff import TOO_MANY_WAIT, told_delay
-from visavis_peer.core.proxies import InvalidProxy, Proxy, parse_proxy
+from visavis_peer.core.proxies import Proxy
 from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, TokenUntimely, UsageError
 from visavis_peer.net.http import describe, open_http
-from visavis_shared import headers
+from visavis_peer.server_urls import token_headers, without_login
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, RemoteProtocolError
 from visavis_shared.ids import printable
-from visavis_shared.messages import (
-    Ack,
-    ClientMessage,
-    ServerMessage,
-    WelcomePayload,
-    decode_server_message,
-    encode,
-)
+
+if TYPE_CHECKING:
+    from visavis_shared.messages import ClientMessage, ServerMessage, WelcomePayload
 
 logger = logging.getLogger(__name__)
 
@@ -48,44 +43,6 @@ TOO_MANY: Final = 4029
 """Close code for a client that has shown too many wrong tokens or sent too many messages."""
 MESSAGE_SIZE: Final = 4 << 20
 """Bytes of one message from the server: a member list of 10,000 peers has about 2 MiB."""
-
-
-def websocket_url(server: str) -> str:
-    """Return the WebSocket URL of a server given as http(s) or ws(s) URL, with a path prefix if need be.
-
-    Raises UsageError.
-    """
-    try:
-        parts = urlsplit(server if "://" in server else f"http://{server}")
-        scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
-        valid = scheme is not None and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        valid = False
-    if not valid:
-        shown = without_login(server)
-        raise UsageError(f"server {shown!r} is not a URL such as https://host.example or http://192.0.2.1:8080")
-    path = parts.path.rstrip("/")
-    return urlunsplit((scheme or "", parts.netloc, path if path.endswith("/ws") else f"{path}/ws", parts.query, ""))
-
-
-def base_url(websocket: str) -> str:
-    """Return the URL that people know a server by, for an invite: http(s), without `/ws`, user and password."""
-    parts = urlsplit(websocket)
-    scheme = {"ws": "http", "wss": "https"}[parts.scheme]
-    return urlunsplit((scheme, parts.netloc.rpartition("@")[2], parts.path.removesuffix("/ws"), "", ""))
-
-
-def without_login(url: str) -> str:
-    """Return a URL, or what was meant to be one, without a user name and a password: what may be shown."""
-    scheme, slashes, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
-
-
-def relay_url(websocket: str) -> str:
-    """Return the URL of the relay that stands beside a server's WebSocket URL."""
-    parts = urlsplit(websocket)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.removesuffix("/ws") + "/relay", parts.query, ""))
 
 
 class SignalingClient:
@@ -111,6 +68,9 @@ class SignalingClient:
         """This machine's address on the connection, known once connected."""
         self._session: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._opening: asyncio.Task[aiohttp.ClientWebSocketResponse] | None = None
+        self._sent = asyncio.Event()
+        """Set once the request for the WebSocket is sent."""
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -126,17 +86,12 @@ class SignalingClient:
 
         Raises SignalingUnreachable, ServerBusy (503, 429), or Refused (401, 403).
         """
-        self._session = open_http(self._proxy)
+        if self._opening is None:
+            self.begin()
+        assert self._opening is not None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                self._socket = await self._session.ws_connect(
-                    self._url,
-                    heartbeat=HEARTBEAT,
-                    headers=token_headers(self._url, self._token),
-                    max_msg_size=MESSAGE_SIZE,
-                    compress=0,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
-                )
+                self._socket = await self._opening
                 if self._proxy is None:
                     self.server_address = _address(self._socket.get_extra_info("peername"))
                 self.local_address = _address(self._socket.get_extra_info("sockname"))
@@ -145,7 +100,34 @@ class SignalingClient:
             await self.close()
             raise self._translate(error) from error
 
+    def begin(self) -> None:
+        """Begin to connect, so that `connect` finds it done, perhaps; `close` gives it up."""
+        self._opening = asyncio.create_task(self._open())
+
+    async def requested(self) -> None:
+        """Wait until the request that was begun is sent, or has failed."""
+        assert self._opening is not None
+        sent = asyncio.create_task(self._sent.wait())
+        try:
+            await asyncio.wait([self._opening, sent], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sent.cancel()
+
+    async def _open(self) -> aiohttp.ClientWebSocketResponse:
+        self._session = open_http(self._proxy, self._sent.set)
+        return await self._session.ws_connect(
+            self._url,
+            heartbeat=HEARTBEAT,
+            headers=token_headers(self._url, self._token),
+            max_msg_size=MESSAGE_SIZE,
+            compress=0,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
+        )
+
     async def _receive_welcome(self) -> None:
+        # the models take half as long to import as all before, and the answer is on its way
+        from visavis_shared.messages import Ack, WelcomePayload
+
         message = await self.receive()
         if not isinstance(message, Ack):
             raise SignalingUnreachable(f"{self.url} is not a visavis signaling server: it did not send the welcome")
@@ -172,6 +154,8 @@ class SignalingClient:
 
         Raises SignalingUnreachable when the connection is gone.
         """
+        from visavis_shared.messages import encode
+
         await self.send_encoded(encode(message))
 
     async def send_encoded(self, message: bytes) -> None:
@@ -192,6 +176,8 @@ class SignalingClient:
         Raises SignalingUnreachable when the connection has ended, with the server's reason; Refused when another one
         has taken its place; ServerBusy when the server has had too much of this one.
         """
+        from visavis_shared.messages import decode_server_message
+
         assert self._socket is not None
         while True:
             frame = await self._next_frame(self._socket)
@@ -228,7 +214,13 @@ class SignalingClient:
 
     async def close(self, code: int = LEAVING) -> None:
         """Close the connection; the room sees this peer leave, unless it is RETURNING. Idempotent."""
+        opening, self._opening = self._opening, None
         socket, self._socket = self._socket, None
+        if opening is not None:
+            opening.cancel()
+            (opened,) = await asyncio.gather(opening, return_exceptions=True)
+            # a connection that nobody has awaited yet
+            socket = opened if socket is None and isinstance(opened, aiohttp.ClientWebSocketResponse) else socket
         session, self._session = self._session, None
         if socket is not None:
             await socket.close(code=code)
@@ -266,26 +258,6 @@ class SignalingClient:
             return TokenUntimely(f"{text}: {untimely[0]}, by the server's clock")
         kind = Refused if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) else SignalingUnreachable
         return kind(whole)
-
-
-def chosen_proxy(text: str | None) -> Proxy | None:
-    """Return the proxy of a setting.
-
-    Raises UsageError, without repeating the setting: it may hold a password.
-    """
-    if text is None:
-        return None
-    try:
-        return parse_proxy(text)
-    except InvalidProxy as error:
-        raise UsageError(f"proxy: {error}") from None
-
-
-def token_headers(url: str, token: str | None) -> dict[str, str]:
-    """Return the headers that show `token` to the server, beside the login that `url` may have."""
-    if token is None:
-        return {}
-    return {headers.TOKEN: token} if "@" in urlsplit(url).netloc else {"Authorization": f"Bearer {token}"}
 
 
 def offered_stun(client: SignalingClient) -> list[tuple[str, int]]:

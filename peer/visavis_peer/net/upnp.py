@@ -9,13 +9,10 @@ import random
 from datetime import timedelta
 from ipaddress import IPv4Address
 from typing import Final
-from urllib.parse import urlsplit
 
 from async_upnp_client.client_factory import UpnpFactory
 from async_upnp_client.exceptions import UpnpActionError, UpnpError
 from async_upnp_client.profiles.igd import IgdDevice
-from async_upnp_client.search import SsdpSearchListener
-from async_upnp_client.utils import CaseInsensitiveDict
 
 from visavis_peer.core.portmap import LIFETIME, PortMapping
 from visavis_peer.net.gateway_http import REQUEST_COUNT, GatewayRequester
@@ -23,8 +20,6 @@ from visavis_shared.ids import printable
 
 logger = logging.getLogger(__name__)
 
-SEARCH_TIME: Final = 2
-"""Seconds that a gateway has to answer the search: it may take its time up to MX, which is 1 or 2 in practice."""
 REQUEST_TIMEOUT: Final = 3.0
 """Seconds of one request: home gateways are slow at it."""
 FIND_TIMEOUT: Final = 10.0
@@ -45,7 +40,6 @@ FAILURES: Final = (
 ATTEMPTS: Final = 3
 """External ports tried where others have taken one."""
 DESCRIPTION: Final = "visavis"
-_DEVICE: Final = "urn:schemas-upnp-org:device:InternetGatewayDevice:1"
 _ANYBODY: Final = IPv4Address(0)
 _CONFLICT: Final = 718
 _ONLY_PERMANENT: Final = 725
@@ -62,14 +56,8 @@ class UpnpGateway:
         self._requester = requester
 
     @classmethod
-    async def find(cls, local_ip: str, gateway: str) -> UpnpGateway | str:
-        """Search on the network of `local_ip` for a device at `gateway`, and nowhere else.
-
-        Returns why there is none, in words; empty where nobody has answered.
-        """
-        location = await _search(local_ip, gateway)
-        if location is None:
-            return ""
+    async def find(cls, location: str, gateway: str) -> UpnpGateway | str:
+        """Return the device at `gateway` whose description is at `location`; why there is none, in words."""
         requester = GatewayRequester(gateway, REQUEST_TIMEOUT)
         try:
             async with asyncio.timeout(FIND_TIMEOUT):
@@ -121,34 +109,5 @@ class UpnpGateway:
             await self._device.async_delete_port_mapping(_ANYBODY, external, "UDP")
 
 
-def _is_at(location: str, gateway: str) -> bool:
-    try:
-        return urlsplit(location).hostname == gateway
-    except ValueError:
-        return False
-
-
 def _in_words(error: Exception) -> str:
     return printable(str(error))[:TROUBLE_LENGTH] or type(error).__name__
-
-
-async def _search(local_ip: str, gateway: str) -> str | None:
-    """Return the address of the gateway's description, None when it does not answer within SEARCH_TIME."""
-    found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def on_answer(headers: CaseInsensitiveDict) -> None:
-        location = str(headers.get("location", ""))
-        # whoever else answers may have the gateway's name, but not its address
-        if headers.get("_host") == gateway and _is_at(location, gateway) and not found.done():
-            found.set_result(location)
-
-    listener = SsdpSearchListener(callback=on_answer, source=(local_ip, 0), timeout=SEARCH_TIME, search_target=_DEVICE)
-    try:
-        await listener.async_start()
-        listener.async_search()
-        async with asyncio.timeout(SEARCH_TIME):
-            return await found
-    except (OSError, TimeoutError, ValueError):
-        return None
-    finally:
-        listener.async_stop()

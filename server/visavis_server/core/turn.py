@@ -13,8 +13,6 @@ import hmac
 from dataclasses import dataclass
 from typing import Final
 
-from visavis_shared.messages import IceServer, encode
-
 TTL_MAX: Final = 600
 """Seconds for which credentials are valid at most: enough to allocate, and an allocation outlives them."""
 _USER_LABEL: Final = b"visavis/1 turn user "
@@ -39,6 +37,11 @@ class TurnService:
 
         They are good for at least half of `ttl`.
         """
+        from visavis_shared.messages import (
+            IceServer,
+            encode,
+        )  # the settings, which need a number of here, need no models
+
         step = max(self.ttl // 2, 1)
         expires = now_ms // 1000 // step * step + self.ttl
         user = hmac.digest(self.secret, _USER_LABEL + source.encode(), "sha256")[:_USER_SIZE].hex()

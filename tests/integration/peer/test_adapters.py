@@ -30,8 +30,9 @@ from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.lifetime import measure_silences
 from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import QUEUE_MAX, RelayClient
-from visavis_peer.net.signaling import SignalingClient, websocket_url
+from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.net.stun_probe import answers_change_request, probe_filtering
+from visavis_peer.server_urls import websocket_url
 from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import KeepAlive
 from visavis_shared.stun import (

@@ -24,8 +24,8 @@ async def test_what_a_cut_swallows_is_sent_again_once_and_in_order(server_notice
         proxy.server_notices = server_notices
         bob = Member(server.port, "r")
         await bob.join()
-        values = {"server": f"http://127.0.0.1:{proxy.port}", "room": "r", "interfaces": ("lo",), "relay": "only"}
-        async with Agent(AgentSettings.model_validate(values)) as ann:
+        server_url = f"http://127.0.0.1:{proxy.port}"
+        async with Agent(AgentSettings(server=server_url, room="r", interfaces=("lo",), relay="only")) as ann:
             before = ann.peer_id
             events = ann.events()
             for cut, size in enumerate((0, 1, 1000)):  # nothing passes, the first byte of a frame, some messages

@@ -151,7 +151,7 @@ async def test_discover_fails_when_no_stun_server_answers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ((), "VERB"),
+        ((), "usage: visavis COMMAND"),
         (("agent",), "an invite is required, or --server"),
         (("agent", "--server", "http://x"), "an invite is required, or --room"),
         (("agent", "--server", "ftp://x", "--room", "r"), "not a URL"),

@@ -25,7 +25,8 @@ from visavis_peer.core.events import (
     PeerLeft,
     Ready,
 )
-from visavis_peer.output import Printer, describe_nat, describe_path, peer_label, sentence
+from visavis_peer.output import describe_nat, describe_path, peer_label, sentence
+from visavis_peer.printer import Printer
 from visavis_shared.nat import Filtering, Mapping, NatReport
 
 PATH = PathInfo("direct", "srflx-prflx", "192.168.1.2:5000", "11.0.0.9:6000", 12.345)

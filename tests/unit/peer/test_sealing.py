@@ -28,6 +28,7 @@ from visavis_peer.core.sealing import (
     Repeated,
     RoomSeal,
     TooLong,
+    _derive,
     room_password,
 )
 from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate
@@ -468,3 +469,9 @@ def test_the_oldest_sessions_make_way() -> None:
     answered = carry(b.seal(message(answer(sealed[-1].payload.session_id), "a"), "b"), "b")
     a.open(answered, "a")
     refused(a, carry(b.seal(message(answer("s0"), "a"), "b"), "b"), "a")
+
+
+def test_keys_are_derived_as_the_rfc_has_it() -> None:
+    for size in (0, 1, 100):
+        hkdf = HKDF(SHA256(), length=32, salt=b"salt", info=b"i" * size)
+        assert _derive(SECRET, b"salt", b"i" * size) == hkdf.derive(SECRET)

@@ -29,6 +29,7 @@ from visavis_shared.messages import (
     Offer,
     OfferPayload,
     PeerLeft,
+    ServerMessage,
     WelcomePayload,
     check_room_id,
     decode_client_message,
@@ -273,3 +274,21 @@ def test_what_is_no_room_id_is_refused(room_id: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         check_room_id(room_id)
     assert caught.value.details.startswith("room_id: ")
+
+
+@given(strategies.server_messages)
+def test_a_message_is_the_same_wherever_its_type_stands(message: ServerMessage) -> None:
+    members = json.loads(encode(message))
+    first = {"type": members.pop("type")} | members
+    last = members | {"type": first["type"]}
+    for each in (first, last):
+        text = json.dumps(each, separators=(",", ":"))
+        assert decode_server_message(text) == decode_server_message(text.encode()) == message
+
+
+@pytest.mark.parametrize(
+    "text", ['{"type":"ACK"', '{"type":"ACK"}', '{"type":"HELLO","peer_id":"x"}', '{"type":"ACK","type":"LEAVE"}']
+)
+def test_a_type_at_the_beginning_does_not_make_a_message(text: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_server_message(text)

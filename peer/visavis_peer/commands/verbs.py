@@ -1,0 +1,277 @@
+"""The verbs of `visavis`: their flags, examples and help. What they do is imported when one of them is to be run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from visavis_peer.commands.invites import add_invite_flags
+from visavis_peer.core.silences import SILENCES
+
+END_RULE: Final = (
+    "A pipe ends when both directions have. A direction ends with the standard input of its side: at the end of a file "
+    "or pipe, at once for the null device and for input that is closed or cannot be read, with Ctrl-D at a terminal; a "
+    "terminal at which nobody has typed ends with the other direction. The exit code is 0 only if all that was sent "
+    "has been written out on the other side."
+)
+
+
+def _add_pipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--events", metavar="FILE", type=Path, help="append the events to this file, one JSON object per line"
+    )
+
+
+def _add_ping(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--peer", metavar="NAME", help="name, id or key of the peer; default: the first one that is linked"
+    )
+    parser.add_argument("-c", "--count", metavar="N", type=int, default=4, help="round trips (default 4)")
+    parser.add_argument("-i", "--interval", metavar="SECONDS", type=float, default=1.0, help="between them (default 1)")
+
+
+def _add_agent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--message", metavar="TEXT", help="send this text to every peer as its link comes up")
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--with",
+        dest="partner",
+        metavar="INVITE",
+        nargs="?",
+        const="",
+        help="also meet the peer of an invite, forecast what to expect, and explain what comes of it; the invite is"
+        " better left out: it is then asked for, or taken from --invite-file",
+    )
+    add_invite_flags(parser)
+    parser.add_argument(
+        "--lifetime",
+        metavar="SECONDS",
+        type=float,
+        nargs="?",
+        const=max(SILENCES),
+        help="also measure how long the NAT keeps a silent mapping: whether it survives so many seconds (default"
+        f" {max(SILENCES):g}, which is how long it takes) and some shorter silences",
+    )
+    parser.add_argument("--show-addresses", action="store_true", help="leave addresses and host names in the report")
+
+
+def _add_discover(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--classify",
+        action="store_true",
+        help="also ask pystun3 for the RFC 3489 type (up to 20 s; needs two addresses)",
+    )
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What `visavis` knows of a verb before it does it."""
+
+    name: str
+    help: str
+    """What it does, in a line."""
+    examples: tuple[tuple[str, str], tuple[str, str]]
+    """Command lines, each with what comes of it."""
+    timeout: str
+    """What `--timeout` does."""
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    needs_room: bool = True
+    links: bool = True
+    """Whether it makes links, so that there are flags that say how."""
+    epilog: str = ""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What the parsed arguments say besides."""
+
+
+_LISTED: Final = (
+    Verb(
+        "pipe",
+        "join standard input and output to those of one peer; without an invite, make one",
+        (
+            (
+                "tar c photos | visavis pipe --server https://host.example",
+                "prints an invite, and sends when it is used",
+            ),
+            ("visavis pipe | tar x", "on the other machine: asks for the invite, and receives"),
+        ),
+        "give up when there is no link after this long (default 30; who makes an invite waits without end by default);"
+        " a link that is up is never ended by it",
+        _add_pipe,
+        epilog=END_RULE,
+        defaults={"makes_invite": True, "carries_data": True},
+    ),
+    Verb(
+        "ping",
+        "measure round trips over the link to one peer, and name the path",
+        (
+            ("visavis ping", "asks for the invite, and measures four round trips"),
+            ("visavis ping --invite-file invite --count 100 --interval 0.2", "a hundred round trips, five a second"),
+        ),
+        "give up when there is no link after this long (default 30); the round trips take as long as they take",
+        _add_ping,
+    ),
+    Verb(
+        "agent",
+        "stay in a room, keep a link to every peer in it, and print what happens",
+        (
+            ("visavis agent --server https://host.example --room den --name ann", "stays in the room `den`"),
+            ("visavis agent --invite-file invite --json", "prints one JSON object per event, for programs"),
+        ),
+        "give up when the server has not let it into the room after this long (default: it tries for ever)",
+        _add_agent,
+        defaults={"runs_until_stopped": True},
+    ),
+    Verb(
+        "doctor",
+        "report on this machine's network and NAT, and with a peer explain what comes of an attempt",
+        (
+            (
+                "visavis doctor --server https://host.example",
+                "what this network allows, without a name or address in it",
+            ),
+            ("visavis doctor --with", "asks for an invite, meets the peer, and explains what has come of it"),
+        ),
+        "for --with: give up when there is no link to the peer after this long (default 30)",
+        _add_doctor,
+        needs_room=False,
+        defaults={"name": None, "invite": None},
+    ),
+    Verb(
+        "discover",
+        "show this machine's public endpoint, its NAT, and the interfaces used and skipped",
+        (
+            ("visavis discover --server https://host.example", "asks the STUN servers that this server offers"),
+            ("visavis discover --stun stun.example:3478 --json", "asks this one, and prints JSON"),
+        ),
+        "give up after this long (default 30)",
+        _add_discover,
+        needs_room=False,
+        links=False,
+    ),
+)
+VERBS: Final = {verb.name: verb for verb in _LISTED}
+"""By name, in the order in which they are listed."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Puts the examples first: they are what most people look for."""
+
+    def __init__(self, verb: Verb) -> None:
+        super().__init__(
+            prog=f"visavis {verb.name}",
+            description=f"{verb.help[0].upper()}{verb.help[1:]}.",
+            epilog=verb.epilog or None,
+            allow_abbrev=False,
+        )
+        self._verb = verb
+
+    def format_help(self) -> str:
+        lines = [f"  {command}\n      {outcome}" for command, outcome in self._verb.examples]
+        return "\n".join(["examples:", *lines, "", super().format_help()])
+
+
+def parser_of(verb: Verb) -> argparse.ArgumentParser:
+    """Return the parser of a verb's flags."""
+    parser = _Parser(verb)
+    _add_common(parser, verb)
+    verb.add_flags(parser)
+    parser.set_defaults(**{"makes_invite": False, **verb.defaults, "verb": verb.name, "needs_room": verb.needs_room})
+    return parser
+
+
+def overview() -> str:
+    """Return the verbs with a line each."""
+    width = max(map(len, VERBS))
+    listed = [f"  {verb.name:<{width}}  {verb.help}" for verb in _LISTED]
+    return "\n".join(
+        [
+            "usage: visavis COMMAND [flags]",
+            "",
+            "Direct links between machines behind NATs.",
+            "",
+            "commands:",
+            *listed,
+            "",
+            "`visavis COMMAND --help` shows examples and flags; `visavis --version` the version.",
+        ]
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    parser.add_argument(
+        "--server", metavar="URL", help="signaling server: http(s) or ws(s), with a path prefix if need be"
+    )
+    parser.add_argument(
+        "--proxy",
+        metavar="URL",
+        help="HTTP or SOCKS5 proxy to the server (http, https, socks5 or socks5h://[USER:PASSWORD@]HOST:PORT), or"
+        " `none`; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the environment",
+    )
+    if verb.needs_room:
+        parser.add_argument(
+            "invite",
+            metavar="INVITE",
+            nargs="?",
+            help="https://host/r/room#secret; better left out: it is then asked for, and no other user sees it"
+            + ("" if "carries_data" in verb.defaults else "; `-` reads it from standard input"),
+        )
+        add_invite_flags(parser)
+        parser.add_argument(
+            "--secret-file", metavar="FILE", type=Path, help="the room's secret, with --server and --room"
+        )
+        parser.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
+        parser.add_argument(
+            "--token",
+            metavar="TOKEN",
+            help="shown to a server that asks for one; other users of this machine see flags, better set VISAVIS_TOKEN",
+        )
+        parser.add_argument(
+            "--patience",
+            metavar="SECONDS",
+            type=float,
+            help="wait so long for a peer that has fallen silent, as one whose machine is asleep, if that has the"
+            " room's secret; the smaller value of both sides counts (default 600)",
+        )
+        parser.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
+    if verb.links:
+        parser.add_argument(
+            "--relay",
+            choices=("auto", "never", "only"),
+            help="whether links may (auto, the default), must not (never) or must (only) go by the server's relay",
+        )
+        parser.add_argument(
+            "--probing",
+            choices=("auto", "never"),
+            help="whether to probe the peer's NAT for a path where connectivity checks find none (auto, the default)",
+        )
+        parser.add_argument(
+            "--port-mapping",
+            choices=("auto", "never"),
+            help="whether to ask the gateway for ports by PCP, NAT-PMP or UPnP (auto, the default)",
+        )
+        parser.add_argument(
+            "--no-report",
+            dest="report",
+            action="store_const",
+            const="off",
+            help="do not tell the server whether links are direct, relayed or failed (also: VISAVIS_REPORT=off)",
+        )
+    parser.add_argument(
+        "--stun",
+        metavar="HOST[:PORT]",
+        action="append",
+        help="STUN server, repeatable; default: the signaling server's",
+    )
+    parser.add_argument("--interface", metavar="NAME", action="append", help="use only this interface, repeatable")
+    parser.add_argument(
+        "--port", metavar="N", type=int, help="first UDP port to bind to; the next 31 serve further links"
+    )
+    parser.add_argument("--timeout", metavar="SECONDS", type=float, help=verb.timeout)
+    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="log to standard error; twice for more")
