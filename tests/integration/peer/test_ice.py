@@ -16,6 +16,7 @@ from tests.support.conditions import until
 from tests.support.ice_sides import LOOPBACK, LOOPBACK_2, introduce, linked, sides
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.ice.candidates import ADDRESS_COUNT, is_reachable_from
+from visavis_peer.net.ice.gathering import _may_ask
 from visavis_peer.net.ice.session import QUEUE_SIZE
 from visavis_peer.net.ice.socket import OPENER, TRUSTED_SIZE
 from visavis_shared import limits
@@ -340,6 +341,24 @@ async def test_of_one_address_only_so_many_ports_are_checked() -> None:
 )
 def test_nobody_has_an_agent_send_to_its_own_machine(host: str, own: list[str], loopback: bool, may: bool) -> None:
     assert is_reachable_from(host, own, loopback=loopback) is may
+
+
+@pytest.mark.parametrize(
+    ("host", "server", "may"),
+    [
+        ("192.0.2.2", "192.0.2.1", True),
+        ("127.0.0.2", "127.0.0.1", True),
+        ("127.0.0.1", "192.0.2.1", False),
+        ("169.254.169.254", "192.0.2.1", False),
+        ("169.254.7.7", "192.0.2.1", False),
+        ("255.255.255.255", "192.0.2.1", False),
+        ("224.0.0.1", "192.0.2.1", False),
+        ("2001:db8::1", "192.0.2.1", False),
+        ("::1", "2001:db8::1", False),
+    ],
+)
+def test_a_stun_server_sends_nobody_to_where_it_cannot_be(host: str, server: str, may: bool) -> None:
+    assert _may_ask((host, 3478), (server, 3478)) is may
 
 
 async def test_remote_candidates_have_a_bound_and_none_come_after_their_end() -> None:

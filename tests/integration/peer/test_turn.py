@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import time
@@ -9,13 +10,18 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 from aioice import stun
 
+from tests.hostile.bystander import bystander
+from tests.hostile.member import description, member
 from tests.support.conditions import until
 from tests.support.requirements import require
 from visavis_peer import Agent, AgentSettings, Link
+from visavis_peer.core.destinations import PACKET_COUNT
+from visavis_peer.core.events import Failure
 from visavis_peer.net.ice import IceSession, TurnServer
 from visavis_peer.net.ice.turn import allocate
 from visavis_server.app import SignalingServer
@@ -132,6 +138,29 @@ async def test_agents_link_by_relayed_candidates(coturn: int, tmp_path: Path) ->
         assert await theirs.read() == b"x" * 100_000
         back.write_eof()
         assert await reader.read() == b""
+
+
+async def test_few_packets_go_by_a_turn_server_to_who_does_not_answer(coturn: int, tmp_path: Path) -> None:
+    async with room(coturn, tmp_path) as (_, _, agents):
+        ann = agents[0]
+        events = ann.events()
+        port = urlsplit(ann.settings.server).port
+        assert port is not None
+        with bystander("127.0.0.1", 32) as target:
+            async with member(port, secret=bytes(16)) as mallory:
+                offer = await mallory.hears(
+                    lambda heard: (heard["type"], heard.get("peer_id")) == ("OFFER", ann.peer_id)
+                )
+                mallory.say_sealed(
+                    "ANSWER", ann.peer_id, session_id=offer["payload"]["session_id"], accepted=False, reason="no"
+                )
+                for number in range(4):
+                    whole = description(session_id=f"S{number}", candidates=target.candidates())
+                    mallory.say_sealed("OFFER", ann.peer_id, **whole)
+                async with asyncio.timeout(30):
+                    while not (isinstance(event := await anext(events), Failure) and event.error == "no_path"):
+                        pass
+            assert 0 < target.look() <= PACKET_COUNT
 
 
 async def test_a_new_secret_is_used_once_it_stands_in_the_file(tmp_path: Path) -> None:

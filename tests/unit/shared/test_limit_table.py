@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import aiohttp
 import pytest
 from scripts.lib import limits as script
 
 from tests.support.server_running import running_server
+from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_peer.limit_table import PEER_LIMITS
 from visavis_server.configuration import _parser
 from visavis_server.core.buckets import Cause
@@ -102,12 +102,10 @@ def test_the_tables_of_the_protocol_tell_the_same_defaults() -> None:
 
 
 async def test_the_welcome_tells_the_same() -> None:
-    async with (
-        running_server() as server,
-        aiohttp.ClientSession() as session,
-        session.ws_connect(f"http://127.0.0.1:{server.port}/ws") as one,
-    ):
-        welcome: dict[str, Any] = (await one.receive_json())["payload"]
+    async with running_server() as server, await RawClient.open(server.port) as client:
+        client.write(upgrade_request())
+        await client.read_response()
+        welcome: dict[str, Any] = (await client.receive())["payload"]
     told = {each.welcome: each.figures[0].value for each in SERVER_LIMITS if each.welcome}
     for place, value in told.items():
         part, name = place.split(".")

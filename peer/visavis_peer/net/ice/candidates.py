@@ -78,14 +78,15 @@ def usable_candidate(line: str) -> Candidate | None:
     if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id is not None:
         return None  # which of this machine's interfaces: no peer knows
     candidate.host = str(ip)  # in one way of writing, so that its candidates can be counted
-    if ip.is_multicast or ip.is_unspecified or _is_never_a_peer(ip) or not 1 <= candidate.port <= 65535:
+    if ip.is_multicast or ip.is_unspecified or is_never_a_peer(ip) or not 1 <= candidate.port <= 65535:
         return None
     if candidate.component != 1 or candidate.transport.lower() != "udp" or not 0 <= candidate.priority < 2**31:
         return None
     return candidate
 
 
-def _is_never_a_peer(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def is_never_a_peer(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether nobody who could be asked for anything is at a unicast address."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip in _RESERVED or ip == _METADATA
     return ip.ipv4_mapped is not None or ip == _METADATA_V6

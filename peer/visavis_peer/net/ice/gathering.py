@@ -11,6 +11,7 @@ from typing import Final
 from aioice import stun
 
 from visavis_peer.core.discovery import StunAnswer
+from visavis_peer.net.ice.candidates import is_never_a_peer, is_reachable_from
 from visavis_peer.net.ice.socket import IceSocket, ip_version
 from visavis_shared.stun import Address, BindingResponse, NotStun, parse_binding_response
 
@@ -69,6 +70,11 @@ async def _ask(sock: IceSocket, server: Address, on_answer: OnAnswer, *, others:
 
 
 def _may_ask(address: Address, server: Address) -> bool:
-    """Whether a STUN server's word is enough to send to `address`: a unicast one of its own family."""
+    """Whether a STUN server's word is enough to send to `address`: a unicast one of its own family.
+
+    Nobody is sent to the services of this machine or of its neighbours by a server that is not there itself.
+    """
     ip = ipaddress.ip_address(address[0])
-    return ip.version == ip_version(server[0]) and not (ip.is_multicast or ip.is_unspecified) and address[1] > 0
+    if ip.version != ip_version(server[0]) or ip.is_multicast or ip.is_unspecified or is_never_a_peer(ip):
+        return False
+    return is_reachable_from(address[0], [server[0]], loopback=True) and address[1] > 0
