@@ -138,7 +138,8 @@ class Link:
         self._departed = False
         """Whether the peer has left the room or hung up: then it is not just asleep."""
         self._watched_at = self._heard_at
-        self._asked_at = 0.0
+        self._asked_at: float | None = None
+        """When the peer was asked for a sign of life; None once it has answered."""
         self._challenges = Challenges(self._send_on)
         self._asked_on: Way | None = None
         """The way whose datagrams are being taken, where that is none of the link's."""
@@ -496,9 +497,15 @@ class Link:
         elif silence > SILENCE and self.announced and self.suspended_at is None:
             self.suspended_at = now
             self._callbacks.suspended()
-        elif silence > PING_INTERVAL and (self.suspended_at is None or now - self._asked_at >= SUSPENDED_INTERVAL):
+        elif self._is_to_ask(now, silence):
             self._ask()
         self._watch = self._loop.call_later(WATCH_INTERVAL, self._watch_over)
+
+    def _is_to_ask(self, now: float, silence: float) -> bool:
+        """Whether to ask (again): the engine repeats no question, and the path of the last one may have died."""
+        if self._asked_at is None:
+            return silence > PING_INTERVAL
+        return self.suspended_at is None or now - self._asked_at >= SUSPENDED_INTERVAL
 
     @property
     def _endurance(self) -> float:
@@ -541,7 +548,7 @@ class Link:
             case quic.Established():
                 self._announce()
             case quic.Alive():
-                self._unanswered, self._ask_at = 0, ASK_COUNT
+                self._unanswered, self._ask_at, self._asked_at = 0, ASK_COUNT, None
             case quic.Terminated(code, reason, authentic, by_peer):
                 kind = AuthenticationFailed if not authentic else Refused if code == quic.REFUSED else LinkClosed
                 if by_peer:
