@@ -1,4 +1,4 @@
-"""The machine's network interfaces, by netifaces."""
+"""The machine's network interfaces, by netifaces, or by psutil on a Python that netifaces has no wheel for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-import netifaces
-
 from visavis_peer.core.addresses import Interface
+
+try:
+    import netifaces
+except ImportError:
+    from visavis_peer.net import interfaces_psutil as netifaces  # type: ignore[no-redef]
 
 _IFF_UP: Final = 0x1
 _SYSFS: Final = Path("/sys/class/net")
