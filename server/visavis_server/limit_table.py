@@ -252,8 +252,8 @@ SERVER_LIMITS: Final = (
             Figure(mailbox.SENDER_COUNT, "messages"),
             Figure(mailbox.SENDER_SHARE, "bytes in all"),
         ),
-        "the same; older ones that were written to the peer make way",
-        "nobody fills a mailbox alone; of this host by peer",
+        "the same; in a full mailbox who has most makes way for who has less",
+        "nobody fills a mailbox for others; of this host by peer",
         causes=(Cause.MAILBOX,),
     ),
     # --- HTTP and STUN ------------------------------------------------------------------------------------------------

@@ -69,6 +69,19 @@ async def test_a_stranger_fills_no_mailbox_however_many_connections_it_has() -> 
         assert "mailbox" in await here.server.said("mailbox")
 
 
+async def test_who_has_many_addresses_keeps_no_friend_out_either() -> None:
+    async with clients(*UNLIMITED) as here:
+        victim = await _away(here)
+        strangers = [await here.joined(f"198.51.100.{number}") for number in range(1, 7)]
+        for stranger in strangers:
+            await _told(stranger, victim.peer_id, 3)
+        friend = await here.joined(FRIEND)
+        assert await _told(friend, victim.peer_id, 1) == 0
+        back = await here.connect(VICTIM)
+        await back.resumes(victim.token)
+        await back.hears("OFFER", peer_id=friend.peer_id)
+
+
 async def test_the_mail_of_one_address_takes_no_space_of_others() -> None:
     """20 of its peers are away, written to from 20 addresses: 4 MiB are kept, and another's mail all the same."""
     async with clients(*UNLIMITED) as here:

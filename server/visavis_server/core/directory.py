@@ -12,7 +12,7 @@ from visavis_server.core.buckets import Buckets, Cause
 from visavis_server.core.counts import Counts
 from visavis_server.core.effects import Close, Effect, Send
 from visavis_server.core.governance import Charter
-from visavis_server.core.mailbox import Kind
+from visavis_server.core.mailbox import Kind, Letter
 from visavis_server.core.relay import Relay
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
@@ -209,7 +209,7 @@ class Directory:
             self.resumption.forget(peer, now_ms)
         self._depart(peer, cause, now, now_ms)
 
-    def _keep(self, target: Peer, data: bytes, sender: Peer, request_id: str | None) -> None:
+    def _keep(self, target: Peer, data: bytes, sender: Peer, request_id: str | None, now_ms: int) -> None:
         """Put a directed message into the mailbox of a peer.
 
         Raises RemoteProtocolError (PEER_NOT_FOUND) when the peer is away and will not get it.
@@ -222,6 +222,9 @@ class Directory:
             reason = "its mailbox is full"
         else:
             self.counts.kept += target.away_since is not None
+            evicted = target.mailbox.take_evicted()
+            self.buckets.refusals[Cause.MAILBOX] += len(evicted)
+            self._tell_undelivered(evicted, f"peer_id: {target.peer_id}; its mailbox is full", now_ms)
             return
         details = f"peer_id: {target.peer_id}; {reason}"
         raise RemoteProtocolError(ErrorCode.PEER_NOT_FOUND, "target peer is away", details)
@@ -248,7 +251,10 @@ class Directory:
         """Tell the senders of the messages that a peer, which is away, will never get."""
         assert peer.mailbox is not None
         details = f"peer_id: {peer.peer_id}; it did not come back"
-        for letter in peer.mailbox.return_undelivered():
+        self._tell_undelivered(peer.mailbox.return_undelivered(), details, now_ms)
+
+    def _tell_undelivered(self, letters: list[Letter], details: str, now_ms: int) -> None:
+        for letter in letters:
             self.counts.undelivered += 1
             sender = self.peers.get(letter.sender_id)
             if sender is not None:

@@ -342,7 +342,7 @@ class Hub(Governing, Resuming):
         seen = peer.location if peer.shows_seen and kind != MessageType.CANDIDATE else ""
         data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id, seen)
         if target.mailbox is not None:
-            self._keep(target, data, peer, envelope.request_id)
+            self._keep(target, data, peer, envelope.request_id, now_ms)
         opens = kind == MessageType.OFFER or (kind == MessageType.ANSWER and _accepts(payload))
         if self.relay is not None and opens:
             self.relay.on_directed(kind, peer.peer_id, target_id)

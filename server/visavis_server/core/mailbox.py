@@ -95,6 +95,7 @@ class Mailbox:
     """The messages of one peer."""
 
     __slots__ = (
+        "_evicted",
         "_incomplete",
         "_letters",
         "_lost",
@@ -126,6 +127,8 @@ class Mailbox:
         """Number of the last message that is not kept any more."""
         self._incomplete = False
         """Whether events were dropped while the peer was away."""
+        self._evicted: list[Letter] = []
+        """Directed messages that have made way and whose senders do not know; taken after each `add`."""
         self._parked_from: int | None = None
         """While the peer is away: number of the last message that was written to its connection."""
 
@@ -143,8 +146,8 @@ class Mailbox:
         """Keep one message; `sender` is what the sender of a directed one is counted under, empty for its id.
 
         While the peer is connected older ones make way. While it is away events and replies make way for directed
-        messages, for which there may be no space: False then, and nothing is kept. Nor do messages of one sender make
-        way for, or fill the space of, those of others.
+        messages, for which there may be no space: False then, and nothing is kept. Who has more in it makes way for
+        who has less, which `take_evicted` tells.
         """
         letter = Letter(self.sent + 1, kind, data, sender_id, request_id, sender or sender_id)
         own = kind is not Kind.DIRECTED or self._has_share(letter)
@@ -152,7 +155,7 @@ class Mailbox:
             return False
         if self._parked_from is not None and not self._fits(data):
             self._drop_replaceable()
-            if kind is Kind.DIRECTED and not self._fits(data):
+            if kind is Kind.DIRECTED and not self._makes_way(letter):
                 return False
             self._incomplete |= kind is not Kind.DIRECTED
         if self._incomplete and kind is not Kind.DIRECTED:
@@ -247,6 +250,27 @@ class Mailbox:
             self._charge(self._letters[oldest], -1)
             del self._letters[oldest]
 
+    def take_evicted(self) -> list[Letter]:
+        """Return the directed messages that the last `add` has dropped for one of somebody else."""
+        evicted, self._evicted = self._evicted, []
+        return evicted
+
+    def _makes_way(self, letter: Letter) -> bool:
+        """Drop the latest messages of who has most, as long as that is more than the sender of `letter` has with it."""
+        count, used = self._senders.get(letter.sender, (0, 0))
+        own = _part(count + 1, used + len(letter.data))
+        while not self._fits(letter.data):
+            greedy = max(self._senders, key=lambda sender: _part(*self._senders[sender]), default=letter.sender)
+            found = [index for index, each in enumerate(self._letters) if each.sender == greedy]
+            if greedy == letter.sender or _part(*self._senders[greedy]) <= own:
+                return False
+            if not self._is_unwritten(self._letters[found[-1]]):
+                return False
+            self._evicted.append(self._letters[found[-1]])
+            self._charge(self._letters[found[-1]], -1)
+            del self._letters[found[-1]]
+        return True
+
     def _is_unwritten(self, letter: Letter) -> bool:
         return self._parked_from is not None and letter.number > self._parked_from
 
@@ -278,3 +302,8 @@ class Mailbox:
             if not count + sign:
                 del self._senders[letter.sender]
             self._space.charge_sender(size, letter.sender)
+
+
+def _part(count: int, size: int) -> float:
+    """Return which part of a mailbox so many messages and bytes take."""
+    return max(count / MAILBOX_COUNT, size / MAILBOX_SIZE)

@@ -160,6 +160,8 @@ class MailboxMachine(RuleBasedStateMachine):
         accepted = self.mailbox.add(kind, data, sender)
         if kind is Kind.DIRECTED and accepted:
             self.accepted.append(data)
+        for letter in self.mailbox.take_evicted():
+            self.accepted.remove(letter.data)  # its sender is told
         if not self.away:
             assert accepted
             self.on_the_way.append(data)
@@ -249,6 +251,35 @@ def test_one_sender_fills_no_mailbox_of_a_peer_that_is_away() -> None:
     missed, gap = mailbox.resume(received=0)
     assert b"offer" in [letter.data for letter in missed]
     assert not gap, "what was refused was told to its sender"
+
+
+def test_who_has_most_in_a_full_mailbox_makes_way_for_who_has_less() -> None:
+    mailbox = Mailbox(Space())
+    mailbox.park()
+    size = SENDER_SIZE // 4
+    kept = [mailbox.add(Kind.DIRECTED, bytes(size), f"s{number % 4}", str(number)) for number in range(20)]
+    assert kept == [True] * 16 + [False] * 4, "four senders have filled it"
+    assert mailbox.take_evicted() == []
+    assert mailbox.add(Kind.DIRECTED, b"y" * size, "friend")
+    assert [letter.request_id for letter in mailbox.take_evicted()] == ["12"], "the latest of one of them"
+    assert [mailbox.add(Kind.DIRECTED, b"z" * size, "friend") for _ in range(4)] == [True, True, False, False]
+    assert len(mailbox.take_evicted()) == 2
+    missed, gap = mailbox.resume(received=0)
+    assert sum(letter.sender == "friend" for letter in missed) == 3, "as much as the others have"
+    assert not gap, "all whose messages have made way are told"
+
+
+def test_a_mailbox_full_of_what_was_written_or_of_the_senders_own_makes_no_way() -> None:
+    space = Space(limit=100)
+    mailbox, other = Mailbox(space), Mailbox(space)
+    for number in range(2):
+        mailbox.add(Kind.DIRECTED, bytes(50), f"s{number}")
+    mailbox.park()
+    other.park()
+    assert not mailbox.add(Kind.DIRECTED, bytes(10), "friend"), "what may have been received is not taken back"
+    assert not other.add(Kind.DIRECTED, bytes(10), "friend"), "others have the space"
+    assert not mailbox.add(Kind.DIRECTED, bytes(60), "s0")
+    assert mailbox.take_evicted() == []
 
 
 def test_one_sender_pushes_nothing_of_others_out_while_the_peer_is_connected() -> None:

@@ -268,6 +268,25 @@ def test_a_full_mailbox_is_told_to_the_sender_and_nobody_else(world: World) -> N
     assert world.take("c") == []
 
 
+def test_a_message_that_makes_way_is_told_to_its_sender(world: World) -> None:
+    join(world, "a")
+    senders = ("b", "c", "d", "e", "f")
+    for sender in senders:
+        world.joined(sender, "r")
+    for sender in senders:
+        world.take(sender)
+    world.disconnect("a")
+    for sender in senders:
+        for number in range(2):
+            world.send(
+                sender, type="OFFER", target_id="a", request_id=str(number), payload={"session_id": "x" * 30_000}
+            )
+    offer(world, "f", "a", "of a friend")
+    told = {sender: [message["request_id"] for message in world.take(sender)] for sender in senders}
+    assert told == {"b": ["1"], "c": [], "d": [], "e": [], "f": ["1"]}
+    assert world.hub.counts.undelivered == 1
+
+
 def test_what_expires_is_told_to_its_senders(world: World) -> None:
     join(world, "a")
     world.joined("b", "r")
