@@ -130,6 +130,24 @@ async def test_agents_link_by_a_mounted_server_and_by_its_relay(tmp_path: Path) 
             await application.wait()
 
 
+async def test_who_only_looks_at_the_network_shows_the_token_too(tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    here = f"http://127.0.0.1:{port}"
+    async with program("embedded.py", here, tmp_path, TOKEN="secret-token", PORT=str(port)) as application:
+        await next_line(application.stdout, b"Running on")
+        for verb, expected in (("discover", "public endpoint  127.0.0.1:"), ("doctor", "answers in")):
+            place = (verb, "--server", f"{here}/meet", "--interface", "lo")
+            code, _, errors = await run(*place)
+            assert (code, "it asks for a token" in errors) == (9, True), errors
+            shown = await asyncio.gather(
+                run(*place, VISAVIS_TOKEN="secret-token"), run(*place, "--token", "secret-token")
+            )
+            for code, output, errors in shown:
+                assert (code, expected in output) == (0, True), errors
+
+
 def test_what_makes_no_sense_is_an_error_of_this_library() -> None:
     with pytest.raises(UsageError, match="room"):
         AgentSettings(server="https://meet.example", room="")

@@ -32,7 +32,7 @@ async def run(arguments: argparse.Namespace) -> int:
     hosts = [parse_host_port(text, 3478) for text in settings.stun]
     if not hosts:
         url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
-        async with SignalingClient(url, proxy=proxy) as client:
+        async with SignalingClient(url, settings.token, proxy) as client:
             hosts = offered_stun(client)
     pool = SessionPool(settings)
     printer = Printer(as_json=arguments.json)

@@ -143,7 +143,7 @@ async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[t
         members["proxy"] = str(proxy)
     report.members["signaling"] = members
     try:
-        async with SignalingClient(url, proxy=proxy) as client:
+        async with SignalingClient(url, settings.token, proxy) as client:
             elapsed = (asyncio.get_running_loop().time() - began) * 1000
             hosts, welcome = offered_stun(client), client.welcome
     except AgentError as error:

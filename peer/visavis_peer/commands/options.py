@@ -145,7 +145,7 @@ def build_settings(
         room=room,
         name=name,
         secret=secret,
-        token=getattr(arguments, "token", None),
+        token=arguments.token,
         proxy=proxy_of(arguments, server) if server else None,
         relay=getattr(arguments, "relay", None) or "auto",
         port_mapping=getattr(arguments, "port_mapping", None) or "auto",

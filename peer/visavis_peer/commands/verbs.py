@@ -212,6 +212,11 @@ def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
         help="HTTP or SOCKS5 proxy to the server (http, https, socks5 or socks5h://[USER:PASSWORD@]HOST:PORT), or"
         " `none`; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the environment",
     )
+    parser.add_argument(
+        "--token",
+        metavar="TOKEN",
+        help="shown to a server that asks for one; other users of this machine see flags, better set VISAVIS_TOKEN",
+    )
     if verb.needs_room:
         parser.add_argument(
             "invite",
@@ -225,11 +230,6 @@ def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
             "--secret-file", metavar="FILE", type=Path, help="the room's secret, with --server and --room"
         )
         parser.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
-        parser.add_argument(
-            "--token",
-            metavar="TOKEN",
-            help="shown to a server that asks for one; other users of this machine see flags, better set VISAVIS_TOKEN",
-        )
         parser.add_argument(
             "--patience",
             metavar="SECONDS",
