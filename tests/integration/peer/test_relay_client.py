@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 from tests.support.conditions import until
 from tests.support.http_server import http_server
@@ -92,6 +92,46 @@ async def test_those_who_wait_for_room_get_it_in_turns() -> None:
             await asyncio.wait_for(client.close(), 5.0)
     assert called == [ANN, BOB] * 4
     assert sum(len(payloads(each)) for each in messages) >= 32 + 6 * 16
+
+
+async def test_closing_sends_every_peer_what_was_said_to_it_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    drained, send_bytes = asyncio.Event(), ClientWebSocketResponse.send_bytes
+
+    async def send_slowly(self: ClientWebSocketResponse, data: bytes, compress: int | None = None) -> None:
+        await send_bytes(self, data, compress)
+        await drained.wait()
+
+    monkeypatch.setattr(ClientWebSocketResponse, "send_bytes", send_slowly)
+    async with relay() as (url, messages):
+        client = RelayClient(url, "token", LIMIT, lambda *_: None, lambda: None)
+        await until(lambda: client.connected)
+        for peer in (ANN, BOB, ANN):
+            client.send(peer, [bytes(16_000)] * 6)
+        await until(lambda: len(messages) == 1)
+        closing = asyncio.create_task(client.close())
+        await until(lambda: len(messages) == 2)
+        drained.set()
+        await asyncio.wait_for(closing, 5.0)
+    assert [(each[:8].hex(), len(payloads(each))) for each in messages] == [
+        (ANN, 4), (ANN, 2), (BOB, 4), (BOB, 2), (ANN, 4), (ANN, 2),
+    ]  # fmt: skip
+
+
+async def test_closing_waits_no_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    send_bytes = ClientWebSocketResponse.send_bytes
+
+    async def hang(self: ClientWebSocketResponse, data: bytes, compress: int | None = None) -> None:
+        await send_bytes(self, data, compress)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ClientWebSocketResponse, "send_bytes", hang)
+    monkeypatch.setattr("visavis_peer.net.relay.FLUSH_TIMEOUT", 0.05)
+    async with relay() as (url, messages):
+        client = RelayClient(url, "token", LIMIT, lambda *_: None, lambda: None)
+        await until(lambda: client.connected)
+        client.send(ANN, [bytes(16_000)] * 12)
+        await until(lambda: len(messages) == 1)
+        await asyncio.wait_for(client.close(), 5.0)
 
 
 async def test_those_who_wait_for_room_hear_of_the_end_of_the_connection() -> None:
