@@ -39,10 +39,14 @@ def destination(host: str) -> str:
     ip = ipaddress.ip_address(host)
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip)
-    inner = ip.ipv4_mapped or ip.sixtofour
-    if inner is None and ip in _NAT64:
-        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return str(inner or ipaddress.IPv6Address(int(ip)))
+    return str(embedded(ip) or ipaddress.IPv6Address(int(ip)))
+
+
+def embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 one stands for: IPv4-mapped, 6to4 (RFC 3056), or of NAT64; else None."""
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 @dataclass(slots=True)

@@ -325,6 +325,36 @@ async def test_of_one_address_only_so_many_ports_are_checked() -> None:
         assert [each.host for each in left.ice.remote_candidates] == ["11.0.0.1"] * ADDRESS_COUNT + ["11.0.0.2"]
 
 
+async def test_an_address_is_one_whichever_way_it_is_written() -> None:
+    async with sides() as (left, _):
+        for number, host in enumerate(
+            ("2001:db8::1", "2001:DB8::1", "2001:db8:0::1", "2001:0db8::0:1", "2001:db8::0001")
+        ):
+            left.ice.add_candidate(f"1 1 udp 1 {host} {1000 + number} typ host")
+        assert [each.host for each in left.ice.remote_candidates] == ["2001:db8::1"] * ADDRESS_COUNT
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "fe80::7%eth0",
+        "2001:db8::1%1",
+        "::127.0.0.1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::169.254.169.254",
+        "64:ff9b::10.0.0.1",
+        "2002:7f00:1::1",
+        "localhost",
+        "host.example",
+        "0x7f000001",
+    ],
+)
+async def test_no_other_way_of_writing_leads_where_no_peer_is(host: str) -> None:
+    async with sides() as (left, _):
+        left.ice.add_candidate(f"1 1 udp 1 {host} 1000 typ host")
+        assert left.ice.remote_candidates == []
+
+
 @pytest.mark.parametrize(
     ("host", "own", "loopback", "may"),
     [

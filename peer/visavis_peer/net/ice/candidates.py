@@ -8,12 +8,15 @@ from typing import Final
 
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 
+from visavis_peer.core.destinations import embedded
 from visavis_shared.stun import Address
 
 ADDRESS_COUNT: Final = 4
 """Candidates of one IP address that are checked: its host, mapped and predicted ports; more would flood it."""
 _RESERVED: Final = ipaddress.ip_network("240.0.0.0/4")
 """With the limited broadcast address (RFC 1112 section 4, RFC 919)."""
+_COMPATIBLE: Final = ipaddress.ip_network("::/96")
+"""IPv4-compatible, deprecated (RFC 4291 section 2.5.5.1); with the loopback address."""
 _METADATA: Final = ipaddress.ip_address("169.254.169.254")
 _METADATA_V6: Final = ipaddress.ip_address("fd00:ec2::254")
 MOST_PREFERRED: Final = 65535
@@ -89,7 +92,10 @@ def is_never_a_peer(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether nobody who could be asked for anything is at a unicast address."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip in _RESERVED or ip == _METADATA
-    return ip.ipv4_mapped is not None or ip == _METADATA_V6
+    inner = embedded(ip)
+    if ip.ipv4_mapped is not None or (inner is not None and not inner.is_global):
+        return True  # RFC 6052 section 3.1: NAT64 leads to public addresses only
+    return ip == _METADATA_V6 or (ip in _COMPATIBLE and not ip.is_loopback)
 
 
 def is_reachable_from(host: str, own_hosts: Iterable[str], *, loopback: bool) -> bool:
