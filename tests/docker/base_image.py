@@ -36,6 +36,7 @@ _FILES: Final = {
     "etc/group": "root:x:0:\n",
     "etc/nsswitch.conf": "hosts: files dns\n",
 }
+_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _SETTINGS: Final = (
     "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     f"ENV PIP_NO_INDEX=1 PIP_FIND_LINKS={WHEELS}",
@@ -85,6 +86,9 @@ def _fill(tar: tarfile.TarFile, wheels: Path) -> None:
     # Debian's Python takes the pip of new virtual environments from here, others from their library
     if bundled := sysconfig.get_config_var("WHEEL_PKG_DIR"):
         tar.add(bundled, bundled.lstrip("/"))
+        # and from Debian 13 on that pip does not even start without the system's certificates
+        if _CERTIFICATES.exists():
+            tar.add(_CERTIFICATES.resolve(), str(_CERTIFICATES).lstrip("/"))
     with _unpacked_extensions(wheels) as extensions:
         for path in _shared_libraries([*tools, interpreter, *library.glob("lib-dynload/*.so"), *extensions]):
             tar.add(path.resolve(), _library_place(path))
