@@ -25,6 +25,7 @@ from visavis_peer.link.identity import Meeting
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.routing import NO_PATH, DirectPath, Routing
 from visavis_peer.link.streams import StreamReader, StreamTable, StreamWriter
+from visavis_peer.sleep_watch import elapsed
 from visavis_shared.ids import printable
 
 RECEIVE_COUNT: Final = 1024
@@ -38,9 +39,17 @@ WATCH_INTERVAL: Final = 1.0
 it is lost, and after an outage of 20 s there is no time for many."""
 LATE: Final = 4.0
 """Seconds by which such a look is too late for a busy machine: this process was stopped, and heard nobody meanwhile."""
+STALE: Final = 0.2
+"""Seconds for which, after such a time or a machine's sleep, datagrams are dropped: they have lain in buffers.
+To acknowledge them would tell the peer of a round trip as long as the sleep, and it would send at that pace. Whatever
+is not acknowledged is sent again."""
 SILENCE: Final = 26.0
 """Seconds without a sign of life after which the link is suspended, or over where it cannot be: an outage of 20 s is
 none, and a peer that died is noticed within 30 s."""
+OUTDATED: Final = 4.0
+"""Times by which the smoothed round trip is longer than the latest where it tells of the past: the peer slept, or
+a queue stood. The engine paces by it (RFC 9002 section 7.7), and each answer brings it an eighth nearer to the
+truth."""
 SUSPENDED_INTERVAL: Final = 5.0
 """Seconds between questions while the link is suspended: the longest that it then takes to notice a peer that is back.
 The engine keeps 144 bytes of each question, 2.5 MB in a day."""
@@ -138,6 +147,9 @@ class Link:
         self._departed = False
         """Whether the peer has left the room or hung up: then it is not just asleep."""
         self._watched_at = self._heard_at
+        self._awake_at = elapsed()
+        """When this process last did anything, on a clock that goes on in sleep."""
+        self._stale_until = 0.0
         self._asked_at: float | None = None
         """When the peer was asked for a sign of life; None once it has answered."""
         self._challenges = Challenges(self._send_on)
@@ -320,7 +332,7 @@ class Link:
 
     def receive_on(self, way: Way, datagrams: list[bytes]) -> None:
         """Take UDP payloads that came by a way which is not the link's; what they ask is answered there."""
-        if self.closed_reason is not None:
+        if self.closed_reason is not None or self._is_stale():
             return
         self._asked_on = way
         self._connection.receive(datagrams, time.monotonic())
@@ -341,7 +353,7 @@ class Link:
 
     def receive(self, datagrams: list[bytes], route: Route) -> None:
         """Take UDP payloads of the peer."""
-        if self.closed_reason is not None:
+        if self.closed_reason is not None or self._is_stale():
             return
         now = time.monotonic()
         self._routing.on_received(route, now)
@@ -481,6 +493,7 @@ class Link:
     def _watch_over(self) -> None:
         """Ask for a sign of life in silence; suspend the link when it lasts, and give up after too much of it."""
         now = time.monotonic()
+        self._is_stale()
         late = now - self._watched_at - WATCH_INTERVAL
         self._watched_at = now
         if late > LATE:
@@ -500,6 +513,14 @@ class Link:
         elif self._is_to_ask(now, silence):
             self._ask()
         self._watch = self._loop.call_later(WATCH_INTERVAL, self._watch_over)
+
+    def _is_stale(self) -> bool:
+        """Whether what comes in now has waited for this process, or this machine, to wake up."""
+        now, clock = time.monotonic(), elapsed()
+        if clock - self._awake_at > WATCH_INTERVAL + LATE:
+            self._stale_until = now + STALE
+        self._awake_at = clock
+        return now < self._stale_until
 
     def _is_to_ask(self, now: float, silence: float) -> bool:
         """Whether to ask (again): the engine repeats no question, and the path of the last one may have died."""
@@ -549,6 +570,8 @@ class Link:
                 self._announce()
             case quic.Alive():
                 self._unanswered, self._ask_at, self._asked_at = 0, ASK_COUNT, None
+                if self._connection.rtt > OUTDATED * self._connection.latest_rtt:
+                    self._ask()
             case quic.Terminated(code, reason, authentic, by_peer):
                 kind = AuthenticationFailed if not authentic else Refused if code == quic.REFUSED else LinkClosed
                 if by_peer:

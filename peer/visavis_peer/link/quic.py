@@ -224,6 +224,11 @@ class _Engine(QuicConnection):
         return (0.0 if self._core is None else self._core.smoothed_rtt) or 0.0
 
     @property
+    def latest_rtt(self) -> float:
+        """Seconds of the latest round trip, 0 before the first."""
+        return (0.0 if self._core is None else self._core.latest_rtt) or 0.0
+
+    @property
     def confirmed(self) -> bool:
         """Whether the handshake is confirmed (RFC 9001 section 4.1.2)."""
         return bool(self._handshake_confirmed)
@@ -343,6 +348,11 @@ class SecureConnection:
     def rtt(self) -> float:
         """The smoothed round trip in seconds, 0 before it is measured (RFC 9002 section 5)."""
         return 0.0 if self._quic is None else self._quic.rtt
+
+    @property
+    def latest_rtt(self) -> float:
+        """The latest round trip in seconds, 0 before one is measured (RFC 9002 section 5.1)."""
+        return 0.0 if self._quic is None else self._quic.latest_rtt
 
     @property
     def confirmed(self) -> bool:

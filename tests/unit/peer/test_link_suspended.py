@@ -12,7 +12,7 @@ from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import LinkClosed
 from visavis_peer.link import link as link_module
-from visavis_peer.link.link import ASK_COUNT, SILENCE, SUSPENDED_INTERVAL, UNANSWERED_COUNT
+from visavis_peer.link.link import ASK_COUNT, SILENCE, STALE, SUSPENDED_INTERVAL, UNANSWERED_COUNT
 
 MIB = 1 << 20
 PATIENCE = 600.0
@@ -180,3 +180,37 @@ async def test_waking_up_asks_at_once() -> None:
         await pass_time(0.1)
         assert carried(pair, "direct") > sent
         assert pair.a.direct.suspected == 1
+
+
+@virtually
+async def test_a_round_trip_as_long_as_a_sleep_does_not_slow_down_what_follows() -> None:
+    """The peer acknowledges what has lain in its buffers, and the engine takes that for the way's round trip."""
+    async with linked(relay=False, patience=PATIENCE) as pair:
+        await pass_time(1.0)
+        for end in pair.ends:
+            end.direct.delay = 40.0
+        await pass_time(45.0)
+        for end in pair.ends:
+            end.direct.delay = 0.02
+        await pass_time(3.0)
+        start = now()
+        await Transfer(pair.a.link, pair.b.link, MIB).done()
+        assert now() - start < 2.0
+
+
+@virtually
+async def test_what_has_waited_for_this_machine_to_wake_up_is_dropped_and_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with linked(patience=PATIENCE) as pair:
+        await pass_time(1.0)
+        asleep = 0.0
+        monkeypatch.setattr(link_module, "elapsed", lambda: asleep)
+        await pass_time(1.5)  # both have looked at that clock
+        _, writer = await pair.b.link.open_stream()
+        writer.write(b"old")
+        asleep, start = 100.0, now()
+        other, _ = await pair.a.link.accept_stream()
+        assert await other.read(3) == b"old"
+        assert STALE < now() - start < 1.0
+        assert pair.a.link.up
