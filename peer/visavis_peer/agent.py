@@ -149,6 +149,8 @@ class Agent:
         """This machine's address on the signaling connection, empty while there is none."""
         self._cut_off = ConnectionEnd()
         """Set when the signaling connection cannot work any longer, or may work again."""
+        self._trouble: AgentError | None = None
+        """What ended the latest connection in vain."""
         self._attempt = 0
         """Connections in vain since this agent was last in the room."""
 
@@ -176,9 +178,13 @@ class Agent:
         self._sleep.start()
         joined = asyncio.create_task(self._joined.wait())
         try:
-            await asyncio.wait([self._runner, joined], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [self._runner, joined], timeout=self.settings.connect_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
             if self._runner.done():
                 self._runner.result()
+            if not self._joined.is_set():
+                raise self._trouble or self._too_late()
         except BaseException:
             await self.close()
             raise
@@ -294,6 +300,11 @@ class Agent:
             self._end_by(failure)
             raise failure from error
 
+    def _too_late(self) -> SignalingUnreachable:
+        done = "let this agent into the room" if self._fresh_id else "answer"
+        server = without_login(self.settings.server)
+        return SignalingUnreachable(f"{server} did not {done} within {self.settings.connect_timeout:g} s")
+
     def _end_by(self, error: AgentError) -> None:
         self._events.publish(Failure(error.name, str(error)))
         self._end_iterators()
@@ -307,7 +318,7 @@ class Agent:
                 await self._connect_once()
             except (SignalingUnreachable, ServerBusy, TokenUntimely) as error:
                 delay, promising = self._delay_after(error)
-                self._attempt += 1
+                self._attempt, self._trouble = self._attempt + 1, error
                 in_vain = give_up_at is not None and (not promising or loop.time() + delay > give_up_at)
                 if in_vain and not self._joined.is_set():
                     raise

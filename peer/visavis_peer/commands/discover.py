@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 
-from visavis_peer.commands.options import build_settings
+from visavis_peer.commands.options import build_settings, timeout_of
 from visavis_peer.core.addresses import AddressChoice
 from visavis_peer.core.events import EndpointDiscovered
 from visavis_peer.discovery import NatStudy
@@ -29,19 +30,24 @@ async def run(arguments: argparse.Namespace) -> int:
     if not (arguments.stun or arguments.server):
         raise UsageError("--stun HOST[:PORT] or --server URL is required: somebody has to say where packets come from")
     settings = build_settings(arguments, server=arguments.server or "", room="-", name=None)
+    timeout = timeout_of(arguments)
+    give_up_at = asyncio.get_running_loop().time() + timeout
     hosts = [parse_host_port(text, 3478) for text in settings.stun]
     if not hosts:
         url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
-        async with SignalingClient(url, settings.token, proxy) as client:
+        async with SignalingClient(url, settings.token, proxy, timeout) as client:
             hosts = offered_stun(client)
     pool = SessionPool(settings)
     printer = Printer(as_json=arguments.json)
     try:
-        session = await pool.start(await resolve(hosts))
-        study = NatStudy(lambda _: None, probing=True)
-        await study.first_endpoint(session)
-        found = await study.complete(session)
-        opinion = await _second_opinion(session) if arguments.classify else None
+        async with asyncio.timeout_at(give_up_at):
+            session = await pool.start(await resolve(hosts))
+            study = NatStudy(lambda _: None, probing=True)
+            await study.first_endpoint(session)
+            found = await study.complete(session)
+            opinion = await _second_opinion(session) if arguments.classify else None
+    except TimeoutError:
+        raise NoPath(f"the STUN servers did not answer all within {timeout:g} s: UDP may be blocked") from None
     finally:
         await pool.close()
     _print(found, session, pool.choice, opinion, printer)

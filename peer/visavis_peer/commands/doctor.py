@@ -80,7 +80,7 @@ async def run(arguments: argparse.Namespace) -> int:
         redactor.hide_host(urlsplit(websocket_url(settings.server)).hostname or "")
         proxy = chosen_proxy(settings.proxy)
         redactor.hide_host(proxy.host if proxy is not None else "")
-        offered = await _examine_signaling(settings, report)
+        offered = await _examine_signaling(settings, timeout_of(arguments), report)
         hosts = hosts or offered
     for host, _ in hosts:
         redactor.hide_host(host)
@@ -133,7 +133,7 @@ def _describe_program(report: _Report) -> None:
     }
 
 
-async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[tuple[str, int]]:
+async def _examine_signaling(settings: AgentSettings, timeout: float, report: _Report) -> list[tuple[str, int]]:
     """Connect to the signaling server; return the STUN servers that it offers."""
     began = asyncio.get_running_loop().time()
     url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
@@ -143,7 +143,7 @@ async def _examine_signaling(settings: AgentSettings, report: _Report) -> list[t
         members["proxy"] = str(proxy)
     report.members["signaling"] = members
     try:
-        async with SignalingClient(url, settings.token, proxy) as client:
+        async with SignalingClient(url, settings.token, proxy, timeout) as client:
             elapsed = (asyncio.get_running_loop().time() - began) * 1000
             hosts, welcome = offered_stun(client), client.welcome
     except AgentError as error:

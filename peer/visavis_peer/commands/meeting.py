@@ -30,19 +30,22 @@ async def meet(
     *,
     wanted: str | None = None,
     timeout: float | None = None,
+    began: float | None = None,
     patient: bool = False,
 ) -> Link:
     """Return the link to the peer called `wanted` (name or id; None: the first one), printing events meanwhile.
 
     With `patient` a peer that fails is not the end: another one may come; nor is a direct path that was not found where
     there is a relay. Raises what made it impossible, or after `timeout` seconds what kept the peers apart: PeerAbsent
-    if nothing is known of that.
+    if nothing is known of that. The seconds count from `began`, by the loop's clock.
     """
     failures: list[AgentError] = []
+    spent = 0.0 if began is None else asyncio.get_running_loop().time() - began
+    left = None if timeout is None else max(0.0, timeout - spent)
     watch = asyncio.create_task(_watch(agent, events, wanted, narrator, failures, patient=patient))
     search = asyncio.create_task(_find(agent, wanted))
     try:
-        await asyncio.wait([watch, search], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([watch, search], timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if search.done():
             return search.result()
         if watch.done():

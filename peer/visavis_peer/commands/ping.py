@@ -35,8 +35,9 @@ async def run(arguments: argparse.Namespace, settings: AgentSettings, client: Si
     narrator = Narrator(printer, sealed=settings.secret is not None, detailed=bool(arguments.verbose), company=False)
     agent = Agent(settings, client)
     events = agent.events()
+    began = asyncio.get_running_loop().time()
     async with agent:
-        link = await meet(agent, events, narrator, wanted=arguments.peer, timeout=timeout)
+        link = await meet(agent, events, narrator, wanted=arguments.peer, timeout=timeout, began=began)
         rtts = await _measure(link, arguments.count, arguments.interval, narrator)
     return _summary(link, arguments.count, rtts, printer)
 

@@ -80,8 +80,9 @@ def _narrator(
 
 async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, patient: bool) -> int:
     events = agent.events()
+    began = asyncio.get_running_loop().time()
     async with agent:
-        link = await meet(agent, events, narrator, timeout=timeout, patient=patient)
+        link = await meet(agent, events, narrator, timeout=timeout, began=began, patient=patient)
         meter = Meter()
         helpers = [
             own(_print_events(events, narrator), bears=(OSError,)),

@@ -136,7 +136,8 @@ _LISTED: Final = (
             ),
             ("visavis doctor --with", "asks for an invite, meets the peer, and explains what has come of it"),
         ),
-        "for --with: give up when there is no link to the peer after this long (default 30)",
+        "give up on the server after this long, 10 s at most; and for --with when there is no link to the peer"
+        " (default 30)",
         _add_doctor,
         needs_room=False,
         defaults={"name": None, "invite": None},

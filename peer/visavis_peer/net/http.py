@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from visavis_peer.core.answers import shown_location, stays_at_home
 from visavis_peer.core.proxies import Proxy
 from visavis_shared.ids import printable
+from visavis_shared.threads import look_up
 
 _CERTIFICATE: Final = {
     9: "its certificate is not valid yet; or this machine's clock is wrong, which says {now}",
@@ -35,6 +38,33 @@ class RedirectedElsewhere(OSError):
     """The answer is a redirect to another origin, which nobody follows."""
 
 
+class _Resolver(AbstractResolver):
+    """Looks names up so that one which gets no answer keeps nothing from ending."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """See AbstractResolver."""
+        flags = getattr(socket, "AI_ADDRCONFIG", 0)
+        found = await look_up(host, port, kind=socket.SOCK_STREAM, family=family, flags=flags)
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host, host=_numeric_host(address), port=port, family=each, proto=proto, flags=numeric
+            )
+            for each, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """See AbstractResolver."""
+
+
+def _numeric_host(address: tuple[Any, ...]) -> str:
+    """Return the host of a socket address, with the interface of a link-local one."""
+    host, scope = str(address[0]), address[3] if len(address) > 3 else 0
+    return host if not scope or "%" in host else f"{host}%{scope}"
+
+
 def open_http(proxy: Proxy | None, on_sent: Callable[[], None] | None = None) -> aiohttp.ClientSession:
     """Return a session; through `proxy`, whose library is not imported without one.
 
@@ -50,7 +80,7 @@ def open_http(proxy: Proxy | None, on_sent: Callable[[], None] | None = None) ->
             on_sent()
 
         tracing.on_request_headers_sent.append(tell)
-    connector = None if proxy is None else _connector(proxy)
+    connector = aiohttp.TCPConnector(resolver=_Resolver()) if proxy is None else _connector(proxy)
     return aiohttp.ClientSession(connector=connector, trace_configs=[tracing])
 
 
@@ -75,6 +105,9 @@ def _connector(proxy: Proxy) -> aiohttp.TCPConnector:
         """Raises what the callers of aiohttp expect."""
 
         async def connect(self, *arguments: Any, **more: Any) -> Any:
+            # its library asks the loop's resolver, which answers at once what has just been asked, or at all
+            for host in (proxy.host, *([] if proxy.resolves_names else [arguments[0].url.host])):
+                await look_up(host, 0, kind=socket.SOCK_STREAM)
             try:
                 return await super().connect(*arguments, **more)
             except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:

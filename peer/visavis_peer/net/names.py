@@ -1,4 +1,4 @@
-"""Names of STUN servers to addresses, through the loop's resolver."""
+"""Names of STUN and TURN servers to addresses, through the system's resolver."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from visavis_shared.ids import printable
 from visavis_shared.stun import Address
+from visavis_shared.threads import look_up
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,9 @@ async def resolve(hosts: Iterable[tuple[str, int]]) -> list[Address]:
 
 
 async def _resolve(host: str, port: int) -> list[Address]:
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT):
-            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+            infos = await look_up(host, port, kind=socket.SOCK_DGRAM)
     except (OSError, TimeoutError, ValueError) as error:  # ValueError: what is no name at all
         logger.info("STUN server %s left out: %s", printable(host), error)
         return []

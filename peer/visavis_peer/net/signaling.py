@@ -48,9 +48,12 @@ MESSAGE_SIZE: Final = 4 << 20
 class SignalingClient:
     """One connection to the signaling server; a lost one is replaced by another object."""
 
-    def __init__(self, url: str, token: str | None = None, proxy: Proxy | None = None) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, proxy: Proxy | None = None, timeout: float = CONNECT_TIMEOUT
+    ) -> None:
         """`url` comes from `websocket_url`; `token` is shown to the server, `proxy` leads there if need be.
 
+        `timeout` is for how many seconds `connect` waits, CONNECT_TIMEOUT at most.
         A user name and a password in the URL are shown to a proxy in front of the server (Authorization: Basic).
         """
         self.url = without_login(url)
@@ -58,6 +61,7 @@ class SignalingClient:
         self._url = url
         self._token = token
         self._proxy = proxy
+        self._timeout = min(timeout, CONNECT_TIMEOUT)
         self.peer_id = ""
         self.welcome: WelcomePayload | None = None
         self.server_address = ""
@@ -90,7 +94,7 @@ class SignalingClient:
             self.begin()
         assert self._opening is not None
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 self._socket = await self._opening
                 if self._proxy is None:
                     self.server_address = _address(self._socket.get_extra_info("peername"))
@@ -236,7 +240,7 @@ class SignalingClient:
             case aiohttp.WSServerHandshakeError(status=status, headers=headers):
                 return self._refusal(status, headers or {})
             case TimeoutError():
-                return SignalingUnreachable(f"{self.url} did not answer within {CONNECT_TIMEOUT:.0f} s{self._way}")
+                return SignalingUnreachable(f"{self.url} did not answer within {self._timeout:g} s{self._way}")
             case aiohttp.InvalidURL() | UnicodeError():
                 return UsageError(f"server {self.url!r} is not a URL that can be used: {printable(str(error))}")
             case aiohttp.ClientError() | OSError() | RuntimeError():
