@@ -450,9 +450,14 @@ class Agent:
         self._peering.signaling_lost()
 
     async def _read(self, client: SignalingClient) -> None:
+        assert self._peering is not None
         while True:
             before = client.received
             message = await client.receive()
+            if _shows_company(message):
+                # what is imported amid a negotiation would delay one of its steps, and a check that comes too early to
+                # a NAT spoils the mapping
+                await self._peering.links.prepared()
             self._resume.count(client.received - before)
             if isinstance(message, ErrorMessage) and message.request_id == _RESUME:
                 refusal = message.payload
@@ -553,6 +558,14 @@ class Agent:
         self._outbox.resumed(resumed.received)
         self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
         self._peering.resumed(resumed.peers, gap=resumed.gap or slept)
+
+
+def _shows_company(message: ServerMessage) -> bool:
+    """Whether a message may begin a negotiation."""
+    if isinstance(message, Ack):
+        listed = (message.payload or {}).get("peers")
+        return isinstance(listed, list) and len(listed) > 1
+    return isinstance(message, PeerJoined | Offer)
 
 
 def _understood(model: type[_M], payload: dict[str, Any]) -> _M:

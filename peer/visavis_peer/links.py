@@ -140,6 +140,12 @@ class Links:
         if self._preparing is None:
             self._preparing = own(BlockingThread().call(_warm_up))
 
+    async def prepared(self) -> None:
+        """Wait until the engine is ready."""
+        self.prepare()
+        assert self._preparing is not None
+        await asyncio.shield(self._preparing)
+
     @property
     def up(self) -> list[Link]:
         """The links that are up."""
