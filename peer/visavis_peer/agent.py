@@ -29,6 +29,7 @@ from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined,
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.core.resume import ResumeState
 from visavis_peer.core.sealing import RoomSeal, room_password
+from visavis_peer.core.servers_met import ADVICE, SEVERAL, ServersMet
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import (
     AgentError,
@@ -133,6 +134,7 @@ class Agent:
         self._peering: Peering | None = None
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
+        self._servers = ServersMet()
         self._resume = ResumeState()
         self._fresh_id = ""
         """Id that the latest connection was given; void once it has resumed."""
@@ -353,6 +355,8 @@ class Agent:
     async def _serve(self, client: SignalingClient) -> None:
         """Join over a fresh connection and take messages until it ends; leave the room when cancelled."""
         self._events.publish(Ready(without_login(self.settings.server), client.peer_id))
+        if self._servers.meet(client.welcome.instance if client.welcome is not None else None):
+            self._events.publish(Failure(SEVERAL, ADVICE))
         self._check_private_rooms(client)
         self._offer_relay(client)
         self._fresh_id = client.peer_id

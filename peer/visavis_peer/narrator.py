@@ -20,6 +20,7 @@ from visavis_peer.core.events import (
     PeerLeft,
     RelayCause,
 )
+from visavis_peer.core.servers_met import SEVERAL
 from visavis_peer.output import peer_label, plainly, qualified_label, sentence
 from visavis_peer.printer import Printer
 from visavis_shared.ids import printable
@@ -126,7 +127,7 @@ class Narrator:
                 return "notice", sentence(event)
             case Failure(peer_id=None, error=error):
                 # every other failure of the agent itself is its end, and told as such
-                return "signaling", printable(event.message) if error == "signaling_lost" else ""
+                return "signaling", printable(event.message) if error in ("signaling_lost", SEVERAL) else ""
             case Failure(peer_id=peer_id, name=name):
                 whom = f"{qualified_label(peer_id or '', name, True)}: " if self._company else ""
                 return f"failure {peer_id} {event.error}", whom + plainly(event)

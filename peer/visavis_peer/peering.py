@@ -205,7 +205,7 @@ class Peering:
             session.on_nat_learnt()
 
     def _meet(self, info: PeerInfo) -> None:
-        self.emit(PeerJoined(info.peer_id, info.display_name))
+        self.emit(PeerJoined(info.peer_id, info.display_name if self._seal is None else None))
         self.links.want_relay()
 
     def _on_forgery(self, message: Offer | Answer | CandidateMessage, error: NotAuthentic) -> None:

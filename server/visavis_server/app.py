@@ -63,6 +63,7 @@ from visavis_server.websocket_aiohttp import AiohttpEndpoint
 from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
 from visavis_shared.headers import TOKEN as TOKEN_HEADER
+from visavis_shared.ids import INSTANCE_BYTES, hex_id
 from visavis_shared.messages import Endpoint, RelayOffer, ServerLimits, StunServer, WelcomePayload
 from visavis_shared.stun import Address
 
@@ -99,6 +100,8 @@ class SignalingServer:
         A `mounted` server listens on no TCP port: what has one hands it requests by `handle`.
         """
         self.settings = settings
+        self._instance = hex_id(secrets.token_bytes(INSTANCE_BYTES))
+        """What the welcome tells of this process, so that agents notice when one name leads to several."""
         self._mounted = mounted
         self._stop = stop or _cannot_stop
         self.host = settings.host
@@ -446,6 +449,7 @@ class SignalingServer:
             server=f"visavis/{__version__}",
             ping_interval=settings.ping_interval,
             private_rooms=True,
+            instance=self._instance,
             limits=ServerLimits(
                 message_size=limits.MESSAGE_SIZE,
                 room_id_length=limits.ROOM_ID_LENGTH,

@@ -64,6 +64,8 @@ Timestamp = Annotated[int, Field(ge=-limits.TIMESTAMP_MAX - 1, le=limits.TIMESTA
 """Milliseconds since the epoch."""
 
 
+Instance = Annotated[str, Field(max_length=limits.SESSION_ID_LENGTH)]
+"""Random id of a process."""
 Fresh = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """16 random bytes that an agent's process has drawn at its start, in lower-case hexadecimal."""
 
@@ -246,7 +248,7 @@ class IceDescription(Model):
     """Those known when the message was written; later ones follow as CANDIDATE messages."""
     end_of_candidates: bool = False
     nat: NatReport | None = None
-    instance: Annotated[str, Field(max_length=limits.SESSION_ID_LENGTH)] | None = None
+    instance: Instance | None = None
     """Random id of the sending agent's process: tells a peer that came back from a new one."""
     name: DisplayName | None = None
     """The sender's display name, where it is sealed: the one outside is the server's word."""
@@ -397,6 +399,8 @@ class WelcomePayload(Model):
     """Absent where the operator has set no grace."""
     private_rooms: bool = False
     """Whether JOIN knows `private`: a server that does not would make an open room of it."""
+    instance: Instance | None = None
+    """Random id of the server's process: an agent that meets one again after another is between several servers."""
 
 
 class ErrorPayload(Model):

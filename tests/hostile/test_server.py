@@ -117,7 +117,7 @@ async def test_a_handshake_that_the_relay_closes_is_no_word_of_the_peer() -> Non
             agent(0, "ann", "--relay", "only", invite=invite) as ann,
             agent(0, "bob", "--relay", "only", invite=invite) as bob,
         ):
-            await asyncio.gather(ann.says("peer_joined", name="bob"), bob.says("peer_joined", name="ann"))
+            await asyncio.gather(ann.says("peer_joined"), bob.says("peer_joined"))
             await ann.says("error")
             for event in (*ann.events, *bob.events):
                 assert WORDS not in json.dumps(event), event

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
-from visavis_peer.core.events import Event, Failure, PeerJoined
+from visavis_peer.core.events import Event, Failure
 from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused
 from visavis_peer.narrator import Narrator
 from visavis_peer.output import plainly, qualified_label
@@ -57,8 +57,11 @@ async def meet(
             raise failure
     if failures:
         raise failures[-1]
-    seen = ", ".join(qualified_label(info.peer_id, info.display_name, False) for info in agent.members) or "nobody"
-    raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen}")
+    sealed = agent.settings.secret is not None
+    seen = ", ".join(
+        qualified_label(info.peer_id, None if sealed else info.display_name, False) for info in agent.members
+    )
+    raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen or 'nobody'}")
 
 
 def _may_pass(failure: AgentError, agent: Agent) -> bool:
@@ -96,13 +99,10 @@ async def _watch(
     patient: bool,
 ) -> AgentError:
     """Print events until one says that the link will not come, and return that."""
-    names: dict[str, str | None] = {}
     async for event in events:
-        failure = _failure(event, wanted, names)
+        failure = _failure(event, wanted, agent)
         ends = failure is not None and not patient and not _may_pass(failure, agent)
         narrator.event(event, ends=ends)
-        if isinstance(event, PeerJoined):
-            names[event.peer_id] = event.name
         if failure is not None:
             if ends:
                 return failure
@@ -110,11 +110,13 @@ async def _watch(
     return await _end_of(agent)
 
 
-def _failure(event: Event, wanted: str | None, names: dict[str, str | None]) -> AgentError | None:
+def _failure(event: Event, wanted: str | None, agent: Agent) -> AgentError | None:
     """Return what an event means for who waits for the peer called `wanted`, if it keeps that away."""
     if not isinstance(event, Failure) or event.peer_id is None or event.error not in _FATAL:
         return None
-    if wanted not in (None, event.peer_id, names.get(event.peer_id)):
+    # whom the server calls so; a name that is sealed is known only of who has said something
+    called = {info.peer_id: info.display_name for info in agent.members}.get(event.peer_id)
+    if wanted not in (None, event.peer_id, event.name, called):
         return None
     label = qualified_label(event.peer_id, event.name, event.authenticated or event.error == AuthenticationFailed.name)
     reason = plainly(event).partition("; trying again")[0]

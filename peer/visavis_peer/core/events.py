@@ -84,6 +84,7 @@ class PeerJoined:
 
     peer_id: str
     name: str | None
+    """What the server says; None in a room with a secret, where only what a peer has sealed itself counts."""
     authenticated: bool = False
     """Never true: until it links, a peer is only what the server says."""
 

@@ -158,9 +158,9 @@ class Mesh:
         return info.fresh if info else None
 
     def name_of(self, peer_id: str) -> str | None:
-        """Return the name of a member: the one that it has sealed, once it has; before that what the server says."""
-        if peer_id in self._names:
-            return self._names[peer_id]
+        """Return the name of a member: where there is a secret the one that it has sealed, else the server's."""
+        if self._sealed:
+            return self._names.get(peer_id)
         info = self.members.get(peer_id)
         return info.display_name if info else None
 

@@ -62,7 +62,7 @@ async def test_an_offer_that_would_be_too_long_is_told_of_and_ends_no_agent(monk
     ):
         await until(lambda: ann.of(Failure))
         (failure,) = ann.of(Failure)
-        assert (failure.error, failure.name) == ("internal", "bob")
+        assert (failure.error, failure.peer_id, failure.name) == ("internal", bob.agent.peer_id, None)
         assert failure.message.startswith("the peer cannot be told how to link: its OFFER has ")
         monkeypatch.setattr(limits, "SEALED_LENGTH", fits)
         await until(lambda: ann.links and bob.links, timeout=25.0)  # an attempt 5 s or 15 s later

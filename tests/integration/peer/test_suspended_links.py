@@ -47,9 +47,10 @@ async def test_the_link_suspended_longest_makes_way_for_one_that_is_up(server: S
             return process
 
         first, second = await join("first"), await join("second")
-        for number, process in enumerate((first, second), start=1):
-            process.send_signal(signal.SIGSTOP)
-            await until(lambda number=number: len(ann.of(LinkSuspended)) == number)
+        first.send_signal(signal.SIGSTOP)
+        await until(lambda: len(ann.of(LinkSuspended)) == 1)
+        second.send_signal(signal.SIGSTOP)
+        await until(lambda: len(ann.of(LinkSuspended)) == 2)
         await join("third")
         await until(lambda: ann.of(LinkDown))
         assert [(event.name, event.reason) for event in ann.of(LinkDown)] == [("first", links.CROWDED_OUT)]
