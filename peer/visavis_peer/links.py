@@ -27,7 +27,7 @@ from visavis_peer.net.relay import RelayClient
 from visavis_shared import limits
 from visavis_shared.messages import OfferPayload
 from visavis_shared.tasks import own
-from visavis_shared.threads import BlockingThread
+from visavis_shared.threads import call_apart
 
 if TYPE_CHECKING:  # the engine is imported when it is needed
     from visavis_peer.link.identity import Identity, Meeting
@@ -138,7 +138,7 @@ class Links:
     def prepare(self) -> None:
         """Import the engine, which takes some time and 20 MiB, and warm it up, beside the event loop. Idempotent."""
         if self._preparing is None:
-            self._preparing = own(BlockingThread().call(_warm_up))
+            self._preparing = own(call_apart(_warm_up))
 
     async def prepared(self) -> None:
         """Wait until the engine is ready."""

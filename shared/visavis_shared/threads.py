@@ -18,7 +18,7 @@ _lookups: Final = threading.BoundedSemaphore(LOOKUP_COUNT)
 
 
 class BlockingThread:
-    """A thread of its own for calls that may block for ever; one call at a time.
+    """A thread of its own for calls that may block for ever, one after the other, as long as the program runs.
 
     It does not keep the program from ending, as the event loop's own executor would.
     """
@@ -38,6 +38,13 @@ class BlockingThread:
             self._calls.get()()
 
 
+async def call_apart(function: Callable[..., T], *arguments: Any) -> T:
+    """Return what `function` returns, or raise what it raises; its thread ends with it, and keeps no program alive."""
+    run, future = _prepare(function, *arguments)
+    threading.Thread(target=run, daemon=True).start()
+    return await future
+
+
 async def look_up(
     host: str, port: int, *, kind: socket.SocketKind, family: int = socket.AF_UNSPEC, flags: int = 0
 ) -> list[tuple[Any, ...]]:
@@ -55,9 +62,7 @@ async def look_up(
         finally:
             _lookups.release()
 
-    run, future = _prepare(ask)
-    threading.Thread(target=run, daemon=True).start()
-    return await future
+    return await call_apart(ask)
 
 
 def _prepare(function: Callable[..., T], *arguments: Any) -> tuple[Callable[[], None], asyncio.Future[T]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from visavis_peer.commands.invites import HOW
 from visavis_peer.errors import UsageError
 from visavis_shared.loops import relax_collector
-from visavis_shared.threads import BlockingThread
+from visavis_shared.threads import call_apart
 
 if TYPE_CHECKING:
     from visavis_peer.settings import AgentSettings
@@ -56,7 +56,7 @@ async def run_verb(arguments: argparse.Namespace) -> int:
 
 async def _load(verb: str) -> ModuleType:
     """Import the module of a verb beside the event loop, which goes on with the connection."""
-    module = await BlockingThread().call(import_module, f"visavis_peer.commands.{verb}")
+    module = await call_apart(import_module, f"visavis_peer.commands.{verb}")
     relax_collector()
     return module
 

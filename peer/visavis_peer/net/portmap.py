@@ -27,7 +27,7 @@ from visavis_peer.core.portmap import (
 from visavis_peer.net import ssdp
 from visavis_peer.net.interfaces import default_gateway
 from visavis_shared.tasks import own
-from visavis_shared.threads import BlockingThread
+from visavis_shared.threads import call_apart
 
 if TYPE_CHECKING:
     from visavis_peer.net.upnp import UpnpGateway
@@ -149,7 +149,7 @@ class MappedPort:
             if location is None:
                 return None
             # a large library, for those gateways only that know nothing better
-            upnp = await BlockingThread().call(import_module, "visavis_peer.net.upnp")
+            upnp = await call_apart(import_module, "visavis_peer.net.upnp")
             found = await upnp.UpnpGateway.find(location, self._gateway)
             if isinstance(found, str):
                 self._note("UPnP", found)
