@@ -46,6 +46,25 @@ async def test_not_around_a_ban(away: bool) -> None:
         assert await _comes_back(here, evil.token, OTHER) == "UNAUTHORIZED", "nor from another address"
 
 
+async def test_not_around_a_ban_of_another_of_its_address_by_a_token_from_before_the_join() -> None:
+    """The welcome's token names no room: the one in which its peer is counts."""
+    async with clients() as here:
+        owner, evil = await _owned(here)
+        another = await here.joined(EVIL, "den")
+        owner.send(type="KICK", target_id=another.peer_id, payload={"ban": True})
+        await owner.hears("PEER_LEFT", peer_id=another.peer_id)
+        evil.abort()
+        for token in (evil.token, evil.welcome["payload"]["resume"]["token"]):
+            assert await _comes_back(here, token) == "UNAUTHORIZED"
+
+
+async def test_a_token_from_before_the_join_serves_who_has_not_got_its_answer() -> None:
+    async with clients() as here:
+        _, member = await _owned(here)
+        member.abort()
+        assert await _comes_back(here, member.welcome["payload"]["resume"]["token"]) == ""
+
+
 @pytest.mark.parametrize("change", [{"locked": True}, {"password": "another"}])
 async def test_not_around_a_lock_or_a_new_password_once_the_place_is_given_up(change: dict[str, object]) -> None:
     async with clients(*GRACE) as here:

@@ -5,6 +5,7 @@ No password is compared before the guard has been asked (`guessing`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from visavis_server.core import replies
@@ -163,6 +164,14 @@ class Admission(Directory):
         if room.charter.needs_password(identity, ticket.peer_id) and not room.charter.opens(rights.password or b""):
             raise TicketRefused(WRONG_PRIVATE if room.private else "the room has another password now")
         return grants
+
+    def _check_member(self, fresh: Peer, peer: Peer, room: Room, ticket: Ticket, now_ms: int) -> None:
+        """Check that nothing holds against a member who shows a ticket from before its JOIN, which names no room.
+
+        Raises TicketRefused.
+        """
+        named = replace(ticket, room_id=room.room_id, rights=replace(ticket.rights, private=room.private))
+        self._check_bans(room, named, identity_of(peer.peer_id, fresh.source, peer.grants.subject), now_ms)
 
     def _check_bans(self, room: Room | None, ticket: Ticket, identity: str, now_ms: int) -> None:
         self.verdicts.check(ticket, identity, now_ms)

@@ -93,7 +93,13 @@ def _address(text: bytes, version: int) -> str:
         raise MalformedHeader("an address is none") from None
     if address.version != version or "%" in str(address):
         raise MalformedHeader("an address is not of the family that is named")
-    return str(address)
+    return _plain(address)
+
+
+def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Return an address as text; an IPv4-mapped one as the IPv4 address that it is, by which its client is counted."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def _port(text: bytes) -> int:
@@ -119,4 +125,4 @@ def _parse_binary(data: bytes) -> ProxyHeader | None:
     if length < struct.calcsize(layout):
         raise MalformedHeader("the addresses are missing")
     source, _, port, _ = struct.unpack_from(layout, data, _V2_HEAD.size)
-    return ProxyHeader(size, (str(ipaddress.ip_address(source)), port))
+    return ProxyHeader(size, (_plain(ipaddress.ip_address(source)), port))

@@ -41,6 +41,8 @@ class Resuming(Admission):
             grants = NOTHING
             if ticket.room_id:
                 grants = self._authorize_resume(fresh, ticket, now, now_ms, present=peer is not None)
+            elif peer is not None and peer.room is not None:
+                self._check_member(fresh, peer, peer.room, ticket, now_ms)
         except TicketRefused as refusal:
             self.counts.resumes[ResumeResult.REFUSED] += 1
             self.buckets.refusals[Cause.RESUME_TOKEN] += 1

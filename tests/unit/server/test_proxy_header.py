@@ -36,6 +36,15 @@ def test_binary_headers_name_the_client(source: str) -> None:
     assert parse(header + b"\x16\x03\x01") == ProxyHeader(len(header), (source, 5))
 
 
+@pytest.mark.parametrize("source", ["::ffff:192.0.2.1", "::FFFF:c000:0201"])
+def test_an_ipv4_client_of_a_dual_stack_proxy_is_counted_by_its_own_address(source: str) -> None:
+    line = f"PROXY TCP6 {source} ::1 1 2\r\n".encode()
+    assert parse(line) == ProxyHeader(len(line), ("192.0.2.1", 1))
+    packed = ipaddress.IPv6Address(source).packed
+    header = SIGNATURE + struct.pack("!BBH", 0x21, 0x21, 36) + packed + bytes(16) + struct.pack("!HH", 1, 443)
+    assert parse(header) == ProxyHeader(len(header), ("192.0.2.1", 1))
+
+
 def test_a_proxy_that_speaks_for_itself_names_nobody() -> None:
     header = binary("192.0.2.1", 5, command=0x20)
     assert parse(header) == ProxyHeader(len(header), None)
