@@ -25,9 +25,9 @@ PEER_LIMITS: Final = (
     ),
     Limit(
         "… until it may be tried anew",
-        (Figure(destinations.QUIET_TIME, "s without a packet"),),
+        tuple(Figure(seconds, "s without an attempt") for seconds in destinations.RETRY_TIMES),
         "—",
-        "five of the longest waits between two rounds; another network of one's own begins anew at once",
+        "as rounds of two peers follow each other; another network of one's own begins anew at once",
     ),
     Limit(
         "… of probes and openers for them, where the server sees the peer",

@@ -23,7 +23,10 @@ their links would need."""
 PROBE_COUNT: Final = 3 * PROBE_BUDGET
 """Probes and openers for probes to one address: three rounds of a session, of which one finds nearly every path."""
 QUIET_TIME: Final = 300.0
-"""Seconds without a packet after which an address may be tried anew: five of the longest waits between two rounds."""
+"""Seconds without an attempt after which an address is forgotten: five of the longest waits between two rounds."""
+RETRY_TIMES: Final = (4.0, 12.0, 25.0, 55.0)
+"""Seconds without an attempt after which an address may be tried once more, the first time and so on, the last of them
+from then on: a little less than a peer waits between two rounds (core/backoff.py). Who asks on and on never is."""
 TABLE_SIZE: Final = 1024
 """Addresses that are counted: of 32 sessions at once with a candidate at as many each. Of more, those that were sent
 least make way."""
@@ -53,7 +56,10 @@ def embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 class _Count:
     packets: int = 0
     probes: int = 0
+    tries: int = 0
+    """How often it has been tried anew."""
     sent_at: float = 0.0
+    """When a packet was last to go there."""
 
 
 class Destinations:
@@ -73,11 +79,13 @@ class Destinations:
         `seen` tells whether the server sees the peer there for whom it is.
         """
         count = self._count(host, now)
+        if now - count.sent_at >= RETRY_TIMES[min(count.tries, len(RETRY_TIMES) - 1)]:
+            count.packets, count.tries = 0, count.tries + 1
+        count.sent_at = now
         if count.packets >= (PACKET_COUNT if seen else STRANGER_SHARE):
             self.refused_count += 1
             return False
         count.packets += 1
-        count.sent_at = now
         return True
 
     def take_probe(self, host: str, now: float) -> bool:

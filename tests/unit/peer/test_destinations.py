@@ -8,6 +8,7 @@ from visavis_peer.core.destinations import (
     PACKET_COUNT,
     PROBE_COUNT,
     QUIET_TIME,
+    RETRY_TIMES,
     STRANGER_SHARE,
     TABLE_SIZE,
     Allowance,
@@ -74,12 +75,26 @@ def test_checks_from_everywhere_fill_nothing() -> None:
     assert _sent(peer, "10.0.3.200") == STRANGER_SHARE
 
 
-def test_an_address_may_be_tried_anew_when_nothing_has_gone_there_for_long() -> None:
-    peer = _session(Destinations())
-    assert _sent(peer, now=0.0, tries=STRANGER_SHARE - 1) == STRANGER_SHARE - 1
-    assert _sent(peer, now=QUIET_TIME - 1) == 1
-    assert _sent(peer, now=QUIET_TIME) == 0
-    assert _sent(peer, now=2 * QUIET_TIME - 1) == STRANGER_SHARE
+def test_an_address_may_be_tried_anew_as_rounds_follow_each_other() -> None:
+    """The next round has what it needs, and its checks: an address that was poisoned once is not given up."""
+    peer, now = _session(Destinations()), 0.0
+    assert _sent(peer, now=now) == STRANGER_SHARE
+    for wait in (*RETRY_TIMES, RETRY_TIMES[-1], RETRY_TIMES[-1]):
+        now += wait - 0.1
+        assert _sent(peer, now=now) == 0, "and the wait begins anew"
+        now += wait
+        assert _sent(peer, now=now) == STRANGER_SHARE
+
+
+def test_who_asks_on_and_on_gets_nothing_more() -> None:
+    agent = Destinations()
+    assert sum(_sent(_session(agent), now=float(second), tries=20) for second in range(600)) == STRANGER_SHARE
+
+
+def test_an_address_is_forgotten_when_nothing_has_gone_there_for_long() -> None:
+    agent = Destinations()
+    for now in (0.0, RETRY_TIMES[0], QUIET_TIME + RETRY_TIMES[0], QUIET_TIME + 2 * RETRY_TIMES[0]):
+        assert _sent(_session(agent), now=now) == STRANGER_SHARE
 
 
 def test_probes_have_bounds_of_their_own_once_the_peer_takes_part_where_it_is_seen() -> None:
