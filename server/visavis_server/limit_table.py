@@ -342,7 +342,8 @@ SERVER_LIMITS: Final = (
         "pairs of peers that it sends for",
         (_default("relay_sessions"), Figure(relay.PAIR_IDLE, "s since the last message")),
         "dropped; RELAY_LIMIT",
-        "likewise; neither LEAVE nor a new connection makes place",
+        "likewise; neither LEAVE nor a new connection makes place, but the other end that has most makes way for one"
+        " that has less",
         option="relay_sessions",
         causes=("relay_sessions",),
     ),

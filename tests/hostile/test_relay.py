@@ -7,12 +7,16 @@ from typing import Final
 
 import pytest
 
+from tests.hostile.agents import agent
 from tests.hostile.clients import Clients, Relayed, Signaling, clients, introduce
+from tests.hostile.member import description
 
 pytestmark = pytest.mark.timeout(60)
 
 LEFT, RIGHT = "192.0.2.1", "198.51.100.1"
 ROUNDS: Final = 5
+ONLY: Final = ("--relay", "only")
+CROWD: Final = 16
 PIECE: Final = 1000
 """Bytes of a message."""
 
@@ -100,6 +104,27 @@ async def test_neither_leaving_nor_connecting_again_brings_more_sessions() -> No
         assert carried == [1, 1, 0, 0, 0]
         assert [code for code, _ in sender.codes()] == ["RELAY_LIMIT"]
         assert "relay_sessions" in await here.server.said("relay_sessions")
+
+
+async def test_many_peers_of_one_address_take_nobodys_relay_away() -> None:
+    """They join, and accept whatever they are offered: each link that an agent begins is a session of its address."""
+    async with clients("--relay-sessions", str(CROWD // 2)) as here, agent(here.server.port, "ann", *ONLY) as ann:
+        await ann.says("joined")
+        async with asyncio.TaskGroup() as crowd:
+            accepting = [crowd.create_task(_accept_all(here, number)) for number in range(CROWD)]
+            await here.server.said("relay_sessions")  # there is no place left
+            async with agent(here.server.port, "bob", *ONLY) as bob:
+                await asyncio.gather(ann.says("link_up", name="bob"), bob.says("link_up", name="ann"))
+            for task in accepting:
+                task.cancel()
+
+
+async def _accept_all(here: Clients, number: int) -> None:
+    client = await here.joined(RIGHT, "r", display_name=f"m{number}", fresh=f"{number:032x}")
+    while True:
+        offer = await client.hears("OFFER")
+        accepted = description(session_id=offer["payload"]["session_id"], accepted=True, end_of_candidates=True)
+        client.send(type="ANSWER", target_id=offer["peer_id"], payload=accepted)
 
 
 async def test_a_refusal_opens_nothing_and_no_other_message_does() -> None:

@@ -103,12 +103,13 @@ class _Bucket:
 class _Book:
     """Rate and volume of two addresses or of one, whichever peers, rooms and connections of theirs it was."""
 
-    __slots__ = ("_counted_at", "_volume", "bucket", "pairs")
+    __slots__ = ("_counted_at", "_volume", "bucket", "places")
 
     def __init__(self) -> None:
         self.bucket = _Bucket()
-        self.pairs: OrderedDict[tuple[str, str], float] = OrderedDict()
-        """Of an address: when it has last sent for each pair of peers, of late; at most `RelayRules.sessions`."""
+        self.places: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
+        """Of an address: when it has last sent for each pair of peers, of late, and what the other end is counted
+        under; at most `RelayRules.sessions`, the longest unused first."""
         self._volume = 0.0
         self._counted_at = 0.0
 
@@ -123,18 +124,31 @@ class _Book:
     def count(self, size: int) -> None:
         self._volume += size
 
-    def has_place(self, pair: tuple[str, str], limit: int, now: float) -> bool:
-        """Whether there may be traffic of one pair more, if it is one; 0 is unlimited."""
-        if not limit or pair in self.pairs:
-            return True
-        while self.pairs and now - next(iter(self.pairs.values())) > PAIR_IDLE:
-            self.pairs.popitem(last=False)
-        return len(self.pairs) < limit
+    def has_place(self, pair: tuple[str, str], other: str, limit: int, now: float) -> bool:
+        """Whether there may be traffic of one pair more, if it is one, whose `other` end is counted so; 0 is unlimited.
 
-    def use(self, pair: tuple[str, str], now: float) -> None:
-        """Note traffic of a pair that has a place."""
-        self.pairs[pair] = now
-        self.pairs.move_to_end(pair)
+        Where all places are taken, one other end that has most of them makes way for one that has less.
+        """
+        if not limit or pair in self.places:
+            return True
+        while self.places and now - next(iter(self.places.values()))[0] > PAIR_IDLE:
+            self.places.popitem(last=False)
+        return len(self.places) < limit or self._count(other) + 1 < self._count(self._greediest())
+
+    def use(self, pair: tuple[str, str], other: str, limit: int, now: float) -> None:
+        """Note traffic of a pair that has a place, or gets one."""
+        if pair not in self.places and len(self.places) >= limit:
+            greediest = self._greediest()
+            del self.places[next(each for each, (_, end) in self.places.items() if end == greediest)]
+        self.places[pair] = now, other
+        self.places.move_to_end(pair)
+
+    def _count(self, other: str) -> int:
+        return sum(end == other for _, end in self.places.values())
+
+    def _greediest(self) -> str:
+        """Return the other end that has most places."""
+        return Counter(end for _, end in self.places.values()).most_common(1)[0][0]
 
 
 class _Pair:
@@ -303,16 +317,16 @@ class Relay:
         assert ours.source is not None  # it has just sent this
         peers = min(source, target), max(source, target)
         origin = _remembered(self._addresses, ours.source, _Book, ADDRESS_CAPACITY)
-        cause = self._beyond(pair.book, origin, peers, size, now)
+        theirs = self._members[target]
+        cause = self._beyond(pair.book, origin, peers, theirs.location, size, now)
         if cause is not None:
             return self._drop(ours, cause, now)
         pair.used_at = now
         if self.rules.sessions:
-            origin.use(peers, now)
+            origin.use(peers, theirs.location, self.rules.sessions, now)
         pair.book.count(size)
         origin.count(size)
         self.relayed += size
-        theirs = self._members[target]
         if theirs.source is not None:
             self.delivered += 1
             return Forward(target)
@@ -340,14 +354,19 @@ class Relay:
         member.early_size += len(body)
         return True
 
-    def _beyond(self, pair: _Book, origin: _Book, peers: tuple[str, str], size: int, now: float) -> DropCause | None:
-        """Return the limit beyond which so many bytes are: of the pair of addresses, or of the sender's own."""
+    def _beyond(
+        self, pair: _Book, origin: _Book, peers: tuple[str, str], other: str, size: int, now: float
+    ) -> DropCause | None:
+        """Return the limit beyond which so many bytes are: of the pair of addresses, or of the sender's own.
+
+        `other` is what the other end is counted under.
+        """
         rules = self.rules
         if not pair.has_volume(size, rules.volume, now):
             return "volume"
         if not origin.has_volume(size, rules.address_volume, now):
             return "address_volume"
-        if not origin.has_place(peers, rules.sessions, now):
+        if not origin.has_place(peers, other, rules.sessions, now):
             return "sessions"
         if not pair.bucket.allow(size, rules.rate, now):
             return "rate"

@@ -206,6 +206,21 @@ def test_an_address_has_so_many_pairs_with_traffic_at_a_time() -> None:
     assert world.send(A, peers[2]) == Forward(peers[2])
 
 
+def test_the_other_end_that_has_most_places_of_an_address_makes_way() -> None:
+    """So nobody takes an agent's relay away by letting it send to many peers of one address."""
+    world = World(A, sessions=4)
+    crowd, friends = [f"{number:016x}" for number in range(6)], [f"{number + 100:016x}" for number in range(3)]
+    for peer, location in (*((peer, "198.51.100.7") for peer in crowd), *((peer, f"at {peer}") for peer in friends)):
+        world.relay.admit(peer, f"token of {peer}", location)
+        world.connect(peer)
+        world.introduce(A, peer)
+    assert [world.send(A, peer) for peer in crowd] == [*map(Forward, crowd[:4]), Drop("sessions"), Drop(None)]
+    assert [world.send(A, peer) for peer in friends] == list(map(Forward, friends))
+    assert world.send(A, crowd[0]) == Drop(None), "the first places were given away"
+    assert world.send(A, crowd[3]) == Forward(crowd[3]), "and the latest stays"
+    assert all(world.send(A, peer) == Forward(peer) for peer in friends)
+
+
 def test_zero_is_unlimited() -> None:
     world = World(A, B, rate=0, volume=0, sessions=0, address_rate=0, address_volume=0)
     world.introduce(A, B)
