@@ -164,7 +164,7 @@ async def play(server: ServerProcess, cell: Cell, folder: Path) -> None:
         def over() -> bool:
             for stream, seen in shown.items():
                 seen += read_now(ours[stream])
-            return (folder / "over").exists() and (folder / "plain-code").exists()
+            return all((folder / name).exists() and (folder / name).stat().st_size for name in ("over", "plain-code"))
 
         async with job(script(cell, folder, terminals), folder), job(plain, folder):
             await until(over, DEADLINE)
