@@ -40,7 +40,7 @@ from visavis_peer.errors import (
     TokenUntimely,
     from_server,
 )
-from visavis_peer.net.ice import IceSession
+from visavis_peer.net.ice import IceSession, is_server_of
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import RelayClient
@@ -84,6 +84,7 @@ from visavis_shared.messages import (
 )
 from visavis_shared.messages import Notice as NoticeMessage
 from visavis_shared.nat import NatReport
+from visavis_shared.stun import Address
 from visavis_shared.tasks import end, own, sentence
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ class Agent:
         self._sleep = SleepWatch(self._on_wake)
         self._slept = False
         """Whether this machine was asleep since it was last in the room."""
+        self._server_address = ""
+        """The server's address on the latest signaling connection, empty where that is not known."""
         self._local_address = ""
         """This machine's address on the signaling connection, empty while there is none."""
         self._cut_off = ConnectionEnd()
@@ -362,8 +365,8 @@ class Agent:
         self._fresh_id = client.peer_id
         if self._resume.token is not None:
             await client.send(self._resume_request(self._resume.token))
-        self._pool.loopback = client.by_loopback
-        session = await self._pool.start(await resolve(self._stun_servers(client)))
+        self._pool.loopback, self._server_address = client.by_loopback, client.server_address
+        session = await self._pool.start(await self._stun_servers(client))
         endpoint = await self._study.first_endpoint(session)
         self._endpoint = None if self._pool.relay_only else endpoint  # which is to hide it
         if self._resume.token is None:
@@ -504,13 +507,13 @@ class Agent:
     def _use_turn(self, listed: MembersPayload) -> None:
         """Let sessions use the TURN servers that come with a member list."""
         if self.settings.relay != "never":
-            self._turn.put(listed.ice_servers)
+            self._turn.put(listed.ice_servers, self._server_address)
 
-    def _stun_servers(self, client: SignalingClient) -> list[tuple[str, int]]:
-        """Return the configured STUN servers, or those that the signaling server offers."""
+    async def _stun_servers(self, client: SignalingClient) -> list[Address]:
+        """Return the configured STUN servers, or those that the signaling server offers, if they may be asked."""
         if self.settings.stun:
-            return [parse_host_port(text, STUN_PORT) for text in self.settings.stun]
-        return offered_stun(client)
+            return await resolve(parse_host_port(text, STUN_PORT) for text in self.settings.stun)
+        return [each for each in await resolve(offered_stun(client)) if is_server_of(each, client.server_address)]
 
     def _on_message(self, message: ServerMessage) -> None:
         assert self._peering is not None

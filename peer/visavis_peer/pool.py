@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from visavis_peer.core.addresses import AddressChoice, choose_addresses
-from visavis_peer.core.destinations import Destinations
+from visavis_peer.core.destinations import Allowance, Destinations
 from visavis_peer.net.ice import IceSession, TurnServer
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.portmap import PortMapper
@@ -36,6 +36,8 @@ class SessionPool:
         self.loopback = False
         """Whether the signaling server is reached by loopback, so that peers may be, too."""
         self._destinations = Destinations()
+        self._asking = Allowance(self._destinations)
+        """What may go to the STUN and TURN servers of the latest signaling connection."""
         self._turn: asyncio.Task[list[TurnServer]] | None = None
         self.choice = AddressChoice((), ())
         """Which addresses the latest session uses and which not."""
@@ -44,6 +46,7 @@ class SessionPool:
         """Make the first session, which asks the STUN `servers`, and return it without taking it."""
         await self.close()
         self._servers = servers
+        self._asking = Allowance(self._destinations)
         self._spare = await self._make()
         return self._spare
 
@@ -102,7 +105,7 @@ class SessionPool:
         interfaces = await loop.run_in_executor(None, list_interfaces)
         self.choice = choose_addresses(interfaces, self._settings.interfaces)
         policy: Literal["auto", "relay"] = "relay" if self.relay_only else "auto"
-        session = IceSession(policy=policy, destinations=self._destinations)
+        session = IceSession(policy=policy, destinations=self._destinations, servers=self._asking)
         try:
             for problem in await session.bind(self.choice.used, self._settings.ports):
                 logger.info("address left out: %s", problem)

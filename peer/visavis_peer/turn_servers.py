@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from visavis_peer.net.ice import TurnServer
+from visavis_peer.net.ice import TurnServer, is_server_of
 from visavis_peer.net.names import resolve
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.messages import IceServer
@@ -29,12 +29,12 @@ class TurnServers:
         self._resolving: asyncio.Task[list[TurnServer]] | None = None
         self._renewal: asyncio.TimerHandle | None = None
 
-    def put(self, listed: Sequence[IceServer]) -> None:
-        """Take what the signaling server has listed."""
+    def put(self, listed: Sequence[IceServer], teller: str) -> None:
+        """Take what the signaling server, which is at the address `teller`, has listed."""
         if self._renewal is not None:
             self._renewal.cancel()
         if listed:
-            self._resolving = own(_resolved(listed), bears=(OSError,))
+            self._resolving = own(_resolved(listed, teller), bears=(OSError,))
             ttl = min(TTL_MAX, *(each.ttl for each in listed))
             self._renewal = asyncio.get_running_loop().call_later(ttl / 2, self._ask)
         self._use(self._resolving if listed else None)
@@ -48,10 +48,10 @@ class TurnServers:
             await asyncio.wait([self._resolving])
 
 
-async def _resolved(listed: Sequence[IceServer]) -> list[TurnServer]:
-    """Return the servers by their addresses."""
+async def _resolved(listed: Sequence[IceServer], teller: str) -> list[TurnServer]:
+    """Return the servers that may be asked, by their addresses."""
     found = await asyncio.gather(*(_servers(url, each) for each in listed for url in each.urls))
-    return [server for servers in found for server in servers]
+    return [server for servers in found for server in servers if is_server_of(server.address, teller)]
 
 
 async def _servers(url: str, server: IceServer) -> list[TurnServer]:

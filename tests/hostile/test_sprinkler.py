@@ -11,11 +11,14 @@ import pytest
 from tests.hostile.agents import agent
 from tests.hostile.bystander import Bystander, bystander
 from tests.hostile.member import Member, description, member
+from tests.support.adversary import AdversarialServer, Client
+from tests.support.conditions import until
 from tests.support.server_running import server_process
 from visavis_peer.core.destinations import PACKET_COUNT
 
 pytestmark = pytest.mark.timeout(90)
 
+CONNECTIONS: Final = 12
 MEMBERS: Final = 6
 SESSIONS: Final = 5
 """Of each member, one after the other."""
@@ -65,3 +68,29 @@ async def test_many_members_with_many_sessions_have_few_packets_sent_to_one_addr
         async with agent(server.port, "bob", "--relay", "never") as bob:
             await asyncio.gather(ann.says("link_up", name="bob"), bob.says("link_up", name="ann"))
         assert target.look() <= PACKET_COUNT
+
+
+class _Naming(AdversarialServer):
+    """Names somebody else as its STUN servers, and hangs up on whoever has joined."""
+
+    def __init__(self, target: Bystander) -> None:
+        super().__init__()
+        self.target = target
+        self.joins = 0
+
+    def _welcome(self, client: Client) -> dict[str, Any]:
+        stun = [{"host": self.target.host, "port": port} for port in self.target.ports]
+        return super()._welcome(client) | {"stun": stun}
+
+    async def _join(self, client: Client, message: dict[str, Any]) -> None:
+        await super()._join(client, message)
+        self.joins += 1
+        await client.close()
+
+
+async def test_a_signaling_server_that_names_stun_servers_has_few_packets_sent_to_them() -> None:
+    """However often it lets an agent connect again, and whatever it names on this machine."""
+    with bystander("127.0.0.9", 16) as target:
+        async with _Naming(target) as server, agent(server.port, "ann"):
+            await until(lambda: server.joins >= CONNECTIONS, 60)
+        assert 0 < target.look() <= PACKET_COUNT

@@ -159,6 +159,10 @@ class Allowance:
             self._spent.setdefault(key, [0, 0])[0] += 1
         return taken
 
+    def has_answered(self, host: str) -> bool:
+        """Whether what was sent there has been answered, so that nothing more is counted."""
+        return destination(host) in self._answered
+
     def may_probe(self, host: str, now: float) -> bool:
         """Whether one more packet of a plan may go there: only to where the peer is seen, once it takes part."""
         key = destination(host)

@@ -14,9 +14,8 @@ from aioice.ice import Connection
 
 from tests.support.conditions import until
 from tests.support.ice_sides import LOOPBACK, LOOPBACK_2, introduce, linked, sides
-from visavis_peer.net.ice import IceSession
+from visavis_peer.net.ice import IceSession, is_server_of
 from visavis_peer.net.ice.candidates import ADDRESS_COUNT, is_reachable_from
-from visavis_peer.net.ice.gathering import _may_ask
 from visavis_peer.net.ice.session import QUEUE_SIZE
 from visavis_peer.net.ice.socket import OPENER, TRUSTED_SIZE
 from visavis_shared import limits
@@ -383,12 +382,16 @@ def test_nobody_has_an_agent_send_to_its_own_machine(host: str, own: list[str], 
         ("169.254.7.7", "192.0.2.1", False),
         ("255.255.255.255", "192.0.2.1", False),
         ("224.0.0.1", "192.0.2.1", False),
-        ("2001:db8::1", "192.0.2.1", False),
+        ("2001:db8::1", "192.0.2.1", True),
         ("::1", "2001:db8::1", False),
+        ("::1", "127.0.0.1", False),
+        ("127.0.0.1", "", False),
+        ("192.0.2.2", "", True),
     ],
 )
-def test_a_stun_server_sends_nobody_to_where_it_cannot_be(host: str, server: str, may: bool) -> None:
-    assert _may_ask((host, 3478), (server, 3478)) is may
+def test_a_server_sends_nobody_to_where_it_cannot_be(host: str, server: str, may: bool) -> None:
+    assert is_server_of((host, 3478), server) is may
+    assert not is_server_of((host, 0), server)
 
 
 async def test_remote_candidates_have_a_bound_and_none_come_after_their_end() -> None:

@@ -355,7 +355,7 @@ class Books(RuleBasedStateMachine):
     def tables_agree(self) -> None:
         relay = self.world.relay
         assert set(relay._tokens.values()) == set(relay._members)
-        assert all(len(book.pairs) <= 2 for book in relay._addresses.values())
+        assert all(len(book.places) <= 2 for book in relay._addresses.values())
         for peer, member in relay._members.items():
             for other, pair in member.pairs.items():
                 assert relay._members[other].pairs[peer] is pair

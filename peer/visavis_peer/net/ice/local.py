@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Literal
@@ -12,13 +13,14 @@ from aioice.candidate import Candidate
 from aioice.ice import Connection
 
 from visavis_peer.core.addresses import LocalAddress
+from visavis_peer.core.destinations import Allowance
 from visavis_peer.core.discovery import StunAnswer
 from visavis_peer.core.portmap import PortMapping
 from visavis_peer.net.ice.callbacks import IceCallbacks
 from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate
 from visavis_peer.net.ice.gathering import keep_mappings, survey
 from visavis_peer.net.ice.socket import IceSocket, ip_version, open_socket
-from visavis_peer.net.ice.turn import TurnServer, allocate
+from visavis_peer.net.ice.turn import ALLOCATION_PACKETS, TurnServer, allocate
 from visavis_peer.net.portmap import MappedPort, PortMapper
 from visavis_shared import limits
 from visavis_shared.messages import IceCredentials
@@ -32,9 +34,11 @@ ANSWER_COUNT: Final = 16
 class LocalSide(Connection, ABC):
     """Binds, gathers and reports; the peer is the business of the session, which takes the datagrams too."""
 
-    def __init__(self, policy: Literal["auto", "relay"]) -> None:
+    def __init__(self, policy: Literal["auto", "relay"], servers: Allowance) -> None:
+        """`servers` is what may go to STUN and TURN servers."""
         super().__init__(ice_controlling=False)
         self._policy = policy
+        self._servers = servers
         self._allocating = 0
         """TURN servers that have been asked for an address and have not answered."""
         self._unused: list[IceSocket] = []
@@ -140,11 +144,11 @@ class LocalSide(Connection, ABC):
         self._spawn(self._gather(servers))
 
     async def _gather(self, servers: Sequence[Address]) -> None:
-        await survey(self.sockets, servers, self._on_stun_answer)
+        await survey(self.sockets, servers, self._on_stun_answer, self._servers)
         self.gathered.set()
         if self._callbacks is not None:
             self._callbacks.gathered()
-        await keep_mappings(self.sockets, servers, self._on_stun_answer)
+        await keep_mappings(self.sockets, servers, self._on_stun_answer, self._servers)
 
     def _on_stun_answer(self, sock: IceSocket, answer: StunAnswer) -> None:
         if self.answered_from is None:
@@ -209,8 +213,18 @@ class LocalSide(Connection, ABC):
             self._callbacks.gathered()
 
     async def _allocate(self, server: TurnServer) -> None:
+        host = server.address[0]
+        if self._servers.has_answered(host):
+            await self._allocate_at(server)
+            return
+        async with server.unproven:
+            if all(self._servers.may_send(host, time.monotonic()) for _ in range(ALLOCATION_PACKETS)):
+                await self._allocate_at(server)
+
+    async def _allocate_at(self, server: TurnServer) -> None:
         sock = await allocate(self, self, server)
         if sock is not None:
+            self._servers.on_answer(server.address[0])
             self._take_relayed(sock)
 
     def _take_relayed(self, sock: IceSocket) -> None:

@@ -59,13 +59,16 @@ class IceSession(LocalSide):
         opener_ttl: int = 4,
         policy: Literal["auto", "relay"] = "auto",
         destinations: Destinations | None = None,
+        servers: Allowance | None = None,
     ) -> None:
         """With policy `relay` no address of this machine is offered or used but by TURN servers.
 
-        `destinations` is what all sessions of the agent have sent to addresses that peers name.
+        `destinations` is what all sessions of the agent have sent to addresses that others name, `servers` what may go
+        to STUN and TURN servers.
         """
-        super().__init__(policy)
-        self.allowance = Allowance(destinations or Destinations())
+        destinations = destinations or Destinations()
+        super().__init__(policy, servers or Allowance(destinations))
+        self.allowance = Allowance(destinations)
         self.loopback = True
         """Whether peers on this machine are looked for by its loopback."""
         self.opener_ttl = opener_ttl

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 ALLOCATION_TIMEOUT: Final = 10.0
 """Seconds for an allocation: challenge and request, each repeated by aioice; nothing waits for it."""
-
-
+ALLOCATION_PACKETS: Final = 7
+"""Packets that an allocation sends to a server that does not answer (RFC 8489 section 6.2.1: Rc)."""
 CLOSE_TIMEOUT: Final = 0.5
 """Seconds that a TURN server has to confirm the end of an allocation."""
 
@@ -35,6 +35,8 @@ class TurnServer:
     credential: str = field(repr=False)
     transport: Literal["udp", "tcp"] = "udp"
     """Between us and the server; it relays UDP in any case."""
+    unproven: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
+    """Held by the one session that asks a server which has not answered yet: the packets to such a one are counted."""
 
 
 class TurnSocket(IceSocket):
