@@ -77,6 +77,7 @@ async def transfer(
     receive: str,
     *,
     receiver_stdin: int = asyncio.subprocess.DEVNULL,
+    deadline: float = DEADLINE,
 ) -> tuple[int | None, int | None]:
     """Run both sides; `MAKE` and `JOIN` in the scripts stand for the commands. Return the scripts' exit codes."""
     os.makedirs(folder)
@@ -84,7 +85,7 @@ async def transfer(
         (folder / "invite").write_text(await invite_in(folder / "told"))
         join = f"{VISAVIS} pipe --interface lo --invite-file invite"
         async with job(receive.replace("JOIN", join), folder, receiver_stdin) as receiver:
-            await asyncio.wait([asyncio.ensure_future(each.wait()) for each in (sender, receiver)], timeout=DEADLINE)
+            await asyncio.wait([asyncio.ensure_future(each.wait()) for each in (sender, receiver)], timeout=deadline)
             return sender.returncode, receiver.returncode  # None for one that has not ended
 
 
