@@ -39,6 +39,7 @@ from visavis_peer.errors import (
     SignalingUnreachable,
     TokenUntimely,
     from_server,
+    reason_of,
 )
 from visavis_peer.net.ice import IceSession, is_server_of
 from visavis_peer.net.interfaces import list_interfaces
@@ -346,7 +347,7 @@ class Agent:
             async with begun or SignalingClient(self._url, self.settings.token, self._proxy) as client:
                 await self._serve(client)
         except OSError as error:
-            raise SignalingUnreachable(f"this machine's network cannot be used: {error}") from error
+            raise SignalingUnreachable(f"this machine's network cannot be used: {reason_of(error)}") from error
 
     def _delay_after(self, error: AgentError) -> tuple[float, bool]:
         """Return the seconds until the next attempt, and whether a person who waits may hope for it."""

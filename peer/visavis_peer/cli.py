@@ -8,14 +8,14 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from visavis_peer.commands.invites import ask_for_invite, note_exposed
 from visavis_peer.commands.opening import run_verb
-from visavis_peer.commands.verbs import VERBS, overview, parser_of
-from visavis_peer.errors import AgentError, OutputClosed, OutputFailed, UsageError
+from visavis_peer.commands.verbs import VERBS, nearest, overview, parser_of
+from visavis_peer.errors import AgentError, OutputClosed, OutputFailed, UsageError, reason_of
 from visavis_peer.printer import Printer, StatusHandler
 from visavis_peer.stopping import IN_ORDER, SIGPIPE, Stopping
 from visavis_shared.descriptors import STDOUT, prepare_standard_streams, print_status, retire
@@ -90,7 +90,7 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
         raise SystemExit(0)
     if words and words[0].startswith("-"):
         raise UsageError(f"{words[0]} stands where a command is expected: `visavis COMMAND --help` lists its flags")
-    near = _nearest(words[0], VERBS) if words else ""
+    near = nearest(words[0], VERBS) if words else ""
     if words:
         print_status(f"visavis: there is no command {printable(words[0])!r}{near}")
     if not near:
@@ -102,14 +102,6 @@ def _version() -> str:
     from importlib.metadata import version  # which takes as long to import as everything else here
 
     return version("visavis")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return the question whether what is known and most like `name` was meant; nothing where nothing is."""
-    from difflib import get_close_matches  # for who has mistyped something
-
-    near = get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | None]:
@@ -204,10 +196,10 @@ def _read_file(path: Path) -> dict[str, object]:
     try:
         settings = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        raise UsageError(f"cannot read {path}: {reason_of(error)}") from error
     for name in settings:
         if name not in _SETTINGS:
-            raise UsageError(f"{path}: unknown setting {name!r}{_nearest(name, _SETTINGS)}")
+            raise UsageError(f"{path}: unknown setting {name!r}{nearest(name, _SETTINGS)}")
     return settings
 
 

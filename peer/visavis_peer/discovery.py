@@ -88,6 +88,7 @@ class NatStudy:
             session.answers,
             self._probe,
             complete=session.gathered.is_set(),
+            asked=session.asked,
             probed=self._probed,
             survey=survey,
         )

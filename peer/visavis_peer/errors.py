@@ -28,6 +28,11 @@ from visavis_peer.core.backoff import TOO_MANY_WAIT
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, ErrorCode, VisavisError
 
 
+def reason_of(error: Exception) -> str:
+    """Return what a person is told of an error from outside: of the system's without its number."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class AgentError(VisavisError):
     """Root of the agent's errors; the text is for a person and says what to do."""
 
@@ -41,7 +46,7 @@ class OutputFailed(AgentError):
     name = "output_failed"
 
     def __init__(self, error: OSError) -> None:
-        super().__init__(f"cannot write to standard output: {error.strerror or error}")
+        super().__init__(f"cannot write to standard output: {reason_of(error)}")
 
 
 class OutputClosed(OutputFailed):

@@ -53,6 +53,9 @@ class Narrator:
         self._company = company
         self._record = record
         self._opening = opening
+        self._entered = False
+        self._back = False
+        """Whether the room has been entered again after a loss that was told."""
         self._linked = 0
         """Links that there are."""
         self._told: OrderedDict[str, str] = OrderedDict()
@@ -74,6 +77,8 @@ class Narrator:
             for line in self._opening:
                 self.printer.line(line)
             self._opening = ()
+            told = self._told.pop("signaling", None) is not None
+            self._back, self._entered = told and self._entered, True
         self._linked += isinstance(event, LinkUp) - isinstance(event, LinkDown)
         if self._detailed:
             self.printer.line(sentence(event))
@@ -93,8 +98,12 @@ class Narrator:
         """Return what an event is about and the line on it, empty where it is nothing to tell of."""
         match event:
             case Joined(room=room) if self._company:
-                self._told.pop("signaling", None)
+                if self._back:
+                    self._told.pop(f"joined {room}", None)
                 return f"joined {room}", sentence(event)
+            case Joined() if self._back:
+                self._told.pop("back", None)
+                return "back", "the signaling server is back"
             case Joined(peers=0) if not self._linked:
                 return "waiting", "waiting for the other side (Ctrl-C to stop)"
             case PeerJoined(peer_id=peer_id) if self._company:
@@ -125,9 +134,11 @@ class Narrator:
                 return f"down {peer_id}", sentence(event)
             case Notice():
                 return "notice", sentence(event)
+            case Failure(peer_id=None, error=error, message=message) if error == SEVERAL:
+                return SEVERAL, printable(message)
             case Failure(peer_id=None, error=error):
                 # every other failure of the agent itself is its end, and told as such
-                return "signaling", printable(event.message) if error in ("signaling_lost", SEVERAL) else ""
+                return "signaling", _lost(event) if error == "signaling_lost" else ""
             case Failure(peer_id=peer_id, name=name):
                 whom = f"{qualified_label(peer_id or '', name, True)}: " if self._company else ""
                 return f"failure {peer_id} {event.error}", whom + plainly(event)
@@ -143,6 +154,12 @@ class Narrator:
             f"the link to {qualified_label(peer_id, event.name, event.authenticated)}" if self._company else "the link"
         )
         return f"moved {peer_id}", f"{whom} goes {way} now"
+
+
+def _lost(failure: Failure) -> str:
+    """Return why the server is lost; each attempt in vain is the same to a person, however long the next wait is."""
+    reason, trying, _ = printable(failure.message).partition("; trying again")
+    return reason + trying
 
 
 def _way(path: PathInfo) -> str:

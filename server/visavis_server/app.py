@@ -469,7 +469,11 @@ async def _read_turn_secret(path: Path) -> TurnSecret:
     secret = TurnSecret(path)
     try:
         await secret.read()
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CannotListen(
+            f"cannot read the TURN secret in {path}: {_reason(error)} (see --turn-secret-file)"
+        ) from error
+    except ValueError as error:
         raise CannotListen(f"cannot read the TURN secret: {error} (see --turn-secret-file)") from error
     return secret
 

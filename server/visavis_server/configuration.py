@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from visavis_server.settings import Settings
 from visavis_server.usage import UsageError as UsageError
+from visavis_shared.descriptors import print_status
+from visavis_shared.ids import printable
 
 ENVIRONMENT_PREFIX: Final = "VISAVIS_"
 OTEL_ENVIRONMENT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -54,8 +56,28 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         raise UsageError(error.reason, sources.get(error.setting, error.setting)) from None
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, not after a screenful of what would be right."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it, and where the flags are listed."""
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        hint = _nearest(unknown[0], self._option_string_actions) if unknown and unknown[0].startswith("-") else ""
+        complaint = printable(message.removeprefix("argument "))
+        print_status(f"{self.prog}: {complaint}{hint} (`{self.prog} --help` lists the flags)")
+        raise SystemExit(2)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return the question whether what is known and most like `name` was meant; nothing where nothing is."""
+    from difflib import get_close_matches  # for who has mistyped something
+
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="visavis-server",
         description="Signaling server with STUN: introduces peers to each other so that they can connect directly.",
         epilog=f"Every option can also be set as {ENVIRONMENT_PREFIX}NAME in the environment or in a TOML file.",
@@ -101,9 +123,6 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     for name in content:
         if name not in Settings.model_fields:
-            from difflib import get_close_matches  # for who has mistyped something
-
-            near = get_close_matches(name.replace("-", "_"), Settings.model_fields, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = _nearest(name.replace("-", "_"), Settings.model_fields)
             raise UsageError(f"{path}: unknown setting {name!r}{hint}")
     return content

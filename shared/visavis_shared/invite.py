@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+import string
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -22,6 +23,7 @@ ROOM_BYTES: Final = 10
 INVITE_LENGTH: Final = 2048
 """Characters of an invite at most: a room of 128 characters of four bytes each takes 1,536 when percent-encoded."""
 _TO_BASE64: Final = str.maketrans("-_", "+/")
+_AROUND: Final = string.whitespace + "\"'`<>"
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
@@ -55,11 +57,11 @@ class Invite:
 
     @classmethod
     def parse(cls, text: str) -> Invite:
-        """Read an invite.
+        """Read an invite, also with the quotation marks or angle brackets that it was written in.
 
         Raises InvalidInvite.
         """
-        text = text.strip()
+        text = text.strip(_AROUND)
         if len(text) > INVITE_LENGTH:
             raise InvalidInvite(f"the invite is longer than {INVITE_LENGTH} characters")
         try:

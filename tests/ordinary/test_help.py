@@ -38,6 +38,24 @@ async def test_a_verb_like_no_other_is_met_by_all_of_them() -> None:
     assert all(f"  {name}  " in errors for name in VERBS)
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("pipe", "--sever", "x"), "unrecognized arguments: --sever; did you mean --server?"),
+        (("pipe", "one", "two\x1b[31m"), r"unrecognized arguments: two\x1b[31m"),
+        (("agent", "--relay", "maybe"), "--relay: invalid choice: 'maybe' (choose from "),
+    ],
+)
+async def test_a_wrong_flag_is_told_in_one_line_that_says_where_the_right_ones_are(
+    words: tuple[str, ...], complaint: str
+) -> None:
+    code, output, errors = await run(*words)
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"visavis: {complaint}")
+    assert errors.endswith(f" (`visavis {words[0]} --help` lists the flags)\n")
+    assert errors.count("\n") == 1
+
+
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 async def test_help_begins_with_two_examples_and_explains(verb: Verb) -> None:
     code, output, errors = await run(verb.name, "--help")

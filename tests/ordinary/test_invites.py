@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from tests.support.commands import end, next_line, read_invite, run, start, url
+from tests.support.conditions import until
 from tests.support.server_running import ServerProcess, server_process
 from tests.support.terminal import at_terminal, exit_code, terminal
 from visavis_peer.commands.invites import PROMPT
@@ -47,6 +48,29 @@ async def test_the_line_for_the_other_machine_has_no_secret_and_pasting_the_invi
                 assert invite.partition("#")[2].encode() not in screen.shown
         finally:
             await end(maker)
+
+
+async def test_an_empty_line_is_no_invite_and_a_quoted_one_is_taken() -> None:
+    async with server_process() as server, terminal() as screen:
+        async with at_terminal(screen, "pipe") as process:
+            await screen.shows(PROMPT.encode())
+            screen.type("\n")
+            assert await exit_code(process) == 2
+            await screen.shows(b"visavis: no invite was given\r\n")
+        async with at_terminal(screen, "ping", *LO, "--timeout", "1") as process:
+            await until(lambda: screen.shown.count(PROMPT.encode()) == 2)
+            screen.type(f"<{invite_to(server)}>\n")
+            await screen.shows(b"waiting for the other side")
+            assert await exit_code(process) == 4
+
+
+async def test_an_invite_file_that_is_not_there_is_told_by_its_name(tmp_path: Path) -> None:
+    missing = tmp_path / "invite"
+    assert await run("pipe", "--invite-file", str(missing)) == (
+        2,
+        "",
+        f"visavis: cannot read the invite in {missing}: No such file or directory\n",
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import re
+import struct
+import termios
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.support.commands import DEADLINE, end, next_line, read_invite, run, start, url
+from tests.support.conditions import until
 from tests.support.server_running import server_process
 from tests.support.terminal import at_terminal, exit_code, terminal
 from visavis_shared.invite import Invite
@@ -108,6 +113,63 @@ async def test_progress_is_shown_at_a_terminal_only_and_goes_away() -> None:
                 assert b"\r" not in await maker.stderr.read()
         finally:
             await end(maker)
+
+
+async def test_a_server_that_goes_and_comes_back_is_told_once_each_on_lines_of_their_own(tmp_path: Path) -> None:
+    """However often it is tried in between, and whatever the line says on which progress is shown."""
+    record = tmp_path / "events"
+    async with server_process() as server, terminal() as screen:
+        ann = await start("pipe", *LO, "--server", url(server), stdin=PIPE)
+        try:
+            invite = await read_invite(ann)
+            async with at_terminal(screen, "pipe", *LO, "--events", str(record), stdin=PIPE, stdout=PIPE) as bob:
+                await screen.shows(b"not shown")
+                screen.type(f"{invite}\n")
+                assert ann.stdin is not None
+                assert bob.stdin is not None
+                ann.stdin.write(b"first")
+                await screen.shows(b"5 bytes received, 0 bytes/s")
+                server.process.kill()
+                await until(lambda: record.read_text().count("signaling_lost") >= 4, DEADLINE)
+                async with server_process("--port", str(server.port)):
+                    await until(lambda: b"the signaling server is back" in screen.shown, DEADLINE)
+                    for process in (ann, bob):
+                        assert process.stdin is not None
+                        process.stdin.close()
+                    assert [await exit_code(bob), await exit_code(ann)] == [0, 0]
+                await screen.shows(b"done: ")
+        finally:
+            await end(ann)
+        told = [line.rpartition(b"\r\x1b[K")[2] for line in screen.shown.split(b"\r\n")]
+        assert sum(b"trying again" in line for line in told) == 2  # that it has closed, and that it is not there
+        assert sum(b"is back" in line for line in told) == 1
+        assert not any(b"bytes/s" in line for line in told)
+
+
+async def test_progress_keeps_to_one_line_and_out_of_what_is_typed_and_read() -> None:
+    async with server_process() as server, terminal() as narrow, terminal() as typing:
+        fcntl.ioctl(narrow.inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 20, 0, 0))
+        async with at_terminal(narrow, "pipe", *LO, "--server", url(server), stdin=PIPE, stdout=PIPE) as maker:
+            await narrow.shows(b"waiting")
+            (invite,) = re.findall(rb"http://\S+#\S+", narrow.shown)
+            async with at_terminal(typing, "pipe", *LO) as joiner:
+                await typing.shows(b"not shown")
+                typing.type(f"{invite.decode()}\n")
+                assert maker.stdin is not None
+                assert maker.stdout is not None
+                await typing.shows(b" received, ")  # for nobody has typed yet, and nothing has come
+                maker.stdin.write(b"half a line")
+                await typing.shows(b"half a line")
+                typing.type("back\n")
+                async with asyncio.timeout(DEADLINE):
+                    assert await maker.stdout.readline() == b"back\n"
+                await narrow.shows(b"\r11 bytes sent, 5 by\x1b[K\r11 bytes sent, 5 by\x1b[K")
+                maker.stdin.close()
+                typing.type("\x04")
+                assert [await exit_code(maker), await exit_code(joiner)] == [0, 0]
+                await typing.shows(b"done: ")
+        assert b" received, " not in typing.shown.partition(b"half a line")[2].partition(b"done: ")[0]
+        assert typing.shown.partition(b"half a line")[0].endswith(b"\r\x1b[K")
 
 
 async def test_a_wrong_secret_is_told_once_in_words_that_help() -> None:

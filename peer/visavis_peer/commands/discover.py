@@ -25,7 +25,7 @@ from visavis_shared.ids import printable
 async def run(arguments: argparse.Namespace) -> int:
     """Survey and print.
 
-    Raises UsageError without a server to ask, SignalingUnreachable, or NoPath when no STUN server answers.
+    Raises UsageError without a STUN server to ask, SignalingUnreachable, or NoPath when no STUN server answers.
     """
     if not (arguments.stun or arguments.server):
         raise UsageError("--stun HOST[:PORT] or --server URL is required: somebody has to say where packets come from")
@@ -37,6 +37,8 @@ async def run(arguments: argparse.Namespace) -> int:
         url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
         async with SignalingClient(url, settings.token, proxy, timeout) as client:
             hosts = offered_stun(client)
+        if not hosts:
+            raise UsageError("the server has no STUN server to ask: name one by --stun HOST[:PORT]")
     pool = SessionPool(settings)
     printer = Printer(as_json=arguments.json)
     try:
@@ -51,7 +53,7 @@ async def run(arguments: argparse.Namespace) -> int:
     finally:
         await pool.close()
     _print(found, session, pool.choice, opinion, printer)
-    if found.nat.udp is False:
+    if not found.nat.udp:
         asked = ", ".join(f"{host}:{port}" for host, port in hosts) or "none known"
         raise NoPath(f"no STUN server answered (asked: {asked}): UDP may be blocked")
     return 0

@@ -188,7 +188,8 @@ async def _examine_nat(
     report.members["nat"] = nat.model_dump(mode="json")
     report.members["endpoint"] = {"ip": found.ip, "port": found.port, "local": found.local}
     report.members["survey_ms"] = round(elapsed, 1)
-    report.add("STUN", f"{len(answered & set(servers))} of {len(servers)} servers answered; all took {elapsed:.0f} ms")
+    count = f"{len(answered & set(servers))} of {len(servers)} servers answered; all took {elapsed:.0f} ms"
+    report.add("STUN", count if servers else "there was no server to ask")
     if found.ip is not None:
         report.add("address", f"{found.local} is seen as {found.ip}:{found.port}")
     for title, text in _nat_lines(nat, inside=_is_inside(found.ip)):

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from visavis_peer.errors import UsageError
+from visavis_peer.errors import UsageError, reason_of
 from visavis_peer.printer import Printer
 
 ADVICE: Final = (
@@ -79,7 +79,7 @@ def _read_line() -> str:
     try:
         return sys.stdin.readline()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the invite: {error}") from None
+        raise UsageError(f"cannot read the invite: {reason_of(error)}") from None
 
 
 def _is_at_terminal() -> bool:
@@ -102,13 +102,16 @@ def _ask() -> str:
     """Return what the person at the terminal pastes; it is not shown."""
     try:
         with _stopped_in_order():
-            return getpass.getpass(PROMPT)
+            invite = getpass.getpass(PROMPT)
     except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise UsageError(f"no invite was given{f': {error}' if str(error) else ''}") from None
+        raise UsageError(f"no invite was given{f': {reason}' if (reason := reason_of(error)) else ''}") from None
     except _Stopped as stopped:
         signal.signal(stopped.number, signal.SIG_DFL)
         signal.raise_signal(stopped.number)
         raise
+    if not invite.strip():
+        raise UsageError("no invite was given")
+    return invite
 
 
 @contextlib.contextmanager

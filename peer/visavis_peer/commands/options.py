@@ -8,7 +8,7 @@ from typing import Final
 
 from visavis_peer.commands.invites import HOW
 from visavis_peer.core.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
-from visavis_peer.errors import UsageError
+from visavis_peer.errors import UsageError, reason_of
 from visavis_peer.server_urls import base_url, websocket_url
 from visavis_peer.settings import PATIENCE, AgentSettings
 from visavis_shared.endpoints import parse_host_port
@@ -107,7 +107,7 @@ def find_invite(arguments: argparse.Namespace) -> Invite | None:
         try:
             text = arguments.invite_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the invite: {error}") from None
+            raise UsageError(f"cannot read the invite in {arguments.invite_file}: {reason_of(error)}") from None
     if text is None:
         return None
     try:
@@ -128,7 +128,7 @@ def _read_secret(path: Path | None) -> bytes | None:
     try:
         return decode_secret(path.read_text(encoding="ascii"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--secret-file: {error}") from None
+        raise UsageError(f"--secret-file: cannot read {path}: {reason_of(error)}") from None
     except InvalidInvite as error:
         raise UsageError(f"--secret-file: {error}") from None
 

@@ -16,7 +16,7 @@ from visavis_peer.commands.meeting import meet
 from visavis_peer.commands.options import timeout_of
 from visavis_peer.commands.progress import Meter
 from visavis_peer.core.events import Event
-from visavis_peer.errors import LinkClosed, OutputClosed, OutputFailed, PeerAbsent, StreamReset, UsageError
+from visavis_peer.errors import LinkClosed, OutputClosed, OutputFailed, PeerAbsent, StreamReset, UsageError, reason_of
 from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.printer import Printer
@@ -60,7 +60,7 @@ async def run(
             try:
                 file = stack.enter_context(arguments.events.open("a", encoding="utf-8"))
             except OSError as error:
-                raise UsageError(f"--events: {error}") from None
+                raise UsageError(f"--events: {reason_of(error)}") from None
             record = Printer(as_json=True, stream=file)
         patient = invite is not None
         timeout = None if patient and arguments.timeout is None else timeout_of(arguments)
@@ -85,7 +85,7 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
         link = await meet(agent, events, narrator, timeout=timeout, began=began, patient=patient)
         meter = Meter()
         helpers = [
-            own(_print_events(events, narrator), bears=(OSError,)),
+            own(_print_events(events, narrator, meter), bears=(OSError,)),
             own(meter.show()),
             own(_refuse_others(agent, link)),
         ]
@@ -103,8 +103,9 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
     return 0
 
 
-async def _print_events(events: AsyncIterator[Event], narrator: Narrator) -> None:
+async def _print_events(events: AsyncIterator[Event], narrator: Narrator, meter: Meter) -> None:
     async for event in events:
+        meter.hide()
         narrator.event(event)
 
 
@@ -189,8 +190,11 @@ async def _receive(reader: StreamReader, peer_ended: asyncio.Event, meter: Meter
     thread = BlockingThread()
     try:
         while data := await reader.read(CHUNK):
+            if not meter.received and os.isatty(STDOUT):
+                meter.hide()
             await thread.call(write_all, STDOUT, data)
             meter.received += len(data)
+        meter.hide()  # whoever reads may say now what he has made of it
         await thread.call(retire, STDOUT)
     except BrokenPipeError:
         raise OutputClosed from None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from typing import Final
 
-from visavis_shared.descriptors import write_text
+from visavis_shared.descriptors import STDIN, STDOUT, write_text
 
 PROGRESS_INTERVAL: Final = 0.5
 """Seconds between two looks: as often as a person can read it."""
+USUAL_WIDTH: Final = 80
+"""Columns."""
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -23,6 +26,7 @@ class Meter:
         self.received = 0
         """Bytes that have been written to standard output."""
         self._began = time.monotonic()
+        self._shown = False
 
     def summary(self, way: str) -> str:
         """Return the last line on a transfer that has gone `way`."""
@@ -30,22 +34,40 @@ class Meter:
         return f"done: {size(self.sent)} sent, {size(self.received)} received in {elapsed:.1f} s, {way}"
 
     async def show(self) -> None:
-        """Show how it goes at the terminal that standard error is; nothing, and at once, where it is none."""
+        """Show how it goes at the terminal that standard error is; nothing, and at once, where it is none.
+
+        Nor is it shown among what is carried, once that comes from a terminal or goes to one.
+        """
         if sys.stderr is None or not sys.stderr.isatty():
             return
+        typed, read = os.isatty(STDIN), os.isatty(STDOUT)
         before = 0
-        shown = False
         try:
             while True:
                 await asyncio.sleep(PROGRESS_INTERVAL)
                 total = self.sent + self.received
                 rate = max(0, total - before) / PROGRESS_INTERVAL
                 before = total
-                _write(f"\r{size(self.sent)} sent, {size(self.received)} received, {size(int(rate))}/s\x1b[K")
-                shown = True
+                if not (typed and self.sent) and not (read and self.received):
+                    text = f"{size(self.sent)} sent, {size(self.received)} received, {size(int(rate))}/s"
+                    _write(f"\r{text[: _width() - 1]}\x1b[K")  # more than a line could not be written over
+                    self._shown = True
         finally:
-            if shown:
-                _write("\r\x1b[K")
+            self.hide()
+
+    def hide(self) -> None:
+        """Take what is shown away, before something else is written there."""
+        if self._shown:
+            self._shown = False
+            _write("\r\x1b[K")
+
+
+def _width() -> int:
+    """Return the columns of the terminal, a usual number where it does not tell."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_WIDTH
+    except OSError:
+        return USUAL_WIDTH
 
 
 def _write(text: str) -> None:
@@ -57,6 +79,6 @@ def size(count: int) -> str:
     number = float(count)
     for unit in _UNITS:
         if number < 1000 or unit == _UNITS[-1]:
-            return f"{count} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
+            return f"{count} {'byte' if count == 1 else 'bytes'}" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     raise AssertionError("unreachable")

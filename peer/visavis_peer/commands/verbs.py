@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from visavis_peer.commands.invites import add_invite_flags
 from visavis_peer.core.silences import SILENCES
+from visavis_peer.errors import UsageError
+from visavis_shared.descriptors import print_status
+from visavis_shared.ids import printable
 
 END_RULE: Final = (
     "A pipe ends when both directions have. A direction ends with the standard input of its side: at the end of a file "
@@ -159,6 +162,14 @@ VERBS: Final = {verb.name: verb for verb in _LISTED}
 """By name, in the order in which they are listed."""
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the question whether what is known and most like `name` was meant; nothing where nothing is."""
+    from difflib import get_close_matches  # for who has mistyped something
+
+    near = get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 class _Parser(argparse.ArgumentParser):
     """Puts the examples first: they are what most people look for."""
 
@@ -170,6 +181,14 @@ class _Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self._verb = verb
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, and where the flags are listed."""
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        near = nearest(unknown[0], self._option_string_actions) if unknown and unknown[0].startswith("-") else ""
+        complaint = printable(message.removeprefix("argument "))
+        print_status(f"visavis: {complaint}{near} (`{self.prog} --help` lists the flags)")
+        raise SystemExit(UsageError.exit_code)
 
     def format_help(self) -> str:
         lines = [f"  {command}\n      {outcome}" for command, outcome in self._verb.examples]

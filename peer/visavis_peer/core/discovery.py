@@ -10,6 +10,8 @@ from visavis_peer.core.allocation import PortSample, allocation_of
 from visavis_shared.nat import Filtering, Mapping, NatReport
 from visavis_shared.stun import Address
 
+NOBODY_ASKED: Final = "there was no STUN server to ask"
+"""The note of a report that nobody could say anything to."""
 ONE_ADDRESS: Final = "mapping: the same towards two ports, but no second STUN address answered"
 """The note of a mapping that is presumed to be endpoint-independent: a server with one address is the normal case."""
 
@@ -151,20 +153,21 @@ def nat_report(
     probe: FilteringProbe | None,
     *,
     complete: bool,
+    asked: bool = True,
     probed: bool = True,
     survey: Survey | None = None,
 ) -> NatReport:
     """Sum up what one socket bound to `local` has seen.
 
-    `complete` when every server has answered or had its time, `probed` when the filtering probe is over. Without a
-    `survey` the report leaves out what only a survey can tell, and says nothing of it.
+    `complete` when every server has answered or had its time, `asked` when there was any, `probed` when the filtering
+    probe is over. Without a `survey` the report leaves out what only a survey can tell, and says nothing of it.
     """
     if not answers:
         note = "no STUN server answered" if complete else "no STUN server has answered yet"
         return NatReport(
-            udp=False if complete else None,
+            udp=False if complete and asked else None,
             probing=None if survey is None else survey.probing,
-            notes=(note, *_gateway_note(survey)),
+            notes=(note if asked else NOBODY_ASKED, *_gateway_note(survey)),
         )
     mapping, mapping_note = mapping_of(answers)
     filtering, filtering_note = filtering_of(probe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from visavis_peer.core.discovery import ONE_ADDRESS
+from visavis_peer.core.discovery import NOBODY_ASKED, ONE_ADDRESS
 from visavis_shared.nat import Allocation, Filtering, Mapping, Method, NatBehaviour, NatReport, expected_method
 
 _DEPENDENT: Final = Mapping.ADDRESS_AND_PORT_DEPENDENT
@@ -55,6 +55,8 @@ def conclusion(report: NatReport, *, inside: bool = False) -> str:
     """
     if report.udp is False:
         return "UDP does not get out of this network: every link goes by the relay, where the server offers one"
+    if NOBODY_ASKED in report.notes:
+        return "nothing is known of this network: there was no STUN server to ask (--stun HOST names one)"
     if report.nat is False and inside:
         return (
             "the server is in this machine's own network, so only links within that are known to be direct; "

@@ -228,12 +228,27 @@ async def test_doctor_reports_and_explains_an_attempt() -> None:
         assert "replaced" in output
 
 
+async def test_doctor_says_nothing_of_udp_where_the_server_has_no_stun() -> None:
+    async with server_process("--stun", "off") as server:
+        code, output, _ = await run("doctor", "--server", url(server), "--interface", "lo")
+        assert code == 0
+        assert re.search(
+            r"^conclusion +nothing is known of this network: there was no STUN server", output, re.MULTILINE
+        )
+        assert "UDP" not in output
+        assert "by the relay" not in output
+        code, _, errors = await run("discover", "--server", url(server), "--interface", "lo")
+        assert code == 2
+        assert "--stun HOST" in errors
+
+
 async def test_doctor_without_a_server_reports_first_and_ends_with_exit_code_5() -> None:
     code, output, errors = await run("doctor", "--server", "http://127.0.0.1:9", "--json", "--interface", "lo")
     record = json.loads(output.splitlines()[0])
     assert code == 5
     assert record["event"] == "doctor"
-    assert record["nat"]["udp"] is False
+    assert record["nat"]["udp"] is None
+    assert "no STUN server to ask" in record["conclusion"]
     assert "error" in record["signaling"]
     assert "127.0.0.1" not in output + errors
 

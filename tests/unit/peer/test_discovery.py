@@ -9,6 +9,7 @@ import pytest
 
 from visavis_peer.core.allocation import PortSample
 from visavis_peer.core.discovery import (
+    NOBODY_ASKED,
     FilteringProbe,
     StunAnswer,
     Survey,
@@ -73,6 +74,12 @@ def test_filtering_is_what_the_probe_proves(probe: FilteringProbe | None, filter
 def test_no_answer_means_blocked_only_once_every_server_had_its_time() -> None:
     assert nat_report(None, [], None, complete=False).udp is None
     assert nat_report(None, [], None, complete=True).udp is False
+
+
+def test_where_nobody_was_asked_nothing_is_known() -> None:
+    report = nat_report(None, [], None, complete=True, asked=False)
+    assert report.udp is None
+    assert report.notes == (NOBODY_ASKED,)
 
 
 def test_a_report_says_what_is_known_and_why_the_rest_is_not() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from visavis_peer.core.discovery import ONE_ADDRESS
+from visavis_peer.core.discovery import NOBODY_ASKED, ONE_ADDRESS
 from visavis_peer.core.forecast import IN_WORDS, PARTNERS, conclusion, forecast
 from visavis_shared.nat import Allocation, Filtering, Mapping, Method, NatReport
 
@@ -39,6 +39,7 @@ def test_each_partner_has_its_method(report: NatReport, methods: str) -> None:
 def test_nothing_is_forecast_of_an_unknown_nat() -> None:
     assert forecast(NatReport()) is None
     assert "too little" in conclusion(NatReport())
+    assert "no STUN server to ask" in conclusion(NatReport(notes=(NOBODY_ASKED,)))
 
 
 def test_one_server_address_and_no_nat_are_enough_to_draw_a_conclusion() -> None:

@@ -155,4 +155,7 @@ def test_flags_that_do_not_exist_are_usage_errors(arguments: list[str], capsys: 
     with pytest.raises(SystemExit) as caught:
         read_settings(arguments, {})
     assert caught.value.code == 2
-    assert "visavis-server: error:" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("visavis-server: unrecognized arguments: ")
+    assert told.endswith(" (`visavis-server --help` lists the flags)\n")
+    assert told.count("\n") == 1

@@ -48,6 +48,8 @@ class LocalSide(Connection, ABC):
         self.answered_from: IceSocket | None = None
         self.answered = asyncio.Event()
         """Set when the first STUN server has answered."""
+        self.asked = False
+        """Whether there were STUN servers to ask."""
         self.gathered = asyncio.Event()
         """Set when every STUN server has answered or had its time."""
         self._callbacks: IceCallbacks | None = None
@@ -141,6 +143,7 @@ class LocalSide(Connection, ABC):
 
     def gather(self, servers: Sequence[Address]) -> None:
         """Ask all STUN `servers` (numeric addresses) from every socket at once; candidates come by callback."""
+        self.asked = bool(servers)
         self._spawn(self._gather(servers))
 
     async def _gather(self, servers: Sequence[Address]) -> None:
