@@ -25,7 +25,7 @@ from visavis_peer.broadcast import Broadcast
 from visavis_peer.connection_end import ConnectionEnd
 from visavis_peer.core.addresses import Interface, choose_addresses
 from visavis_peer.core.backoff import signaling_delay, untimely_delay
-from visavis_peer.core.events import EndpointDiscovered, Event, Failure, Joined, Notice, Ready
+from visavis_peer.core.events import SIGNALING_LOST, EndpointDiscovered, Event, Failure, Joined, Notice, Ready
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.core.resume import ResumeState
 from visavis_peer.core.sealing import RoomSeal, room_password
@@ -230,6 +230,11 @@ class Agent:
         return list(self._peering.mesh.members.values()) if self._peering else []
 
     @property
+    def linked(self) -> list[Link]:
+        """The links that there are."""
+        return list(self._peering.links.up) if self._peering else []
+
+    @property
     def has_relay(self) -> bool:
         """Whether links may use the relay of the signaling server, which offers one."""
         return self._peering is not None and self._peering.links.has_relay
@@ -328,7 +333,7 @@ class Agent:
                 in_vain = give_up_at is not None and (not promising or loop.time() + delay > give_up_at)
                 if in_vain and not self._joined.is_set():
                     raise
-                self._events.publish(Failure("signaling_lost", f"{error}; trying again in {delay:.1f} s"))
+                self._events.publish(Failure(SIGNALING_LOST, f"{error}; trying again in {delay:.1f} s"))
                 if self._resume.token is None:
                     self._leave_room()
                 self._local_address = ""

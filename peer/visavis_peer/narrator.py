@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Final
 
 from visavis_peer.core.events import (
+    SIGNALING_LOST,
     Event,
     Failure,
     Joined,
@@ -138,7 +139,7 @@ class Narrator:
                 return SEVERAL, printable(message)
             case Failure(peer_id=None, error=error):
                 # every other failure of the agent itself is its end, and told as such
-                return "signaling", _lost(event) if error == "signaling_lost" else ""
+                return "signaling", _lost(event) if error == SIGNALING_LOST else ""
             case Failure(peer_id=peer_id, name=name):
                 whom = f"{qualified_label(peer_id or '', name, True)}: " if self._company else ""
                 return f"failure {peer_id} {event.error}", whom + plainly(event)

@@ -208,6 +208,36 @@ async def test_an_agent_in_a_room_with_a_secret_calls_no_good_peer_unauthenticat
         assert not JARGON.search(seen.decode())
 
 
+@pytest.mark.parametrize("verb", [("pipe",), ("ping", "--room", "r")], ids=["pipe", "ping"])
+async def test_who_has_mistyped_the_server_sees_so_at_once(verb: tuple[str, ...]) -> None:
+    """Not only after the half minute in which it is tried again."""
+    process = await start(*verb, *LO, "--server", "http://nobody.invalid")
+    try:
+        stream = process.stderr if verb == ("pipe",) else process.stdout
+        line = await next_line(stream, b"cannot reach")
+        assert re.fullmatch(
+            rb"cannot reach ws://nobody\.invalid/ws: its name cannot be looked up \(.+\):"
+            rb" no network, or a mistake in the name; trying again\n",
+            line,
+        )
+        assert process.returncode is None
+    finally:
+        await end(process)
+
+
+async def test_who_asks_for_somebody_else_sees_who_is_there_as_they_have_proved_themselves() -> None:
+    async with server_process() as server:
+        invite = str(Invite(url(server), "r", bytes(16)))
+        ann = await start("agent", *LO, "--name", "ann", VISAVIS_INVITE=invite)
+        try:
+            await next_line(ann.stdout, b"in room r")
+            code, _, errors = await run("ping", *LO, "--peer", "bob", "--timeout", "3", VISAVIS_INVITE=invite)
+            assert code == 4
+            assert re.fullmatch(r"visavis: no link to bob within 3 s; in the room: ann \([0-9a-f]{16}\)\n", errors)
+        finally:
+            await end(ann)
+
+
 async def test_a_server_that_is_not_there_is_told_in_plain_words() -> None:
     code, _, errors = await run("ping", *LO, "--server", "http://127.0.0.1:1", "--room", "r", "--timeout", "0.5")
     assert code == 5

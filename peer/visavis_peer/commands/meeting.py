@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
-from visavis_peer.core.events import Event, Failure
+from visavis_peer.core.events import SIGNALING_LOST, Event, Failure, Joined
 from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused
 from visavis_peer.narrator import Narrator
-from visavis_peer.output import plainly, qualified_label
-from visavis_shared.tasks import end
+from visavis_peer.output import linked_label, plainly, qualified_label
+from visavis_shared.tasks import end, own
 
 if TYPE_CHECKING:
     from visavis_peer.link.link import Link
@@ -21,6 +22,31 @@ _FATAL: Final[dict[str, type[AgentError]]] = {
     "refused": Refused,
     AuthenticationFailed.name: AuthenticationFailed,
 }
+
+
+@contextlib.asynccontextmanager
+async def in_room(agent: Agent, events: AsyncIterator[Event], narrator: Narrator) -> AsyncIterator[None]:
+    """Enter the room of an agent, telling what keeps it from that as it tries, and leave it after the block.
+
+    Raises what entering the agent raises, of which nothing is told.
+    """
+    telling = own(_tell_of_attempts(events, narrator), bears=(OSError,))
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(agent)
+        finally:
+            await end(telling)
+        yield
+
+
+async def _tell_of_attempts(events: AsyncIterator[Event], narrator: Narrator) -> None:
+    """Print events until the room is entered: what is told after that is of the others in it."""
+    async for event in events:
+        if isinstance(event, Failure) and event.error != SIGNALING_LOST:
+            return
+        narrator.event(event)
+        if isinstance(event, Joined):
+            return
 
 
 async def meet(
@@ -58,9 +84,12 @@ async def meet(
     if failures:
         raise failures[-1]
     sealed = agent.settings.secret is not None
-    seen = ", ".join(
-        qualified_label(info.peer_id, None if sealed else info.display_name, False) for info in agent.members
-    )
+    labels = {
+        info.peer_id: qualified_label(info.peer_id, None if sealed else info.display_name, False)
+        for info in agent.members
+    }
+    labels |= {link.peer_id: linked_label(link) for link in agent.linked}
+    seen = ", ".join(labels.values())
     raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen or 'nobody'}")
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from visavis_peer.agent import Agent
-from visavis_peer.commands.meeting import meet
+from visavis_peer.commands.meeting import in_room, meet
 from visavis_peer.commands.options import timeout_of
 from visavis_peer.errors import PeerAbsent, UsageError
 from visavis_peer.narrator import Narrator, in_short
@@ -36,7 +36,7 @@ async def run(arguments: argparse.Namespace, settings: AgentSettings, client: Si
     agent = Agent(settings, client)
     events = agent.events()
     began = asyncio.get_running_loop().time()
-    async with agent:
+    async with in_room(agent, events, narrator):
         link = await meet(agent, events, narrator, wanted=arguments.peer, timeout=timeout, began=began)
         rtts = await _measure(link, arguments.count, arguments.interval, narrator)
     return _summary(link, arguments.count, rtts, printer)

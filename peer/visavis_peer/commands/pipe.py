@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
-from visavis_peer.commands.meeting import meet
+from visavis_peer.commands.meeting import in_room, meet
 from visavis_peer.commands.options import timeout_of
 from visavis_peer.commands.progress import Meter
 from visavis_peer.core.events import Event
@@ -81,7 +81,7 @@ def _narrator(
 async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, patient: bool) -> int:
     events = agent.events()
     began = asyncio.get_running_loop().time()
-    async with agent:
+    async with in_room(agent, events, narrator):
         link = await meet(agent, events, narrator, timeout=timeout, began=began, patient=patient)
         meter = Meter()
         helpers = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from visavis_shared.nat import NatReport
 
@@ -24,6 +24,10 @@ class RelayCause(StrEnum):
     """The direct path carries no datagrams of a link's size."""
     TURN = "turn"
     """The pair that was found has a relayed candidate."""
+
+
+SIGNALING_LOST: Final = "signaling_lost"
+"""Name of the failure that the server cannot be reached for now."""
 
 
 @dataclass(frozen=True, slots=True)
