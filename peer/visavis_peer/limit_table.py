@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from visavis_peer.core import birthday, credits, destinations, mesh, negotiation, sealing, strategy
+from visavis_peer.core import birthday, credits, destinations, mesh, negotiation, sealing, session_budget, strategy
 from visavis_peer.link import challenge, control, identity, link, quic, streams
 from visavis_peer.net import gateway_http, names, relay, signaling
 from visavis_peer.net.ice import candidates, session, socket
@@ -22,6 +22,12 @@ PEER_LIMITS: Final = (
         ),
         "not sent",
         "checks, repetitions and openers of all sessions together; a check that comes in earns one, an answer all",
+    ),
+    Limit(
+        "… of one session to all of these",
+        (Figure(destinations.SESSION_COUNT),),
+        "not sent",
+        "what one OFFER or ANSWER can have sent, with as many addresses as it may name",
     ),
     Limit(
         "… until it may be tried anew",
@@ -77,6 +83,15 @@ PEER_LIMITS: Final = (
     ),
     # --- peers --------------------------------------------------------------------------------------------------------
     Limit("peers of an agent", (Figure(mesh.PEER_COUNT),), "refused", "with 10 sockets each"),
+    Limit(
+        "sessions that peers have an agent begin",
+        (
+            Figure(session_budget.BURST, "at once"),
+            Figure(session_budget.RATE, "/s"),
+        ),
+        "an OFFER is ignored; a newcomer is offered to after 3 s",
+        "each asks STUN servers, of which an address has so many a second; who has had few lately goes first",
+    ),
     Limit("links that an OFFER names", (Figure(limits.LINK_COUNT),), "INVALID_MESSAGE", "as many as an agent keeps"),
     Limit(
         "ids of a session, of a peer",

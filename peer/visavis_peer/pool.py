@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -36,7 +37,7 @@ class SessionPool:
         self.loopback = False
         """Whether the signaling server is reached by loopback, so that peers may be, too."""
         self._destinations = Destinations()
-        self._asking = Allowance(self._destinations)
+        self._asking = Allowance(self._destinations, sys.maxsize)
         """What may go to the STUN and TURN servers of the latest signaling connection."""
         self._turn: asyncio.Task[list[TurnServer]] | None = None
         self.choice = AddressChoice((), ())
@@ -46,7 +47,7 @@ class SessionPool:
         """Make the first session, which asks the STUN `servers`, and return it without taking it."""
         await self.close()
         self._servers = servers
-        self._asking = Allowance(self._destinations)
+        self._asking = Allowance(self._destinations, sys.maxsize)
         self._spare = await self._make()
         return self._spare
 

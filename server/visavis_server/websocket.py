@@ -12,7 +12,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import ipaddress
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -28,7 +27,7 @@ from visavis_server.core.directory import ServerFull
 from visavis_server.outbox import Outbox
 from visavis_server.relay import Unauthorized
 from visavis_server.rest import CORS, refusal
-from visavis_shared.endpoints import parse_ip
+from visavis_shared.endpoints import native, parse_ip
 from visavis_shared.headers import TOKEN as TOKEN_HEADER
 from visavis_shared.stun import Address
 
@@ -139,9 +138,7 @@ def observed_address(transport: asyncio.Transport) -> Address | None:
     if not peer:
         return None
     ip, port = str(peer[0]).partition("%")[0], int(peer[1])
-    address = parse_ip(ip)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped) if mapped is not None else ip, port
+    return str(native(parse_ip(ip))), port
 
 
 class _Inbox:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -15,10 +16,15 @@ from tests.support.adversary import AdversarialServer, Client
 from tests.support.conditions import until
 from tests.support.server_running import server_process
 from visavis_peer.core.destinations import PACKET_COUNT
+from visavis_shared.tasks import end
 
 pytestmark = pytest.mark.timeout(90)
 
 CONNECTIONS: Final = 12
+STORM: Final = 10.0
+"""Seconds of OFFERs before a friend comes: enough to spend what the server gives to an address."""
+OFFERS: Final = 28
+"""A second, to one peer: the server passes on 30."""
 MEMBERS: Final = 6
 SESSIONS: Final = 5
 """Of each member, one after the other."""
@@ -94,3 +100,28 @@ async def test_a_signaling_server_that_names_stun_servers_has_few_packets_sent_t
         async with _Naming(target) as server, agent(server.port, "ann"):
             await until(lambda: server.joins >= CONNECTIONS, 60)
         assert 0 < target.look() <= PACKET_COUNT
+
+
+async def _storm(mallory: Member, victim: str) -> None:
+    """Offer anew as often as the server passes it on, without end."""
+    for number in itertools.count():
+        mallory.say("OFFER", victim, **description(session_id=f"S{number}"))
+        await asyncio.sleep(1 / OFFERS)
+
+
+async def test_offers_without_end_do_not_spend_what_a_friends_link_needs() -> None:
+    """Each session asks the STUN server, which answers one address so often: nobody is to be refused there."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(server_process())
+        ann = await stack.enter_async_context(agent(server.port, "ann"))
+        joined = await ann.says("joined")
+        evil = [await stack.enter_async_context(member(server.port, name=f"m{n}")) for n in range(10)]
+        storms = [asyncio.create_task(_storm(each, joined["peer_id"])) for each in evil]
+        await asyncio.sleep(STORM)
+        bob = await stack.enter_async_context(agent(server.port, "bob"))
+        up = await asyncio.gather(ann.says("link_up", name="bob"), bob.says("link_up", name="ann"))
+        print(f"linked {up[0]['ts'] - (await bob.says('joined'))['ts']:.2f} s after joining amid the storm")
+        assert not any(storm.done() for storm in storms)
+        await end(*storms)
+        await server.stop()
+        assert "stun_rate" not in server.errors

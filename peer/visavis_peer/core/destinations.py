@@ -14,12 +14,15 @@ from typing import Final
 
 from visavis_peer.core.strategy import PROBE_BUDGET
 from visavis_shared import limits
+from visavis_shared.endpoints import native
 
 PACKET_COUNT: Final = 64
 """Packets to one address without an answer: two sockets, two candidates of a peer, and ten transmissions of each."""
 STRANGER_SHARE: Final = 32
 """Of these, those that peers may spend whom the server does not see at that address: so nobody spends for others what
 their links would need."""
+SESSION_COUNT: Final = 256
+"""Packets of one session to all addresses that have not answered: 16 addresses, 16 to each."""
 PROBE_COUNT: Final = 3 * PROBE_BUDGET
 """Probes and openers for probes to one address: three rounds of a session, of which one finds nearly every path."""
 QUIET_TIME: Final = 300.0
@@ -33,8 +36,6 @@ least make way."""
 _EARNED: Final = PACKET_COUNT
 _HOSTS: Final = 2 * limits.CANDIDATE_COUNT
 """Addresses of one session: its candidates, and as many that only its peer's checks have shown."""
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-"""RFC 6052 section 2.1: behind it is the whole of IPv4."""
 
 
 def destination(host: str) -> str:
@@ -47,9 +48,8 @@ def destination(host: str) -> str:
 
 def embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """Return the IPv4 address that an IPv6 one stands for: IPv4-mapped, 6to4 (RFC 3056), or of NAT64; else None."""
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour
+    within = native(ip)
+    return within if isinstance(within, ipaddress.IPv4Address) else ip.sixtofour
 
 
 @dataclass(slots=True)
@@ -127,7 +127,9 @@ class Destinations:
 class Allowance:
     """What one session may send to the addresses that its peer names. Hosts are numeric addresses."""
 
-    def __init__(self, destinations: Destinations) -> None:
+    def __init__(self, destinations: Destinations, packet_count: int = SESSION_COUNT) -> None:
+        """`packet_count` is how many packets may go to addresses that have not answered, all of them together."""
+        self._left = packet_count
         self.confirmed = True
         """Whether the peer has said, knowing this side's credentials, that it takes part: by ANSWER, READY or a check.
         A session that awaits that sets it to False."""
@@ -154,8 +156,9 @@ class Allowance:
         if self._earned.get(key, 0):
             self._earned[key] -= 1
             return True
-        taken = self._destinations.take(key, now, seen=key == self._seen)
+        taken = self._left > 0 and self._destinations.take(key, now, seen=key == self._seen)
         if taken:
+            self._left -= 1
             self._spent.setdefault(key, [0, 0])[0] += 1
         return taken
 
@@ -182,4 +185,5 @@ class Allowance:
         key = destination(host)
         self._answered.add(key)
         packets, probes = self._spent.pop(key, (0, 0))
+        self._left += packets
         self._destinations.give_back(key, packets, probes)

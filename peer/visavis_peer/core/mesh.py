@@ -8,6 +8,7 @@ from typing import Final
 
 from visavis_peer.core.effects import DropSession, Effect, SendRefusal, SessionKey
 from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
+from visavis_peer.core.session_budget import SessionBudget
 from visavis_shared.messages import Answer, CandidateMessage, IceDescription, Offer, PeerInfo
 
 OWN_ID_COUNT: Final = 64
@@ -30,6 +31,7 @@ class Mesh:
         self.negotiations: dict[str, Negotiation] = {}
         """By peer id; at most PEER_COUNT. Members beyond that wait for somebody who never says anything."""
         self._session_ids = session_ids
+        self._budget = SessionBudget()
         self._waiting: dict[str, None] = {}
         """Members without a negotiation, who has waited longest first."""
         self._names: dict[str, str | None] = {}
@@ -53,8 +55,9 @@ class Mesh:
         self.members[info.peer_id] = info
         known = self.negotiations.get(info.peer_id)
         if known is not None:
-            return known.restart(now) if known.idle else []
-        return self._want(info, now) + self.handle_timer(now)
+            return known.restart(now) if known.idle and self._budget.take(info.peer_id, now) else []
+        offer_at = now if self._budget.take(info.peer_id, now) else now + OFFER_FALLBACK
+        return self._want(info, offer_at, alive=True) + self.handle_timer(now)
 
     def on_peer_left(self, peer_id: str) -> list[Effect]:
         """Stop negotiating with a peer; its link, if up, must prove itself."""
@@ -81,7 +84,7 @@ class Mesh:
         if not sender or sender == self.own_id:
             return []
         if isinstance(message, Offer):
-            effects = self._make_room() if sender not in self.negotiations else []
+            effects = self._make_room(for_alive=True) if sender not in self.negotiations else []
             negotiation = self._negotiation(sender, offer_at=None)
             if negotiation is None:
                 return [SendRefusal(message.payload.session_id, sender, "this agent has as many links as it takes")]
@@ -170,26 +173,30 @@ class Mesh:
         if self._sealed and said.ice is not None:
             self._names[negotiation.peer_id] = said.name
 
-    def _want(self, info: PeerInfo, offer_at: float) -> list[Effect]:
-        """Have a negotiation with a member, or let it wait for one."""
+    def _want(self, info: PeerInfo, offer_at: float, *, alive: bool = False) -> list[Effect]:
+        """Have a negotiation with a member, or let it wait for one; `alive` tells whether it is there for certain."""
         if self._sealed and info.fresh is None:
             return []
-        effects = self._make_room()
+        effects = self._make_room(for_alive=alive)
         if self._negotiation(info.peer_id, offer_at) is None:
             self._waiting[info.peer_id] = None
         return effects
 
-    def _make_room(self) -> list[Effect]:
-        """Where all slots are taken, free one of a member that was offered to in vain and has never said anything."""
+    def _make_room(self, *, for_alive: bool = False) -> list[Effect]:
+        """Where all slots are taken, free one of a member that was offered to in vain and has never said anything.
+
+        For one that is there for certain (`for_alive`), also that of a member which may yet answer.
+        """
         if len(self.negotiations) < PEER_COUNT:
             return []
-        for peer_id, each in self.negotiations.items():
-            if not each.shown and each.failures and each.idle:
-                del self.negotiations[peer_id]
-                if peer_id in self.members:
-                    self._waiting[peer_id] = None
-                return each.abandon(suspect=False)
-        return []
+        silent = {peer_id: each for peer_id, each in self.negotiations.items() if not each.shown}
+        in_vain = [peer_id for peer_id, each in silent.items() if each.failures and each.idle]
+        peer_id = next(iter(in_vain or (silent if for_alive else ())), None)
+        if peer_id is None:
+            return []
+        if peer_id in self.members:
+            self._waiting[peer_id] = None
+        return self.negotiations.pop(peer_id).abandon(suspect=False)
 
     def _all(self) -> list[Negotiation]:
         return list(self.negotiations.values())
@@ -199,5 +206,5 @@ class Mesh:
         if peer_id not in self.negotiations:
             if len(self.negotiations) >= PEER_COUNT:
                 return None
-            self.negotiations[peer_id] = Negotiation(self.own_id, peer_id, self._session_ids, offer_at)
+            self.negotiations[peer_id] = Negotiation(self.own_id, peer_id, self._session_ids, self._budget, offer_at)
         return self.negotiations[peer_id]

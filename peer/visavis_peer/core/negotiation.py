@@ -40,6 +40,7 @@ from visavis_peer.core.effects import (
     UpdateNat,
     UseSession,
 )
+from visavis_peer.core.session_budget import SessionBudget
 from visavis_shared import limits
 from visavis_shared.messages import AnswerPayload, CandidatePayload, IceDescription, OfferPayload
 from visavis_shared.nat import NatReport
@@ -98,7 +99,10 @@ class Negotiation:
     current one are ignored: they are late.
     """
 
-    def __init__(self, own_id: str, peer_id: str, session_ids: Iterator[str], offer_at: float | None) -> None:
+    def __init__(
+        self, own_id: str, peer_id: str, session_ids: Iterator[str], budget: SessionBudget, offer_at: float | None
+    ) -> None:
+        """`budget` is what all peers share; `offer_at` is when this side offers, if it shall."""
         self.own_id = own_id
         self.peer_id = peer_id
         self.state: State = Idle(offer_at)
@@ -107,6 +111,7 @@ class Negotiation:
         self.failures = 0
         """Failed rounds in a row."""
         self._session_ids = session_ids
+        self._budget = budget
         self.shown = False
         """Whether the peer has said anything that was understood."""
         self.remote_nat: NatReport | None = None
@@ -167,6 +172,8 @@ class Negotiation:
             return []  # glare: the peer drops its OFFER and answers ours
         if self._is_current(offer.session_id) or offer.session_id == self.up:
             return []
+        if not self._budget.take(self.peer_id, now):
+            return []  # the peer takes it for lost, and the next round is this side's
         effects = self._drop_attempt()
         self.remote_nat = offer.nat
         self._begin_trickle(offer)

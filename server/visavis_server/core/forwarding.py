@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from visavis_shared.endpoints import parse_ip
+from visavis_shared.endpoints import IpAddress, native, parse_ip
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PORT_MAX: Final = 65_535
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{0,5}))?")
@@ -46,14 +45,12 @@ def is_trusted(address: IpAddress, trusted: Sequence[IpNetwork]) -> bool:
 
 
 def parse_address(text: str) -> IpAddress | None:
-    """Return an address as proxies write it: bare, with a port, in brackets; an IPv4-mapped one as IPv4."""
+    """Return an address as proxies write it: bare, with a port, in brackets."""
     parts = _HOST.fullmatch(text) if text.startswith("[") or text.count(":") == 1 else None
     try:
-        address = parse_ip((text if parts is None else parts["name"].strip("[]")).partition("%")[0])
+        return native(parse_ip((text if parts is None else parts["name"].strip("[]")).partition("%")[0]))
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
 
 
 def is_host_allowed(host: str, allowed: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from visavis_shared.endpoints import native
 from visavis_shared.stun import Address
 
 HEADER_TIMEOUT: Final = 2.0
@@ -93,13 +94,7 @@ def _address(text: bytes, version: int) -> str:
         raise MalformedHeader("an address is none") from None
     if address.version != version or "%" in str(address):
         raise MalformedHeader("an address is not of the family that is named")
-    return _plain(address)
-
-
-def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """Return an address as text; an IPv4-mapped one as the IPv4 address that it is, by which its client is counted."""
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
+    return str(native(address))
 
 
 def _port(text: bytes) -> int:
@@ -125,4 +120,4 @@ def _parse_binary(data: bytes) -> ProxyHeader | None:
     if length < struct.calcsize(layout):
         raise MalformedHeader("the addresses are missing")
     source, _, port, _ = struct.unpack_from(layout, data, _V2_HEAD.size)
-    return ProxyHeader(size, (_plain(ipaddress.ip_address(source)), port))
+    return ProxyHeader(size, (str(native(ipaddress.ip_address(source))), port))

@@ -6,6 +6,8 @@ import ipaddress
 from collections import OrderedDict
 from typing import Final
 
+from visavis_shared.endpoints import native
+
 IPV6_PREFIX: Final = 64
 """Bits of an IPv6 address that tell one site from another; a host chooses the others as it likes."""
 IPV6_NETWORK: Final = 48
@@ -67,7 +69,10 @@ def source_of(ip: str) -> str:
     """Return what an address is counted under: itself, or the /64 of an IPv6 address."""
     if ":" not in ip:
         return ip
-    prefix = int(ipaddress.IPv6Address(ip.partition("%")[0])) >> (128 - IPV6_PREFIX)
+    address = native(ipaddress.IPv6Address(ip.partition("%")[0]))
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    prefix = int(address) >> (128 - IPV6_PREFIX)
     return f"{prefix:x}/{IPV6_PREFIX}"
 
 

@@ -9,6 +9,7 @@ from visavis_peer.core.destinations import (
     PROBE_COUNT,
     QUIET_TIME,
     RETRY_TIMES,
+    SESSION_COUNT,
     STRANGER_SHARE,
     TABLE_SIZE,
     Allowance,
@@ -113,12 +114,20 @@ def test_probes_have_bounds_of_their_own_once_the_peer_takes_part_where_it_is_se
 
 def test_nobody_empties_the_count_of_an_address_by_naming_others() -> None:
     agent = Destinations()
-    stranger = _session(agent)
-    _sent(stranger)
+    _sent(_session(agent))
     for number in range(2 * TABLE_SIZE):
-        assert stranger.may_send(f"10.{number // 62500}.{number // 250 % 250}.{number % 250}", 1.0)
+        assert _session(agent).may_send(f"10.{number // 62500}.{number // 250 % 250}.{number % 250}", 1.0)
     assert repr(agent).startswith(f"<Destinations {TABLE_SIZE} counted")
-    assert _sent(stranger, now=2.0) == 0
+    assert _sent(_session(agent), now=2.0) == 0
+
+
+def test_what_one_session_has_sent_to_all_who_have_not_answered_has_a_bound() -> None:
+    session = _session(Destinations())
+    hosts = [f"192.0.2.{number}" for number in range(1, 33)]
+    assert sum(_sent(session, host) for host in hosts) == SESSION_COUNT
+    session.on_answer(hosts[0])
+    assert _sent(session, hosts[0]) == 200
+    assert _sent(session, hosts[-1]) == STRANGER_SHARE
 
 
 def test_another_network_begins_anew() -> None:

@@ -167,6 +167,8 @@ def test_a_server_that_lists_this_agents_former_id_does_not_make_it_link_with_it
 
 def test_an_agent_takes_no_more_links_than_it_has_room_for_and_says_so() -> None:
     mesh = joined(*(f"p{number}" for number in range(PEER_COUNT)))
+    for number in range(PEER_COUNT):
+        assert sessions(mesh.receive(offer_from(f"p{number}"), 0.0))
     assert mesh.on_peer_joined(info("one-more"), 0.0) == []
     (refusal,) = mesh.receive(offer_from("one-more"), 0.0)
     assert isinstance(refusal, SendRefusal)
@@ -214,6 +216,15 @@ def test_whoever_says_something_gets_the_slot_of_one_that_does_not() -> None:
     assert len(mesh.negotiations) == PEER_COUNT
 
 
+def test_whoever_says_something_need_not_wait_until_those_who_do_not_have_had_their_time() -> None:
+    mesh = joined(*(f"ghost{number}" for number in range(PEER_COUNT)))
+    mesh.handle_timer(OFFER_FALLBACK)
+    effects = mesh.receive(offer_from("real"), OFFER_FALLBACK)
+    assert [effect.peer_id for effect in effects if isinstance(effect, DropSession)] == ["ghost0"]
+    assert sessions(effects) == ["theirs"]
+    assert set(mesh.negotiations) == {"real", *(f"ghost{number}" for number in range(1, PEER_COUNT))}
+
+
 def test_in_a_room_with_a_secret_only_who_shows_a_fresh_value_is_offered_to() -> None:
     mesh = Mesh((f"s{number}" for number in itertools.count()), sealed=True)
     mesh.on_joined("me", [info("me")], 0.0)
@@ -232,3 +243,16 @@ def test_in_a_room_with_a_secret_the_sealed_name_is_the_one_that_counts() -> Non
     assert mesh.name_of("x") == "carol"
     mesh.on_peer_left("x")
     assert mesh.name_of("x") is None
+
+
+def test_who_comes_and_goes_has_few_sessions_begun_and_a_friend_is_offered_to_all_the_same() -> None:
+    mesh = joined()
+    begun = 0
+    for number in range(500):
+        now = number / 50
+        begun += len(sessions(mesh.on_peer_joined(info("mallory"), now)))
+        mesh.on_peer_left("mallory")
+    assert 0 < begun <= 40
+    assert sessions(mesh.on_peer_joined(info("friend"), 10.0))
+    mesh.on_peer_joined(info("mallory"), 10.0)
+    assert sessions(mesh.handle_timer(10.0 + OFFER_FALLBACK))

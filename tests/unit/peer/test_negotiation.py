@@ -38,6 +38,7 @@ from visavis_peer.core.negotiation import (
     Negotiation,
     Offering,
 )
+from visavis_peer.core.session_budget import SessionBudget
 from visavis_shared import limits
 from visavis_shared.messages import AnswerPayload, CandidatePayload, IceCredentials, OfferPayload
 from visavis_shared.nat import NatReport
@@ -47,7 +48,7 @@ WHO = {"fingerprint": "f" * 64, "nonce": "0" * 32}
 
 
 def negotiation(own_id: str = "aa", peer_id: str = "bb", offer_at: float | None = None) -> Negotiation:
-    return Negotiation(own_id, peer_id, (f"s{number}" for number in itertools.count()), offer_at)
+    return Negotiation(own_id, peer_id, (f"s{number}" for number in itertools.count()), SessionBudget(), offer_at)
 
 
 def offer(session_id: str = "theirs", **members: object) -> OfferPayload:
@@ -474,3 +475,13 @@ def test_a_peer_has_no_more_to_say_of_its_nat_than_a_session_can_keep() -> None:
     effects = [effect for _ in range(REPORT_COUNT + 9) for effect in machine.receive_candidate(said, 0.0)]
     assert kinds(effects).count(UpdateNat) == REPORT_COUNT
     assert kinds(effects).count(AddCandidate) == 1
+
+
+def test_an_offer_beyond_the_budget_is_ignored_and_leaves_what_is_under_way() -> None:
+    machine = negotiation()
+    taken = [bool(machine.receive_offer(offer(f"theirs-{number}"), 0.0)) for number in range(100)]
+    last = max(number for number, each in enumerate(taken) if each)
+    assert taken == [True] * (last + 1) + [False] * (99 - last)
+    assert isinstance(machine.state, Answered)
+    assert machine.state.session_id == f"theirs-{last}"
+    assert machine.receive_offer(offer("later"), 60.0)

@@ -47,6 +47,9 @@ def test_a_site_with_many_ipv6_addresses_has_one_bucket() -> None:
         ("2001:db8::1", "2001:db8::ffff:1", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
         ("fe80::1%eth0", "fe80::2", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("192.0.2.1", "64:ff9b::192.0.2.1", True),
+        ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", False),
     ],
 )
 def test_what_counts_as_one_source(a: str, b: str, same: bool) -> None:
