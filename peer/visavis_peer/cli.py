@@ -15,13 +15,14 @@ from typing import Any, Final
 from visavis_peer.commands.invites import ask_for_invite, note_exposed
 from visavis_peer.commands.opening import run_verb
 from visavis_peer.commands.verbs import VERBS, nearest, overview, parser_of
-from visavis_peer.errors import AgentError, OutputClosed, OutputFailed, UsageError, reason_of
+from visavis_peer.errors import AgentError, OutputClosed, OutputFailed, UsageError
 from visavis_peer.printer import Printer, StatusHandler
 from visavis_peer.stopping import IN_ORDER, SIGPIPE, Stopping
 from visavis_shared.descriptors import STDOUT, prepare_standard_streams, print_status, retire
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop
 from visavis_shared.tasks import sentence, watch_failures
+from visavis_shared.words import as_utf8, read_toml
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ _SETTINGS: Final = (
 _PLACES: Final = ("invite", "invite_file", "room")
 """Those that say where to meet: the nearest source that has one of them decides."""
 _LISTS: Final = frozenset({"stun", "interface"})
+_FILES: Final = frozenset({"invite_file", "secret_file"})
+_FLAGS: Final = {"invite": "INVITE", "partner": "--with"}
+"""What flags are called whose names differ from those of their values."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,6 +117,7 @@ def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | 
     )
     code = 0
     try:
+        _check_words(arguments)
         note_exposed(arguments)
         _fill_in(arguments, os.environ)
         ask_for_invite(arguments)
@@ -186,20 +191,47 @@ def _fill_in(arguments: argparse.Namespace, environment: Mapping[str, str]) -> N
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    found = {name: environment.get(f"{_PREFIX}{name.upper()}") for name in _SETTINGS}
-    return {name: text.split(",") if name in _LISTS else text for name, text in found.items() if text is not None}
+    found: dict[str, object] = {}
+    for name in _SETTINGS:
+        variable = f"{_PREFIX}{name.upper()}"
+        text = environment.get(variable)
+        if text is not None:
+            text = text if name in _FILES else _utf8(variable, text)
+            found[name] = text.split(",") if name in _LISTS else text
+    return found
+
+
+def _utf8(name: str, word: str) -> str:
+    try:
+        return as_utf8(word)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _check_words(arguments: argparse.Namespace) -> None:
+    """See to it that flags hold nothing but Unicode, names of files apart: those are the system's.
+
+    Raises UsageError that names the flag.
+    """
+    for name, value in vars(arguments).items():
+        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+        if isinstance(value, str):
+            setattr(arguments, name, _utf8(flag, value))
+        elif isinstance(value, list):
+            setattr(arguments, name, [_utf8(flag, str(item)) for item in value])
 
 
 def _read_file(path: Path) -> dict[str, object]:
-    import tomllib  # for who has such a file
-
     try:
-        settings = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {reason_of(error)}") from error
-    for name in settings:
+        settings: dict[str, object] = read_toml(path)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    for name, value in settings.items():
         if name not in _SETTINGS:
             raise UsageError(f"{path}: unknown setting {name!r}{nearest(name, _SETTINGS)}")
+        items = value if isinstance(value, list) and name in _LISTS else [value]
+        if not all(isinstance(item, str | int | float) for item in items):
+            raise UsageError(f"{path}: {name}: must be a text, a number, or true or false")
     return settings
 
 

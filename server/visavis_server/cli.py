@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from visavis_server.configuration import UsageError, read_settings
 from visavis_server.usage import USAGE
 from visavis_shared.descriptors import prepare_standard_streams, print_status
+from visavis_shared.ids import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
     except UsageError as error:
-        print_status(f"visavis-server: {error}")
+        print_status(f"visavis-server: {printable(str(error))}")
         return USAGE
     from visavis_server import running  # takes half a second, which who asks for help is not to wait for
 

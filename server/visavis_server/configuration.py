@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -13,6 +12,7 @@ from visavis_server.settings import Settings
 from visavis_server.usage import UsageError as UsageError
 from visavis_shared.descriptors import print_status
 from visavis_shared.ids import printable
+from visavis_shared.words import as_utf8, read_toml
 
 ENVIRONMENT_PREFIX: Final = "VISAVIS_"
 OTEL_ENVIRONMENT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -50,6 +50,9 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             sources[name] = ENVIRONMENT_PREFIX + name.upper()
     for name, value in flags.items():
         values[name], sources[name] = value, _flag(name)
+    for name, value in values.items():
+        if isinstance(value, str | list) and not sources[name].startswith(f"{config}: "):
+            values[name] = _checked(name, sources[name], value)
     try:
         return Settings.model_validate(values)
     except UsageError as error:
@@ -116,13 +119,24 @@ def _shown(value: object) -> str:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from None
+        content = read_toml(path)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     for name in content:
         if name not in Settings.model_fields:
             hint = _nearest(name.replace("-", "_"), Settings.model_fields)
             raise UsageError(f"{path}: unknown setting {name!r}{hint}")
     return content
+
+
+def _checked(name: str, source: str, value: Any) -> Any:
+    """Return the value of a flag or variable as Unicode; the name of a file is the system's, and stays as it is.
+
+    Raises UsageError.
+    """
+    if Settings.model_fields[name].annotation == Path | None:
+        return value
+    try:
+        return [as_utf8(item) for item in value] if isinstance(value, list) else as_utf8(value)
+    except ValueError as error:
+        raise UsageError(str(error), source) from None
