@@ -416,7 +416,9 @@ class Links:
         Raises Refused when the server wants nothing else and this agent nothing like it.
         """
         if only and self._policy == "never":
-            raise Refused("the server allows no links but by its relay, and this agent none by a relay (--relay never)")
+            raise Refused(
+                "the server allows no links but through its relay, and this agent none through a relay (--relay never)"
+            )
         if only:
             self._policy = "only"
         self._make_relay = None if self._policy == "never" else make

@@ -29,6 +29,9 @@ from visavis_shared.ids import printable
 TOLD_COUNT: Final = 1024
 """Things that are remembered as told, several for each of the links that an agent keeps; the oldest make way."""
 
+_FALLEN_BACK: Final = "back to the relay"
+"""What is remembered of a link that has lost its direct path."""
+
 
 class Narrator:
     """Tells a person what matters, or with `detailed` every event; who reads JSON gets every event anyway."""
@@ -42,11 +45,13 @@ class Narrator:
         company: bool,
         record: Printer | None = None,
         opening: tuple[str, ...] = (),
+        wanted: str | None = None,
     ) -> None:
         """Begin with nothing told.
 
         `company` tells of everybody in the room, not just of the one peer that is waited for; `record` gets every event
-        as JSON besides; `opening` is told as the room is entered for the first time.
+        as JSON besides; `opening` is told as the room is entered for the first time. With `wanted`, a name, id or key,
+        nothing is told of links to anybody else: they are not what was asked for.
         """
         self.printer = printer
         self._sealed = sealed
@@ -54,6 +59,9 @@ class Narrator:
         self._company = company
         self._record = record
         self._opening = opening
+        self._wanted = wanted
+        self._found = ""
+        """Id of the peer that is wanted, once it has shown itself."""
         self._entered = False
         self._back = False
         """Whether the room has been entered again after a loss that was told."""
@@ -83,11 +91,22 @@ class Narrator:
         self._linked += isinstance(event, LinkUp) - isinstance(event, LinkDown)
         if self._detailed:
             self.printer.line(sentence(event))
-        elif not ends:
+        elif not ends and self._concerns(event):
             topic, text = self._in_brief(event)
             if text and self._told.get(topic) != text:
                 self._remember(topic, text)
                 self.printer.line(text)
+
+    def _concerns(self, event: Event) -> bool:
+        """Whether an event is of the peer that is wanted, or of no other one."""
+        peer_id = getattr(event, "peer_id", None)
+        if self._wanted is None or peer_id is None or not hasattr(event, "name"):
+            return True
+        name = event.name
+        if self._wanted in (peer_id, name, getattr(event, "fingerprint", None)):
+            self._found = peer_id
+        # who has failed may be the one, as long as nobody knows its name
+        return peer_id == self._found or (isinstance(event, Failure) and name is None)
 
     def _remember(self, topic: str, text: str) -> None:
         self._told[topic] = text
@@ -105,6 +124,8 @@ class Narrator:
             case Joined() if self._back:
                 self._told.pop("back", None)
                 return "back", "the signaling server is back"
+            case Joined() if self._wanted is not None and not self._linked:
+                return "waiting", f"looking for {printable(self._wanted)} in the room (Ctrl-C to stop)"
             case Joined(peers=0) if not self._linked:
                 return "waiting", "waiting for the other side (Ctrl-C to stop)"
             case PeerJoined(peer_id=peer_id) if self._company:
@@ -147,13 +168,17 @@ class Narrator:
                 return "", ""
 
     def _on_path(self, event: PathChanged, peer_id: str, path: PathInfo) -> tuple[str, str]:
-        way = _way(path)
-        if self._told.get(f"path {peer_id}") == way or path.cause is RelayCause.NOT_YET:
-            return "", ""
-        self._remember(f"path {peer_id}", way)
+        way, before = _way(path), self._told.get(f"path {peer_id}")
+        if before == way or path.cause is RelayCause.NOT_YET or (before == _FALLEN_BACK and path.path == "relay"):
+            return "", ""  # why the next attempt at a direct path has failed is nothing that a person waits for
+        fallen = path.cause is RelayCause.PATH_LOST
+        self._remember(f"path {peer_id}", _FALLEN_BACK if fallen else way)
+        self._told.pop(f"moved {peer_id}", None)
         whom = (
             f"the link to {qualified_label(peer_id, event.name, event.authenticated)}" if self._company else "the link"
         )
+        if fallen:
+            return f"moved {peer_id}", f"{whom} goes through the relay now: the direct way does not work at the moment"
         return f"moved {peer_id}", f"{whom} goes {way} now"
 
 
@@ -168,8 +193,8 @@ def _way(path: PathInfo) -> str:
     if path.path == "direct":
         return "directly"
     if path.cause is RelayCause.NOT_YET:
-        return "by the relay while a direct path is looked for"
-    return "by the relay" + (f" ({printable(path.reason)})" if path.reason else "")
+        return "through the relay while a direct path is looked for"
+    return "through the relay" + (f" ({printable(path.reason)})" if path.reason else "")
 
 
 def _duration(seconds: float) -> str:
@@ -179,4 +204,4 @@ def _duration(seconds: float) -> str:
 
 def in_short(path: PathInfo) -> str:
     """Return what a path is in words, where its reason has been told before."""
-    return "direct" if path.path == "direct" else "by the relay"
+    return "direct" if path.path == "direct" else "through the relay"

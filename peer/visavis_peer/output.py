@@ -147,7 +147,7 @@ def describe_path(path: PathInfo) -> str:
     """Return a path in words."""
     reason = f" ({printable(path.reason)})" if path.reason else ""
     if not path.local:
-        return f"by the server's relay at {path.remote}{reason}"
+        return f"through the server's relay at {path.remote}{reason}"
     how = f", found by {path.method}" if path.method else ""
     return f"{path.path} {path.kind}, {path.local} to {path.remote}{how}{reason}"
 

@@ -142,7 +142,7 @@ def _tell(scene: Scene) -> int:
     if all(end["path"] == "direct" for end in ends):
         print("\nThe link is direct and encrypted end to end: the server carries none of it.")
     else:
-        print(f"\nThe link goes by the server's relay, encrypted end to end: {ends[0]['reason']}.")
+        print(f"\nThe link goes through the server's relay, encrypted end to end: {ends[0]['reason']}.")
     return 0
 
 

@@ -323,7 +323,7 @@ SERVER_LIMITS: Final = (
         causes=("relay_volume",),
     ),
     Limit(
-        "bytes that one address sends by the relay",
+        "bytes that one address sends through the relay",
         (_default("relay_address_rate", "bytes/s"), Figure(relay.BURST, "s' worth at once")),
         "dropped; RATE_LIMITED",
         "IPv6 by /64, this host is counted as well; what comes to an address does not count: others could use it up",

@@ -122,7 +122,7 @@ async def test_agents_link_by_a_mounted_server_and_by_its_relay(tmp_path: Path) 
                 await next_event(waiting, "joined")
                 code, output, errors = await run("ping", *for_this, "-c", "1")
                 assert code == 0, errors
-                assert relay == "auto" or "by the relay" in output
+                assert relay == "auto" or "through the relay" in output
             finally:
                 await end(waiting)
         application.terminate()

@@ -28,7 +28,7 @@ JARGON: Final = re.compile(
 )
 """What belongs to `-v`."""
 CONNECTED: Final = (
-    r"connected to the other side (directly|by the relay while a direct path is looked for), authenticated"
+    r"connected to the other side (directly|through the relay while a direct path is looked for), authenticated"
 )
 
 
@@ -52,7 +52,7 @@ async def test_a_pipe_tells_of_the_invite_the_wait_the_link_and_what_was_carried
             (ours[1].decode(), "1.5 kB", "0 bytes"),
             (first + theirs[1].decode(), "0 bytes", "1.5 kB"),
         ):
-            done = rf"done: {sent} sent, {received} received in [0-9.]+ s, (direct|by the relay)"
+            done = rf"done: {sent} sent, {received} received in [0-9.]+ s, (direct|through the relay)"
             assert re.fullmatch(rf"{CONNECTED}\n(the link goes directly now\n)?{done}\n", told), told
             assert not JARGON.search(told)
 
@@ -66,7 +66,9 @@ async def test_with_v_the_rest_is_told_as_well() -> None:
             code, output, _ = await run("ping", *place, "-c", "1", "-v")
             assert code == 0
             assert "checking paths" in output
-            assert re.search(r"^1: [0-9.]+ ms, (direct host-host, |by the server's relay at)", output, re.MULTILINE)
+            assert re.search(
+                r"^1: [0-9.]+ ms, (direct host-host, |through the server's relay at)", output, re.MULTILINE
+            )
         finally:
             await end(agent)
 
@@ -231,9 +233,17 @@ async def test_who_asks_for_somebody_else_sees_who_is_there_as_they_have_proved_
         ann = await start("agent", *LO, "--name", "ann", VISAVIS_INVITE=invite)
         try:
             await next_line(ann.stdout, b"in room r")
-            code, _, errors = await run("ping", *LO, "--peer", "bob", "--timeout", "3", VISAVIS_INVITE=invite)
+            code, output, errors = await run("ping", *LO, "--peer", "bob", "--timeout", "3", VISAVIS_INVITE=invite)
             assert code == 4
-            assert re.fullmatch(r"visavis: no link to bob within 3 s; in the room: ann \([0-9a-f]{16}\)\n", errors)
+            # that there is a link to somebody else would read like success
+            assert output == "looking for bob in the room (Ctrl-C to stop)\n"
+            missed = r"bob was not found in the room within 3 s; in the room: ann \([0-9a-f]{16}\)"
+            assert re.fullmatch(rf"visavis: {missed}\n", errors)
+            code, output, errors = await run("ping", *LO, "--peer", "ann", "-c", "1", VISAVIS_INVITE=invite)
+            assert (code, errors) == (0, "")
+            assert re.search(
+                r"^connected to ann \(.+^1: .+^1 of 1 came back from ann", output, re.MULTILINE | re.DOTALL
+            )
         finally:
             await end(ann)
 

@@ -48,7 +48,7 @@ async def test_each_flag_with_bytes_that_are_no_utf_8_is_named(locale: str) -> N
 
 async def test_each_variable_with_bytes_that_are_no_utf_8_is_named() -> None:
     names = ("VISAVIS_SERVER", "VISAVIS_ROOM", "VISAVIS_NAME", "VISAVIS_STUN", "VISAVIS_INTERFACE", "VISAVIS_TIMEOUT")
-    ended = await asyncio.gather(*(run("ping", LC_ALL="C", **{name: LATIN}) for name in names))
+    ended = await asyncio.gather(*(run("ping", given=None, LC_ALL="C", **{name: LATIN}) for name in names))
     for name, (code, output, errors) in zip(names, ended, strict=True):
         assert (code, output, errors) == (2, "", f"visavis: {name}: its bytes are not UTF-8\n")
 
@@ -56,7 +56,7 @@ async def test_each_variable_with_bytes_that_are_no_utf_8_is_named() -> None:
 async def test_text_in_utf_8_is_taken_whatever_the_locale_is() -> None:
     """Python itself is kept from choosing UTF-8 here."""
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    code, _, errors = await run("agent", *PLACE, "--name", "Grüße", "--message", "grün", **plain)
+    code, _, errors = await run("agent", *PLACE, "--name", "Grüße", "--message", "grün", given=None, **plain)
     assert (code, "cannot reach" in errors) == (5, True), errors
 
 

@@ -90,7 +90,8 @@ async def meet(
     }
     labels |= {link.peer_id: linked_label(link) for link in agent.linked}
     seen = ", ".join(labels.values())
-    raise PeerAbsent(f"no link to {wanted or 'any peer'} within {timeout:g} s; in the room: {seen or 'nobody'}")
+    missed = "no link to any peer" if wanted is None else f"{wanted} was not found in the room"
+    raise PeerAbsent(f"{missed} within {timeout:g} s; in the room: {seen or 'nobody else'}")
 
 
 def _may_pass(failure: AgentError, agent: Agent) -> bool:

@@ -32,7 +32,8 @@ async def run(arguments: argparse.Namespace, settings: AgentSettings, client: Si
     if not 0 <= arguments.interval <= 3600:
         raise UsageError("--interval must be 0 to 3600 seconds")
     printer = Printer(as_json=arguments.json)
-    narrator = Narrator(printer, sealed=settings.secret is not None, detailed=bool(arguments.verbose), company=False)
+    sealed, detailed = settings.secret is not None, bool(arguments.verbose)
+    narrator = Narrator(printer, sealed=sealed, detailed=detailed, company=False, wanted=arguments.peer)
     agent = Agent(settings, client)
     events = agent.events()
     began = asyncio.get_running_loop().time()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from visavis_peer.agent import Agent
 from visavis_peer.commands.meeting import in_room, meet
 from visavis_peer.commands.options import timeout_of
-from visavis_peer.commands.progress import Meter
+from visavis_peer.commands.progress import Meter, exact_size
 from visavis_peer.core.events import Event
 from visavis_peer.errors import LinkClosed, OutputClosed, OutputFailed, PeerAbsent, StreamReset, UsageError, reason_of
 from visavis_peer.narrator import Narrator, in_short
@@ -90,17 +90,35 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
             own(_refuse_others(agent, link)),
         ]
         try:
-            await _carry(link, meter)
-        except LinkClosed as error:
-            raise link.error or error from None
-        except OutputFailed as error:
-            link.close(f"the other side {error}", refuse=True)
+            await _carry_to_the_end(link, meter)
+        except OutputClosed:
+            raise  # nobody wants more of it, as with any program in front of `head`
+        except BaseException:
+            await end(*helpers)
+            if not meter.complete:
+                narrator.printer.line(meter.shortfall(in_short(link.path)))
             raise
         finally:
             await end(*helpers)
         way = in_short(link.path)
     narrator.printer.line(meter.summary(way))
     return 0
+
+
+async def _carry_to_the_end(link: Link, meter: Meter) -> None:
+    """Carry both directions; tell the other side what becomes of it when this one gives up."""
+    try:
+        await _carry(link, meter)
+    except LinkClosed as error:
+        raise link.error or error from None
+    except OutputFailed as error:
+        link.close(f"the other side {error}, after {exact_size(meter.received)}", refuse=True)
+        raise
+    except asyncio.CancelledError:
+        if not meter.complete:
+            done = f", {exact_size(meter.received)} of what was sent to it written out" if meter.received else ""
+            link.close(f"it was stopped before the end{done}")
+        raise
 
 
 async def _print_events(events: AsyncIterator[Event], narrator: Narrator, meter: Meter) -> None:
@@ -131,6 +149,7 @@ async def _carry(link: Link, meter: Meter) -> None:
     finally:
         await end(*tasks)
     # everything has been written out on both sides, whatever becomes of the link now
+    meter.complete = True
     with contextlib.suppress(LinkClosed, StreamReset, TimeoutError):
         async with asyncio.timeout(FAREWELL_TIMEOUT):
             await _part(link)
@@ -156,12 +175,17 @@ async def _send(writer: StreamWriter, peer_ended: asyncio.Event, meter: Meter) -
     """
     thread = BlockingThread()
     at_terminal = os.isatty(STDIN)
-    while data := await _read(thread, peer_ended if at_terminal and not meter.sent else None):
-        writer.write(data)
-        meter.sent += len(data)
-        await writer.drain()
-    writer.write_eof()
-    await writer.wait_closed()
+    try:
+        while data := await _read(thread, peer_ended if at_terminal and not meter.sent else None):
+            writer.write(data)
+            meter.sent += len(data)
+            await writer.drain()
+        writer.write_eof()
+        await writer.wait_closed()
+        meter.written_there = meter.sent
+    except BaseException:
+        meter.written_there = max(0, writer.read_size - CHUNK)  # one piece has been read and not yet written
+        raise
 
 
 async def _read(thread: BlockingThread, unless: asyncio.Event | None) -> bytes:

@@ -25,6 +25,10 @@ class Meter:
         """Bytes of standard input that have been given to the link."""
         self.received = 0
         """Bytes that have been written to standard output."""
+        self.written_there = 0
+        """Bytes of those sent that have been written out on the other side, as far as is known."""
+        self.complete = False
+        """Whether everything has been written out on both sides."""
         self._began = time.monotonic()
         self._shown = False
 
@@ -32,6 +36,15 @@ class Meter:
         """Return the last line on a transfer that has gone `way`."""
         elapsed = time.monotonic() - self._began
         return f"done: {size(self.sent)} sent, {size(self.received)} received in {elapsed:.1f} s, {way}"
+
+    def shortfall(self, way: str) -> str:
+        """Return the last line on a transfer that was cut off: to the byte, for whoever wants to go on from there."""
+        elapsed = time.monotonic() - self._began
+        sent = f"{exact_size(self.sent)} sent"
+        if self.sent:
+            known = f"at least {exact_size(self.written_there)}" if self.written_there else "it is not known how much"
+            sent += f" ({known} of that written out over there)"
+        return f"incomplete: {exact_size(self.received)} received, {sent} in {elapsed:.1f} s, {way}"
 
     async def show(self) -> None:
         """Show how it goes at the terminal that standard error is; nothing, and at once, where it is none.
@@ -72,6 +85,11 @@ def _width() -> int:
 
 def _write(text: str) -> None:
     write_text(sys.stderr, text, dispensable=True)
+
+
+def exact_size(count: int) -> str:
+    """Return a number of bytes to the byte, and as a person says it where that is shorter."""
+    return size(count) if count < 1000 else f"{count} bytes ({size(count)})"
 
 
 def size(count: int) -> str:

@@ -262,7 +262,7 @@ def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
         parser.add_argument(
             "--relay",
             choices=("auto", "never", "only"),
-            help="whether links may (auto, the default), must not (never) or must (only) go by the server's relay",
+            help="whether links may (auto, the default), must not (never) or must (only) go through the server's relay",
         )
         parser.add_argument(
             "--probing",

@@ -21,6 +21,8 @@ until it is acknowledged. With a WINDOW_BASE for each of STREAM_COUNT streams of
 SHARE: Final = 2 << 20
 """Bytes of the pool that one direction takes at most, so that there is always something left for the other. One stream
 alone fills 20 MB/s at a round trip of 100 ms."""
+WINDOW_MAX: Final = SHARE + WINDOW_BASE
+"""Bytes of a window at most: what is more than that below a limit has been read."""
 STREAM_COUNT: Final = 64
 """Streams that one side has open at a time; the engine lets the peer open 100."""
 

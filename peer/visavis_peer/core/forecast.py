@@ -24,7 +24,7 @@ IN_WORDS: Final[dict[Method, str]] = {
     Method.PORT_MAPPING: "direct, by a port that a gateway maps",
     Method.PREDICTION: "direct, by port prediction",
     Method.BIRTHDAY: "direct, by birthday probing: half the time within 0.5 s",
-    Method.RELAY: "by the relay",
+    Method.RELAY: "through the relay",
 }
 
 
@@ -54,7 +54,7 @@ def conclusion(report: NatReport, *, inside: bool = False) -> str:
     `inside` tells that the STUN server has seen an address that is of use within its network only.
     """
     if report.udp is False:
-        return "UDP does not get out of this network: every link goes by the relay, where the server offers one"
+        return "UDP does not get out of this network: every link goes through the relay, where the server offers one"
     if NOBODY_ASKED in report.notes:
         return "nothing is known of this network: there was no STUN server to ask (--stun HOST names one)"
     if report.nat is False and inside:
@@ -68,6 +68,6 @@ def conclusion(report: NatReport, *, inside: bool = False) -> str:
     relayed = [name for name, method in expected.items() if method is Method.RELAY and PARTNERS[name].udp]
     good = "direct links to every peer whose network lets UDP through"
     if relayed:
-        good = f"direct links to most peers; by the relay to those behind {' or '.join(relayed)}"
+        good = f"direct links to most peers; through the relay to those behind {' or '.join(relayed)}"
     presumed = report.mapping is None and report.nat is not False
     return f"as far as one server address can tell, {good}" if presumed else good

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import Final, Protocol
 
-from visavis_peer.core.credits import WINDOW_BASE, Overrun
+from visavis_peer.core.credits import WINDOW_BASE, WINDOW_MAX, Overrun
 from visavis_peer.errors import AgentError, StreamReset
 from visavis_peer.link.quic import SecureConnection
 
@@ -64,6 +64,11 @@ class StreamWriter:
     def stream_id(self) -> int:
         """Number of the stream."""
         return self._stream.stream_id
+
+    @property
+    def read_size(self) -> int:
+        """Bytes that the peer's application has read, as far as is known: at least so many."""
+        return self._sent if self._done else max(0, min(self._sent, self._limit - WINDOW_MAX))
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data`, after what was written before; `drain` waits while too much is on its way.

@@ -71,12 +71,12 @@ SENTENCES: list[tuple[Event, str]] = [
     (PathChanged("bb", None, PATH, 1.0), "link to bb moved after 1 ms to: direct srflx-prflx"),
     (
         PathChanged("bb", None, RELAY, 1.0),
-        "link to bb uses: by the server's relay at example.net:443 (\\x1b[2Jeve), unauthenticated",
+        "link to bb uses: through the server's relay at example.net:443 (\\x1b[2Jeve), unauthenticated",
     ),
     (LinkSuspended("bb", EVIL, 600.0), "\\x1b[2Jeve (bb) is silent: the link waits for it, 600 s at most"),
     (
         LinkResumed("bb", None, RELAY, 61_234.0),
-        "bb is back after 61 s of silence, and the link goes on: by the server's relay at example.net:443",
+        "bb is back after 61 s of silence, and the link goes on: through the server's relay at example.net:443",
     ),
     (LinkDown("bb", None, EVIL), "link to bb (unauthenticated) down: \\x1b[2Jeve"),
     (LinkDown("bb", None, "x", authenticated=True), "link to bb down: x"),
