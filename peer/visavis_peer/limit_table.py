@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from visavis_peer.core import birthday, credits, destinations, mesh, negotiation, sealing, session_budget, strategy
-from visavis_peer.link import challenge, control, identity, link, quic, streams
+from visavis_peer.link import association, challenge, control, identity, quic, streams
 from visavis_peer.net import gateway_http, names, relay, signaling
 from visavis_peer.net.ice import candidates, session, socket
 from visavis_peer.settings import PATIENCE
@@ -124,10 +124,12 @@ PEER_LIMITS: Final = (
         "300 KiB",
     ),
     # --- links --------------------------------------------------------------------------------------------------------
-    Limit("a handshake", (Figure(link.HANDSHAKE_TIMEOUT, "s"),), "the link fails", "a round of checks and a retry"),
+    Limit(
+        "a handshake", (Figure(association.HANDSHAKE_TIMEOUT, "s"),), "the link fails", "a round of checks and a retry"
+    ),
     Limit(
         "a link without a sign of life",
-        (Figure(link.SILENCE, "s"), Figure(PATIENCE, "s suspended, or `--patience` of either side")),
+        (Figure(association.SILENCE, "s"), Figure(PATIENCE, "s suspended, or `--patience` of either side")),
         "suspended; given up",
         "an outage of 20 s passes",
     ),
@@ -151,13 +153,13 @@ PEER_LIMITS: Final = (
     ),
     Limit(
         "unread datagrams of a link",
-        (Figure(link.RECEIVE_COUNT),),
+        (Figure(association.RECEIVE_COUNT),),
         "the oldest are dropped",
         "1.2 MB, as UDP does",
     ),
     Limit(
         "datagrams of a link without an answer",
-        (Figure(link.UNANSWERED_COUNT),),
+        (Figure(association.UNANSWERED_COUNT),),
         "the link is closed",
         "who acknowledges nothing on purpose",
     ),

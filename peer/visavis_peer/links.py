@@ -23,6 +23,7 @@ from visavis_peer.core.events import (
 )
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.errors import AgentError, AuthenticationFailed, Refused
+from visavis_peer.link.link import Link
 from visavis_peer.net.relay import RelayClient
 from visavis_shared import limits
 from visavis_shared.messages import OfferPayload
@@ -30,8 +31,8 @@ from visavis_shared.tasks import own
 from visavis_shared.threads import call_apart
 
 if TYPE_CHECKING:  # the engine is imported when it is needed
+    from visavis_peer.link.association import Association
     from visavis_peer.link.identity import Identity, Meeting
-    from visavis_peer.link.link import Link
     from visavis_peer.link.routing import DirectPath
     from visavis_peer.sessions import Session
 
@@ -59,7 +60,7 @@ class LinkOwner(Protocol):
     def on_link_up(self, link: Link) -> None:
         """A link is up."""
 
-    def on_link_closed(self, link: Link) -> None:
+    def on_link_closed(self, link: Association) -> None:
         """A link is over."""
 
     def on_link_moved(self, former: str) -> None:
@@ -86,8 +87,10 @@ class _RelayWay:
 class _Entry:
     """A link and what belongs to it."""
 
-    def __init__(self, link: Link, session: Session, relay: RelayClient | None, cause: RelayCause) -> None:
+    def __init__(self, link: Association, session: Session, relay: RelayClient | None, cause: RelayCause) -> None:
         self.link = link
+        self.shown = Link(link)
+        """The same as the application has it."""
         self.made_at = session.started_at
         """When the OFFER in which it was made was sent or received."""
         self.moved_at = session.started_at
@@ -149,7 +152,7 @@ class Links:
     @property
     def up(self) -> list[Link]:
         """The links that are up."""
-        return [entry.link for entry in self._entries.values() if entry.link.up]
+        return [entry.shown for entry in self._entries.values() if entry.link.up]
 
     @property
     def has_relay(self) -> bool:
@@ -161,7 +164,7 @@ class Links:
         """Whether no direct path may be used."""
         return self._policy == "only"
 
-    def of_peer(self, peer_id: str) -> list[Link]:
+    def of_peer(self, peer_id: str) -> list[Association]:
         """Return the links to a member of the room: one, but for one whose place another is about to take."""
         return [entry.link for entry in self._entries.values() if entry.link.peer_id == peer_id]
 
@@ -239,7 +242,7 @@ class Links:
                 del self._entries[number]
                 entry.link.close(REPLACED)
 
-    def _replace(self, link: Link) -> None:
+    def _replace(self, link: Association) -> None:
         """Close the links that the peer of a new one must have lost: it has proved to be the same process.
 
         Nobody else can have them closed, whatever it says of itself; and of other processes that one peer id has stood
@@ -323,8 +326,8 @@ class Links:
         return None if session.link is None else self._entries.get(session.link)
 
     def _make(self, key: int, effect: Introduce, session: Session, name: str | None) -> _Entry:
+        from visavis_peer.link.association import Association, LinkCallbacks
         from visavis_peer.link.identity import Introduction
-        from visavis_peer.link.link import Link, LinkCallbacks
         from visavis_peer.link.quic import SecureConnection
 
         is_offerer = session.role == "offerer"
@@ -351,7 +354,7 @@ class Links:
             resumed=lambda silence: self._owner.emit(LinkResumed(link.peer_id, link.name, link.path, silence * 1000)),
             narrow=lambda size: self._on_narrow(key, size),
         )
-        link = Link(effect.peer_id, name, connection, callbacks, sealed=self._sealed, patience=patience)
+        link = Association(effect.peer_id, name, connection, callbacks, sealed=self._sealed, patience=patience)
         cause = RelayCause.RELAY_ONLY if self._policy == "only" else RelayCause.NOT_YET
         return _Entry(link, session, self._relay, cause)
 
@@ -494,7 +497,7 @@ class Links:
         self._make_room()
         elapsed = self._since(entry.made_at)
         self._owner.emit(LinkUp(link.peer_id, link.name, link.path, elapsed, link.authenticated, link.fingerprint))
-        self._owner.on_link_up(link)
+        self._owner.on_link_up(entry.shown)
 
     def _on_path(self, key: int) -> None:
         entry = self._entries.get(key)
@@ -511,7 +514,7 @@ class Links:
             entry.explain(RelayCause.NARROW, reason)
             self._show_relay(entry)
 
-    def _on_down(self, key: int, link: Link, error: AgentError) -> None:
+    def _on_down(self, key: int, link: Association, error: AgentError) -> None:
         entry = self._entries.get(key)
         current = entry is not None and entry.link is link
         if current:
@@ -547,6 +550,10 @@ class Links:
 
 
 def _warm_up() -> None:
-    for name in ("visavis_peer.sessions", "visavis_peer.link.link", "cryptography.hazmat.primitives.ciphers.aead"):
+    for name in (
+        "visavis_peer.sessions",
+        "visavis_peer.link.association",
+        "cryptography.hazmat.primitives.ciphers.aead",
+    ):
         import_module(name)
     import_module("visavis_peer.link.quic").warm_up()

@@ -45,6 +45,7 @@ from visavis_shared.nat import NatReport, explain_no_path
 from visavis_shared.tasks import own
 
 if TYPE_CHECKING:
+    from visavis_peer.link.association import Association
     from visavis_peer.link.link import Link
     from visavis_peer.sessions import Session
 
@@ -339,7 +340,7 @@ class Peering:
         """See LinkOwner."""
         self._apply(self.mesh.on_peer_left(former))
 
-    def on_link_closed(self, link: Link) -> None:
+    def on_link_closed(self, link: Association) -> None:
         """Give up the sessions of a link that is over; a peer that stays gets another link."""
         self._apply(self.mesh.on_link_closed(link.peer_id, self._loop.time()))
         for session in list(self._sessions.values()):

@@ -10,8 +10,8 @@ from typing import Final
 from tests.support.adversary import AdversarialServer, Client, Parcel
 from visavis_peer.core.events import PathInfo
 from visavis_peer.link import control
+from visavis_peer.link.association import Association, LinkCallbacks
 from visavis_peer.link.identity import Identity, Introduction
-from visavis_peer.link.link import Link, LinkCallbacks
 from visavis_peer.link.quic import SecureConnection
 
 _LENGTH: Final = struct.Struct("!H")
@@ -45,7 +45,7 @@ class Interloper:
         self._server = server
         self._identity = identity
         self._proves = proves
-        self._links: dict[Client, Link] = {}
+        self._links: dict[Client, Association] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self.offerer_fingerprint = "0" * 64
         self.answerer_fingerprint = "0" * 64
@@ -76,7 +76,7 @@ class Interloper:
         }
         self._links[answerer].start()
 
-    def _link(self, connection: SecureConnection, sender: Client, target: Client) -> Link:
+    def _link(self, connection: SecureConnection, sender: Client, target: Client) -> Association:
         def send(datagrams: Sequence[bytes]) -> None:
             task = asyncio.create_task(self._server.carry([Parcel(sender, target, pack(datagrams))]))
             self._sending.add(task)
@@ -100,12 +100,12 @@ class Interloper:
             resumed=lambda _: None,
             narrow=lambda _: None,
         )
-        link = Link(target.own_id, None, connection, callbacks, sealed=False)
+        link = Association(target.own_id, None, connection, callbacks, sealed=False)
         link.set_relay(_RELAY)
         return link
 
 
-async def _open_and_write(link: Link) -> None:
+async def _open_and_write(link: Association) -> None:
     _, writer = await link.open_stream()
     writer.write(POISON)
 

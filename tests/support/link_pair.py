@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from visavis_peer.core.events import PathInfo
 from visavis_peer.core.paths import Route
 from visavis_peer.errors import AgentError
+from visavis_peer.link.association import Association, LinkCallbacks
 from visavis_peer.link.identity import Identity, Introduction
-from visavis_peer.link.link import Link, LinkCallbacks
+from visavis_peer.link.link import Link
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.streams import StreamReader, StreamWriter
 
@@ -33,7 +34,7 @@ class Wire:
         self.cut = False
         self.carried = 0
         self.suspected = 0
-        self.to: Link | None = None
+        self.to: Association | None = None
         self.carries = 1472 if route == "direct" else 65_535
         """Bytes of a datagram at most; larger ones are lost, and nobody is told."""
         self.path_datagram_size = self.carries
@@ -80,7 +81,7 @@ class Wire:
 class End:
     """One end and what it has been told."""
 
-    link: Link
+    association: Association
     direct: Wire
     relay: Wire
     up: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,6 +90,15 @@ class End:
     narrowed: list[int] = field(default_factory=list)
     silences: list[float | None] = field(default_factory=list)
     """None for each time that the link was suspended, the seconds of silence for each time that it was resumed."""
+
+    def __post_init__(self) -> None:
+        self.link = Link(self.association)
+        """What an application has of it."""
+
+
+def association_of(link: Link) -> Association:
+    """Return what the agent has of a link: tests look there, and use what no application can."""
+    return link._association
 
 
 DIRECT = PathInfo(path="direct", kind="host-host", local="a", remote="b", rtt_ms=None)
@@ -124,7 +134,9 @@ def make_end(
         narrow=lambda size: end.narrowed.append(size),
     )
     end = End(
-        Link("b" if is_offerer else "a", None, connection, callbacks, sealed=sealed, patience=patience), direct, relay
+        Association("b" if is_offerer else "a", None, connection, callbacks, sealed=sealed, patience=patience),
+        direct,
+        relay,
     )
     return end
 
@@ -166,9 +178,9 @@ class Pair:
             patience=patience,
         )
         for wire in (direct[0], relay[0]):
-            wire.to = self.b.link
+            wire.to = self.b.association
         for wire in (direct[1], relay[1]):
-            wire.to = self.a.link
+            wire.to = self.a.association
 
     @property
     def ends(self) -> tuple[End, End]:
@@ -177,10 +189,10 @@ class Pair:
     def start(self, *, direct: bool = True, relay: bool = False) -> None:
         for end in self.ends:
             if relay:
-                end.link.set_relay(RELAY)
+                end.association.set_relay(RELAY)
             if direct:
-                end.link.use_direct(end.direct, DIRECT)
-        self.a.link.start()
+                end.association.use_direct(end.direct, DIRECT)
+        self.a.association.start()
 
     async def up(self) -> None:
         await asyncio.gather(*(end.up.wait() for end in self.ends))

@@ -27,7 +27,7 @@ class RawPeer:
 
     async def connect(self) -> None:
         """Bring the connection up; the link may still wait for a proof."""
-        self.end.link.use_direct(self, DIRECT)
+        self.end.association.use_direct(self, DIRECT)
         self.connection.start(self._loop.time())
         await self.turn()
         while not self.connection.established and self.connection.terminated is None:
@@ -67,7 +67,7 @@ class RawPeer:
             self.events.append(event)
         datagrams = self.connection.take_datagrams(self._loop.time())
         if datagrams:
-            self._loop.call_soon(self.end.link.receive, datagrams, "direct")
+            self._loop.call_soon(self.end.association.receive, datagrams, "direct")
         if self._timer is not None:
             self._timer.cancel()
         due = self.connection.next_timer()

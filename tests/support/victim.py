@@ -40,7 +40,7 @@ class _Path:
 
     def read_into(self, end: End) -> None:
         """Give the link what has come."""
-        end.link.receive(_read(self._socket), "direct")
+        end.association.receive(_read(self._socket), "direct")
 
     def send_datagrams(self, datagrams: Sequence[bytes]) -> None:
         _write(self._socket, datagrams)
@@ -87,7 +87,7 @@ async def _main() -> None:
         introduction = Introduction(**told["introduction"])
         wires = Wire("direct"), Wire("relay")
         end = make_end(identity, introduction, is_offerer=False, direct=wires[0], relay=wires[1])
-        end.link.use_direct(path, DIRECT)
+        end.association.use_direct(path, DIRECT)
         loop.add_reader(own, path.read_into, end)
         await end.up.wait()
         application = asyncio.create_task(_take_streams(end) if told["takes"] else end.link.wait_closed())

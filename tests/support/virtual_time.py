@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, ParamSpec
 from unittest.mock import patch
 
-from visavis_peer.link import link
+from visavis_peer.link import association
 
 P = ParamSpec("P")
 START = 1000.0
@@ -50,9 +50,9 @@ def virtually(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             clock = SimpleNamespace(monotonic=runner.get_loop().time)
-            with patch.object(link, "time", clock):
+            with patch.object(association, "time", clock):
                 runner.run(test(*args, **kwargs))
-                assert vars(link)["time"] is clock, (
+                assert vars(association)["time"] is clock, (
                     "what replaces the clock puts it back before the test ends, or after all others"
                 )
 

@@ -34,7 +34,7 @@ class DirectPath(Protocol):
 
 
 class Routing:
-    """What `Link` knows of its paths."""
+    """What `Association` knows of its paths."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import pytest
 from tests.support.adversary import AdversarialServer, Attack, Client, Letter, honest, withhold
 from tests.support.conditions import until
 from tests.support.forgery import MUTATION_COUNT, Forger, impostor_description
+from tests.support.link_pair import association_of
 from tests.support.watched import Watched, watched
 from visavis_peer import Link
 from visavis_peer.core import negotiation
@@ -47,7 +48,7 @@ def fingerprint(agent: Watched) -> str:
 
 def partners(agent: Watched) -> list[str]:
     """Return the fingerprints of those at the other ends of an agent's links."""
-    introductions = [(link.is_offerer, link._connection.introduction) for link in agent.links]
+    introductions = [(link.is_offerer, association_of(link)._connection.introduction) for link in agent.links]
     return [i.answerer_fingerprint if is_offerer else i.offerer_fingerprint for is_offerer, i in introductions]
 
 
@@ -68,7 +69,7 @@ async def assert_carried(sender: Link, receiver: Link) -> None:
     writer.write_eof()
     reader, _ = await receiver.accept_stream()
     assert await reader.read() == b"from " + sender.peer_id.encode()
-    assert not receiver._received
+    assert not association_of(receiver)._received
 
 
 def assert_nothing_delivered(*agents: Watched) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support.conditions import until
+from tests.support.link_pair import association_of
 from tests.support.server_running import joined, running_server
 from tests.support.watched import linked_pair, watched
 from tests.support.ws_raw import RawClient
@@ -150,7 +151,7 @@ async def test_a_link_outlives_the_server_and_agents_come_back_to_it(monkeypatch
 
 async def test_a_member_that_claims_to_be_another_does_not_get_its_link() -> None:
     async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
-        path = ann.links[0].direct
+        path = association_of(ann.links[0]).direct
         mallory = Agent(AgentSettings(server=f"http://127.0.0.1:{server.port}", room="r", interfaces=("lo",)))
         async with mallory:
             assert mallory._peering is not None
@@ -159,7 +160,7 @@ async def test_a_member_that_claims_to_be_another_does_not_get_its_link() -> Non
             await until(lambda: len(ann.links) == 2)
             ann.links[0].send_datagram(b"for bob")
             assert await bob.links[0].receive_datagram() == b"for bob"
-            assert ann.links[0].direct is path
+            assert association_of(ann.links[0]).direct is path
 
 
 async def test_a_member_that_knows_a_session_of_others_does_not_change_where_the_peer_was_seen() -> None:
@@ -181,7 +182,7 @@ async def test_a_member_that_knows_a_session_of_others_does_not_change_where_the
 async def test_a_link_whose_path_dies_goes_on_over_another() -> None:
     async with running_server(stun=True) as server, linked_pair(server, relay="never") as (ann, bob):
         reader, writer = await _stream(ann.links[0], bob.links[0])
-        session = ann.links[0].direct
+        session = association_of(ann.links[0]).direct
         assert isinstance(session, IceSession)
         session.sockets[0].transport.abort()
         await until(lambda: ann.of(PathChanged) and bob.of(PathChanged))
@@ -311,8 +312,9 @@ async def test_a_pair_without_a_path_is_told_why(monkeypatch: pytest.MonkeyPatch
 
 def _deafen(link: Link) -> None:
     """Let nothing that comes in on the direct path reach the link."""
-    assert isinstance(link.direct, IceSession)
-    link.direct.deliver_to(lambda _: None)
+    direct = association_of(link).direct
+    assert isinstance(direct, IceSession)
+    direct.deliver_to(lambda _: None)
 
 
 async def test_a_link_says_when_a_ping_is_lost_and_what_a_datagram_may_hold() -> None:

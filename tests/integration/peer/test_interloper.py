@@ -20,9 +20,10 @@ from tests.integration.peer.test_adversary import (
 from tests.support.adversary import AdversarialServer, Parcel
 from tests.support.conditions import until
 from tests.support.interloper import Interloper, StolenCertificate, pack, unpack
+from tests.support.link_pair import association_of
 from tests.support.watched import Watched
 from visavis_peer.core.events import LinkDown
-from visavis_peer.link import link as link_module
+from visavis_peer.link import association
 from visavis_peer.link.identity import Identity
 from visavis_peer.net.ice import IceSession
 
@@ -51,7 +52,7 @@ async def test_an_honest_relay_carries_a_link() -> None:
 async def test_a_relay_that_ends_quic_on_itself_is_found_out_by_both(
     proof: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "HANDSHAKE_TIMEOUT", 1.0)
+    monkeypatch.setattr(association, "HANDSHAKE_TIMEOUT", 1.0)
     interloper: Interloper | None = None
 
     def attack(parcel: Parcel) -> list[Parcel]:
@@ -157,7 +158,7 @@ async def test_junk_on_the_path_itself_does_a_link_no_harm(kind: str) -> None:
     async with AdversarialServer() as server, pair(server) as (ann, bob):
         await assert_genuine(ann, bob)
         for end in (ann, bob):
-            direct = end.links[0].direct
+            direct = association_of(end.links[0]).direct
             assert isinstance(direct, IceSession)
             for _ in range(50):
                 direct.send_datagrams([JUNK[kind](source) for _ in range(5)])

@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from tests.support.conditions import until
+from tests.support.link_pair import association_of
 from tests.support.server_running import running_server
 from tests.support.watched import Watched, linked_pair, watched
 from visavis_peer import Link, Refused, StreamReader, StreamWriter
@@ -42,8 +43,9 @@ async def send_all(writer: StreamWriter, data: bytes) -> None:
 def cut(*links: Link) -> None:
     """Let the direct path swallow all datagrams both ways, while its connectivity checks go on."""
     for link in links:
-        assert isinstance(link.direct, IceSession)
-        link.direct.deliver_to(lambda _: None)
+        direct = association_of(link).direct
+        assert isinstance(direct, IceSession)
+        direct.deliver_to(lambda _: None)
 
 
 async def test_with_relay_only_everything_goes_by_the_server_and_says_so() -> None:
@@ -63,7 +65,7 @@ async def test_with_relay_only_everything_goes_by_the_server_and_says_so() -> No
             assert path.remote == f"127.0.0.1:{server.port}"
             assert path.reason == "only the relay is allowed"
             assert not each.of(PathChanged)
-            assert each.links[0].direct is None
+            assert association_of(each.links[0]).direct is None
 
 
 async def test_bulk_never_exceeds_what_the_relays_connection_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +114,7 @@ async def test_a_link_moves_to_the_direct_path_without_losing_or_repeating_a_byt
 
 async def test_a_direct_path_that_swallows_everything_costs_a_transfer_nothing_but_time() -> None:
     async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
-        await until(lambda: ann.links[0].direct and bob.links[0].direct)
+        await until(lambda: association_of(ann.links[0]).direct and association_of(bob.links[0]).direct)
         reader, writer = await stream(ann, bob)
         sending = asyncio.create_task(send_all(writer, DATA))
         head = await reader.readexactly(100_000)
@@ -124,9 +126,9 @@ async def test_a_direct_path_that_swallows_everything_costs_a_transfer_nothing_b
 
 async def test_a_direct_path_that_is_gone_is_replaced_by_the_relay_and_then_by_another() -> None:
     async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
-        await until(lambda: ann.links[0].direct and bob.links[0].direct)
+        await until(lambda: association_of(ann.links[0]).direct and association_of(bob.links[0]).direct)
         reader, writer = await stream(ann, bob)
-        session = ann.links[0].direct
+        session = association_of(ann.links[0]).direct
         assert isinstance(session, IceSession)
         before = len(ann.of(PathChanged))
         session.sockets[0].transport.abort()

@@ -1,4 +1,4 @@
-"""link.link: one link over paths that come and go, in virtual time."""
+"""link.association: one link over paths that come and go, in virtual time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.support.conditions import until
 from tests.support.link_pair import DIRECT, RELAY, Pair, Wire, carried, cut, gone, linked, make_end, wires
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import AuthenticationFailed, LinkClosed, PeerAbsent, Refused
+from visavis_peer.link.association import HANDSHAKE_TIMEOUT, RECEIVE_COUNT
 from visavis_peer.link.identity import Identity, Meeting
-from visavis_peer.link.link import HANDSHAKE_TIMEOUT, RECEIVE_COUNT
 from visavis_peer.link.quic import DATAGRAM_SIZE
 from visavis_peer.link.routing import NO_PATH
 
@@ -42,11 +41,11 @@ async def test_the_handshake_waits_for_a_path_and_survives_that_it_comes_late_on
     pair = Pair(relay=wires("relay"))
     pair.start(direct=False)
     await pass_time(2.0)
-    assert not pair.a.link.up
+    assert not pair.a.association.up
     assert pair.a.link.path == NO_PATH
-    pair.a.link.set_relay(RELAY)
+    pair.a.association.set_relay(RELAY)
     await pass_time(2.0)
-    pair.b.link.set_relay(RELAY)
+    pair.b.association.set_relay(RELAY)
     await pair.up()
     pair.close()
 
@@ -56,11 +55,11 @@ async def test_the_handshake_waits_for_a_path_and_survives_that_it_comes_late_on
 async def test_a_relay_that_comes_late_carries_large_datagrams_all_the_same(late: list[str]) -> None:
     pair = Pair(relay=wires("relay"))
     for name in {"a", "b"} - set(late):
-        getattr(pair, name).link.set_relay(RELAY)
+        getattr(pair, name).association.set_relay(RELAY)
     pair.start(direct=False)
     await pass_time(0.05)
     for name in late:
-        getattr(pair, name).link.set_relay(RELAY)
+        getattr(pair, name).association.set_relay(RELAY)
     await pair.up()
     for sender, reader in ((pair.a, pair.b), (pair.b, pair.a)):
         before = carried(pair, "relay")
@@ -117,10 +116,10 @@ async def test_an_answerer_that_was_told_something_else_delivers_nothing(name: s
 async def test_an_answerer_with_another_certificate_than_its_answer_named_hears_nothing() -> None:
     pair = Pair(direct=wires("direct"))
     impostor = make_end(Identity(), pair.introduction, is_offerer=False, direct=pair.b.direct, relay=pair.b.relay)
-    pair.a.direct.to = impostor.link
-    impostor.link.use_direct(pair.b.direct, DIRECT)
-    pair.a.link.use_direct(pair.a.direct, DIRECT)
-    pair.a.link.start()
+    pair.a.direct.to = impostor.association
+    impostor.association.use_direct(pair.b.direct, DIRECT)
+    pair.a.association.use_direct(pair.a.direct, DIRECT)
+    pair.a.association.start()
     assert await gone(pair.a) is AuthenticationFailed
     assert await gone(impostor) is LinkClosed
     assert not pair.a.up.is_set()
@@ -148,11 +147,11 @@ async def test_a_link_says_whether_its_peer_is_authenticated_and_in_what_state_i
 async def test_both_sides_make_the_same_claims_to_a_link_and_to_no_other() -> None:
     async with linked() as pair, linked() as other:
         meeting = Meeting("s", "a", "b", "0" * 32, "")
-        claim = pair.a.link.claim(meeting, "offerer", "offerer")
-        assert claim == pair.b.link.claim(meeting, "offerer", "answerer")
-        turned = pair.b.link.claim(meeting, "offerer", "offerer")
-        assert turned == pair.a.link.claim(meeting, "offerer", "answerer") != claim
-        assert claim != other.b.link.claim(meeting, "offerer", "answerer")
+        claim = pair.a.association.claim(meeting, "offerer", "offerer")
+        assert claim == pair.b.association.claim(meeting, "offerer", "answerer")
+        turned = pair.b.association.claim(meeting, "offerer", "offerer")
+        assert turned == pair.a.association.claim(meeting, "offerer", "answerer") != claim
+        assert claim != other.b.association.claim(meeting, "offerer", "answerer")
         assert (pair.a.link.is_offerer, pair.b.link.is_offerer) == (True, False)
 
 
@@ -191,25 +190,13 @@ async def test_a_busy_reader_finds_the_latest_datagrams() -> None:
 
 
 @virtually
-async def test_a_listener_gets_datagrams_at_once_and_nothing_is_kept() -> None:
-    async with linked() as pair:
-        heard: list[bytes] = []
-        pair.b.link.on_datagram = heard.append
-        pair.a.link.send_datagram(b"now")
-        await until(lambda: heard)
-        pair.b.link.close("")
-        with pytest.raises(LinkClosed):
-            await pair.b.link.receive_datagram()
-
-
-@virtually
 async def test_datagrams_sent_without_a_path_are_lost_and_nothing_grows() -> None:
     async with linked(relay=False) as pair:
-        pair.a.link.lose_direct(pair.a.direct)
+        pair.a.association.lose_direct(pair.a.direct)
         for _ in range(10_000):
             pair.a.link.send_datagram(bytes(1000))
         before = carried(pair, "direct")
-        pair.a.link.use_direct(pair.a.direct, DIRECT)
+        pair.a.association.use_direct(pair.a.direct, DIRECT)
         pair.a.link.send_datagram(b"after")
         assert await pair.b.link.receive_datagram() == b"after"
         assert carried(pair, "direct") - before < 10
@@ -305,8 +292,8 @@ async def test_after_the_end_every_call_says_so() -> None:
             writer.write(b"x")
         assert await link.wait_closed() == "enough"
         assert [stream async for stream in link.streams()] == []
-        link.use_direct(pair.a.direct, DIRECT)
-        link.receive([bytes(1200)], "direct")
+        pair.a.association.use_direct(pair.a.direct, DIRECT)
+        pair.a.association.receive([bytes(1200)], "direct")
         assert len(pair.a.downs) == 1
 
 
@@ -342,6 +329,6 @@ async def test_garbage_on_a_path_changes_nothing() -> None:
     chance = random.Random(3)
     async with linked() as pair:
         for _ in range(300):
-            pair.a.link.receive([chance.randbytes(chance.randrange(1500)) for _ in range(3)], "direct")
-            pair.b.link.receive([chance.randbytes(chance.randrange(1500))], "relay")
+            pair.a.association.receive([chance.randbytes(chance.randrange(1500)) for _ in range(3)], "direct")
+            pair.b.association.receive([chance.randbytes(chance.randrange(1500))], "relay")
         await Transfer(pair.a.link, pair.b.link, 100_000).done()

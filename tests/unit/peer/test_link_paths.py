@@ -1,4 +1,4 @@
-"""link.link: a link outlives the paths that it rides on, in virtual time."""
+"""link.association: a link outlives the paths that it rides on, in virtual time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.link_pair import DIRECT, RELAY, Pair, Wire, carried, cut, gon
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link.link import HELD_COUNT, SILENCE
+from visavis_peer.link.association import HELD_COUNT, SILENCE
 
 BACK = 3.0
 """Seconds within which a transfer goes on by the relay when its direct path has died."""
@@ -28,7 +28,7 @@ async def test_a_transfer_moves_from_the_relay_to_the_direct_path_without_a_brea
         transfer = Transfer(pair.a.link, pair.b.link, 8 * MIB)
         await transfer.arrived(0.3)
         for end in pair.ends:
-            end.link.use_direct(end.direct, DIRECT)
+            end.association.use_direct(end.direct, DIRECT)
         await until(lambda: pair.a.link.path == pair.b.link.path == DIRECT)
         by_relay = carried(pair, "relay")
         await transfer.done()
@@ -60,7 +60,7 @@ async def test_a_transfer_goes_on_by_the_relay_when_its_direct_path_dies_in_one_
         pair.b.direct.cut = True
         await until(lambda: pair.b.direct.suspected)
         await pass_time(3.0)
-        pair.b.link.lose_direct(pair.b.direct)
+        pair.b.association.lose_direct(pair.b.direct)
         await transfer.done()
         assert transfer.longest_stall < BACK
 
@@ -72,12 +72,12 @@ async def test_a_direct_path_that_is_lost_and_found_is_left_and_taken_again() ->
         await transfer.arrived(0.2)
         cut(pair, "direct")
         for end in pair.ends:
-            end.link.lose_direct(end.direct)
+            end.association.lose_direct(end.direct)
         await transfer.arrived(0.5)
         assert pair.a.link.path == RELAY
         cut(pair, "direct", mended=True)
         for end in pair.ends:
-            end.link.use_direct(end.direct, DIRECT)
+            end.association.use_direct(end.direct, DIRECT)
         await until(lambda: pair.a.link.path == pair.b.link.path == DIRECT)
         by_relay = carried(pair, "relay")
         await transfer.done()
@@ -89,8 +89,8 @@ async def test_a_direct_path_that_is_lost_and_found_is_left_and_taken_again() ->
 async def test_the_loss_of_a_path_that_is_not_the_one_in_use_changes_nothing() -> None:
     async with linked() as pair:
         former = Wire("direct")
-        pair.a.link.lose_direct(former)
-        assert pair.a.link.direct is pair.a.direct
+        pair.a.association.lose_direct(former)
+        assert pair.a.association.direct is pair.a.direct
         assert (pair.a.link.path, pair.a.moves) == (DIRECT, [])
 
 
@@ -115,8 +115,8 @@ async def test_an_idle_link_outlives_20_seconds_without_any_path() -> None:
             await pass_time(20.0)
             cut(pair, "direct", "relay", mended=True)
             await pass_time(9.7)
-        assert pair.a.link.up
-        assert pair.b.link.up
+        assert pair.a.association.up
+        assert pair.b.association.up
         assert await pair.a.link.ping(1.0) > 0
 
 
@@ -126,11 +126,11 @@ async def test_a_transfer_outlives_that_the_agent_knows_of_no_path_for_20_second
         transfer = Transfer(pair.a.link, pair.b.link, 4 * MIB)
         await transfer.arrived(0.3)
         for end in pair.ends:
-            end.link.set_relay(None)
-            end.link.lose_direct(end.direct)
+            end.association.set_relay(None)
+            end.association.lose_direct(end.direct)
         await pass_time(20.0)
         for end in pair.ends:
-            end.link.set_relay(RELAY)
+            end.association.set_relay(RELAY)
         back = now()
         await transfer.done()
         assert next(at for at in transfer.arrivals if at > back) - back < 1.0
@@ -150,17 +150,17 @@ async def test_silence_ends_the_link_on_both_sides() -> None:
 @virtually
 async def test_a_peer_that_left_the_room_and_answers_stays() -> None:
     async with linked() as pair:
-        pair.a.link.peer_left(asleep=False)
+        pair.a.association.peer_left(asleep=False)
         await pass_time(60.0)
-        assert pair.a.link.up
+        assert pair.a.association.up
 
 
 @virtually
 async def test_an_idle_link_stays_up_for_hours_and_never_doubts_its_path() -> None:
     async with linked() as pair:
         await pass_time(2 * 3600.0)
-        assert pair.a.link.up
-        assert pair.b.link.up
+        assert pair.a.association.up
+        assert pair.b.association.up
         assert carried(pair, "relay") <= HANDSHAKE
         assert pair.a.link.silence < 10
 
@@ -207,17 +207,17 @@ async def test_paths_that_flap_under_a_transfer_cost_no_byte(seed: int) -> None:
                     cut(pair, "direct", "relay", mended=True)
                 case 3:
                     end = chance.choice(pair.ends)
-                    end.link.lose_direct(end.direct)
+                    end.association.lose_direct(end.direct)
                 case 4:
                     end = chance.choice(pair.ends)
-                    end.link.use_direct(end.direct, DIRECT)
+                    end.association.use_direct(end.direct, DIRECT)
                 case _:
                     end = chance.choice(pair.ends)
-                    end.link.set_relay(chance.choice((None, RELAY)))
+                    end.association.set_relay(chance.choice((None, RELAY)))
             await pass_time(chance.uniform(0, 0.3))
         cut(pair, "direct", "relay", mended=True)
         for end in pair.ends:
-            end.link.set_relay(RELAY)
+            end.association.set_relay(RELAY)
         await transfer.done()
 
 
@@ -233,7 +233,7 @@ async def test_a_path_that_turns_out_too_narrow_is_left_for_the_relay_where_ther
         assert pair.b.link.path == DIRECT
         assert transfer.longest_stall < BACK
         pair.a.direct.path_datagram_size = 1200
-        pair.a.link.use_direct(pair.a.direct, DIRECT)
+        pair.a.association.use_direct(pair.a.direct, DIRECT)
         assert pair.a.link.path == DIRECT
 
 
@@ -245,8 +245,8 @@ async def test_a_link_that_moves_from_the_relay_sends_what_the_direct_path_carri
         transfers = [Transfer(*ends, 2 * MIB) for ends in ((pair.a.link, pair.b.link), (pair.b.link, pair.a.link))]
         await asyncio.gather(*(transfer.arrived(0.3) for transfer in transfers))
         for end in pair.ends:
-            end.link.use_direct(end.direct, DIRECT)
-            assert end.link.direct is end.direct
+            end.association.use_direct(end.direct, DIRECT)
+            assert end.association.direct is end.direct
             assert end.link.path == RELAY
             assert not end.direct.sizes
         for transfer in transfers:
@@ -270,7 +270,7 @@ async def test_a_path_on_which_nothing_can_be_asked_is_used_with_small_datagrams
     async with linked(direct=False) as pair:
         pair.a.direct.cut = True
         for end in pair.ends:
-            end.link.use_direct(end.direct, DIRECT)
+            end.association.use_direct(end.direct, DIRECT)
         await until(lambda: pair.a.link.path == DIRECT)
         pair.a.direct.cut = False
         await Transfer(pair.a.link, pair.b.link, MIB).done()
@@ -280,10 +280,10 @@ async def test_a_path_on_which_nothing_can_be_asked_is_used_with_small_datagrams
 @virtually
 async def test_a_path_that_is_lost_while_its_size_is_asked_is_not_used() -> None:
     async with linked(direct=False) as pair:
-        pair.a.link.use_direct(pair.a.direct, DIRECT)
-        pair.a.link.lose_direct(pair.a.direct)
+        pair.a.association.use_direct(pair.a.direct, DIRECT)
+        pair.a.association.lose_direct(pair.a.direct)
         await pass_time(1.0)
-        assert (pair.a.link.path, pair.a.link.direct, pair.a.moves) == (RELAY, None, [])
+        assert (pair.a.link.path, pair.a.association.direct, pair.a.moves) == (RELAY, None, [])
 
 
 @virtually
@@ -331,9 +331,9 @@ async def test_nothing_is_lost_where_a_faster_path_is_found_in_the_middle_of_the
     pair = Pair(direct=wires("direct", 0.001), relay=wires("relay", 0.1))
     began = now()
     pair.start(direct=False, relay=True)
-    await until(lambda: pair.a.link.up)
+    await until(lambda: pair.a.association.up)
     for end in pair.ends:
-        end.link.use_direct(end.direct, DIRECT)
+        end.association.use_direct(end.direct, DIRECT)
     transfer = Transfer(pair.a.link, pair.b.link, 1000)
     await transfer.done()
     assert now() - began < 0.45, "a probe timeout has passed"
@@ -353,7 +353,7 @@ async def test_a_link_waits_while_the_relay_has_no_room_and_goes_on_where_it_was
         await pass_time(5.0)
         assert pair.a.relay.carried == sent
         pair.a.relay.room = 1 << 30
-        pair.a.link.relay_ready()
+        pair.a.association.relay_ready()
         await transfer.done()
         pair.a.link.send_datagram(b"last")
         received = [await pair.b.link.receive_datagram() for _ in range(HELD_COUNT + 1)]
@@ -367,7 +367,7 @@ async def test_a_direct_path_takes_what_waits_for_the_relay() -> None:
         await transfer.arrived(0.3)
         pair.a.relay.room = 0
         for end in pair.ends:
-            end.link.use_direct(end.direct, DIRECT)
+            end.association.use_direct(end.direct, DIRECT)
         await transfer.done()
 
 

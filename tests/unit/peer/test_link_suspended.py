@@ -1,4 +1,4 @@
-"""link.link: a link whose peer is silent waits for it, and goes on where it was."""
+"""link.association: a link whose peer is silent waits for it, and goes on where it was."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.link_pair import RELAY, carried, cut, gone, linked
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link import link as link_module
-from visavis_peer.link.link import ASK_COUNT, SILENCE, STALE, SUSPENDED_INTERVAL, UNANSWERED_COUNT
+from visavis_peer.link import association
+from visavis_peer.link.association import ASK_COUNT, SILENCE, STALE, SUSPENDED_INTERVAL, UNANSWERED_COUNT
 
 MIB = 1 << 20
 PATIENCE = 600.0
@@ -33,7 +33,7 @@ async def test_a_transfer_goes_on_where_it_was_after_a_silence(silence: float) -
         assert next(at for at in transfer.arrivals if at > back) - back < SUSPENDED_INTERVAL + 1
         for end in pair.ends:
             assert end.silences[1] == pytest.approx(silence, abs=SUSPENDED_INTERVAL + 2)
-            assert end.link.suspended_at is None
+            assert end.association.suspended_at is None
 
 
 @virtually
@@ -42,12 +42,12 @@ async def test_a_new_path_resumes_a_suspended_link_at_once() -> None:
         await pass_time(1.0)
         cut(pair, "direct", "relay")
         for end in pair.ends:
-            end.link.lose_direct(end.direct)
-            end.link.set_relay(None)
+            end.association.lose_direct(end.direct)
+            end.association.set_relay(None)
         await pass_time(200.0)
         cut(pair, "relay", mended=True)
         for end in pair.ends:
-            end.link.set_relay(RELAY)
+            end.association.set_relay(RELAY)
         await pass_time(0.2)
         assert [len(end.silences) for end in pair.ends] == [2, 2]
 
@@ -82,10 +82,10 @@ async def test_a_peer_that_has_left_is_not_waited_for(told_at: float) -> None:
         cut(pair, "direct", "relay")
         start = now()
         await pass_time(told_at)
-        pair.a.link.peer_left(asleep=False)
+        pair.a.association.peer_left(asleep=False)
         await gone(pair.a)
         assert now() - start < max(SILENCE, told_at) + 2
-        assert pair.b.link.up
+        assert pair.b.association.up
 
 
 @virtually
@@ -93,9 +93,9 @@ async def test_a_peer_that_is_asleep_or_is_back_is_waited_for() -> None:
     async with linked(patience=PATIENCE) as pair:
         await pass_time(1.0)
         cut(pair, "direct", "relay")
-        pair.a.link.peer_left(asleep=True)
-        pair.b.link.peer_left(asleep=False)
-        pair.b.link.peer_is_back()
+        pair.a.association.peer_left(asleep=True)
+        pair.b.association.peer_left(asleep=False)
+        pair.b.association.peer_is_back()
         await pass_time(300.0)
         assert [end.silences for end in pair.ends] == [[None], [None]]
 
@@ -115,7 +115,7 @@ async def test_a_suspended_link_asks_seldom_and_keeps_no_datagrams() -> None:
         assert sum(pair.a.relay.sizes[sent:]) < 100 * questions
         cut(pair, "relay", mended=True)
         await pass_time(SUSPENDED_INTERVAL + 1)
-        assert pair.a.link.suspended_at is None
+        assert pair.a.association.suspended_at is None
         pair.a.link.send_datagram(b"after")
         async with asyncio.timeout(1.0):
             assert await pair.b.link.receive_datagram() == b"after"
@@ -165,11 +165,11 @@ async def test_who_was_stopped_does_not_take_that_time_for_the_peers_silence(mon
 
         await pass_time(0.5)
         with monkeypatch.context() as patch:  # undone before `virtually` puts back the clock of all other tests
-            patch.setattr(link_module, "time", Later)
+            patch.setattr(association, "time", Later)
             stopped = 75.0
             await pass_time(3.0)
             assert [end.silences for end in pair.ends] == [[], []]
-            assert pair.a.link.up
+            assert pair.a.association.up
 
 
 @virtually
@@ -177,7 +177,7 @@ async def test_waking_up_asks_at_once() -> None:
     async with linked(patience=PATIENCE) as pair:
         await pass_time(2.0)
         sent = carried(pair, "direct")
-        pair.a.link.on_woken()
+        pair.a.association.on_woken()
         await pass_time(0.1)
         assert carried(pair, "direct") > sent
         assert pair.a.direct.suspected == 1
@@ -206,7 +206,7 @@ async def test_what_has_waited_for_this_machine_to_wake_up_is_dropped_and_comes_
     async with linked(patience=PATIENCE) as pair:
         await pass_time(1.0)
         asleep = 0.0
-        monkeypatch.setattr(link_module, "elapsed", lambda: asleep)
+        monkeypatch.setattr(association, "elapsed", lambda: asleep)
         await pass_time(1.5)  # both have looked at that clock
         _, writer = await pair.b.link.open_stream()
         writer.write(b"old")
@@ -214,4 +214,4 @@ async def test_what_has_waited_for_this_machine_to_wake_up_is_dropped_and_comes_
         other, _ = await pair.a.link.accept_stream()
         assert await other.read(3) == b"old"
         assert STALE < now() - start < 1.0
-        assert pair.a.link.up
+        assert pair.a.association.up

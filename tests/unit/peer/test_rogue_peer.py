@@ -13,7 +13,7 @@ from tests.support.raw_peer import RawPeer
 from tests.support.virtual_time import virtually
 from visavis_peer.core.credits import WINDOW_BASE
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link import control, link, quic
+from visavis_peer.link import association, control, quic
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.streams import (
     LINGERING_COUNT,
@@ -50,7 +50,7 @@ async def test_a_peer_that_sends_beyond_its_credit_loses_the_link() -> None:
         peer.connection.send_stream(4, control.STREAM_START + bytes(WINDOW_BASE))
         await peer.turn()
         reader, _ = await peer.end.link.accept_stream()
-        assert peer.end.link.up
+        assert peer.end.association.up
         async with memory_bound(MEMORY):
             for _ in range(100):
                 peer.connection.send_stream(4, bytes(100_000))
@@ -75,7 +75,7 @@ async def test_a_peer_that_cuts_its_bytes_to_pieces_makes_memory_grow_by_little_
                 peer.connection.send_stream(4, b"tiny")
                 await peer.turn()
                 peer.events.clear()
-        assert peer.end.link.up
+        assert peer.end.association.up
         reader, _ = await peer.end.link.accept_stream()
         assert len(await reader.readexactly(size)) == size
 
@@ -138,7 +138,7 @@ async def test_credit_that_is_taken_back_or_has_no_end_does_no_harm() -> None:
             if received == MIB + 1:
                 break
         assert received == MIB + len(control.STREAM_START)
-        assert peer.end.link.up
+        assert peer.end.association.up
 
 
 @virtually
@@ -182,7 +182,7 @@ async def test_streams_of_one_direction_are_not_for_applications_and_do_no_harm(
         for stream_id in (4, 8):
             reader, _ = await peer.end.link.accept_stream()
             assert reader.stream_id == stream_id
-        assert peer.end.link.up
+        assert peer.end.association.up
 
 
 @virtually
@@ -197,7 +197,7 @@ async def test_a_flood_of_datagrams_and_pings_keeps_the_latest_and_no_more() -> 
                     peer.connection.send_datagram(b"")
                 await peer.turn()
                 peer.events.clear()
-        assert peer.end.link.up
+        assert peer.end.association.up
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -205,13 +205,13 @@ def test_a_peer_that_makes_the_link_send_and_never_answers_loses_it(
     answers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine keeps a record of each datagram until a later one is acknowledged."""
-    monkeypatch.setattr(link, "UNANSWERED_COUNT", 512)
-    monkeypatch.setattr(link, "ASK_COUNT", 32)
+    monkeypatch.setattr(association, "UNANSWERED_COUNT", 512)
+    monkeypatch.setattr(association, "ASK_COUNT", 32)
 
     @virtually
     async def flood() -> None:
         async with raw() as peer:
-            connection = peer.end.link._connection
+            connection = peer.end.association._connection
             next_event = connection.next_event
 
             def without_answers() -> quic.ConnectionEvent | None:
