@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.support.commands import end as end_process
 from tests.support.commands import next_event, run, start
 from tests.support.server_running import server_process
 
+NO_HTTP: Final = "does not speak HTTP: is that visavis-server's port?"
 PAGE: Final = "<html>Welcome to the Grand Hotel. Please log in.</html>"
 
 
@@ -70,15 +73,65 @@ async def ping(server: str, **environment: str) -> tuple[int, str]:
         ),
         (answer("401 Unauthorized", WWW_Authenticate="Bearer"), 9, "it asks for a token"),
         (b"", 5, "closed without an answer"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", 5, "cannot reach"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", 5, NO_HTTP),
+        (b"220 mail.example ESMTP\r\n502 5.5.2 Error: command not recognized\r\n", 5, NO_HTTP),
+        (b"-ERR unknown command\r\n", 5, NO_HTTP),
+        (bytes(range(256)) * 400, 5, NO_HTTP),
+        (b"\x1b[2J\x1b]0;evil\x07\r\n", 5, NO_HTTP),
+        (b"<html>an answer of HTTP/0.9</html>", 5, NO_HTTP),
+        (b"HTTP/1.1 " + b"2" * 70_000, 5, NO_HTTP),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n", 5, "closed without an answer"),
+        (bytes.fromhex("15030100020232"), 5, "it answers by TLS: is its address https:// and not http://?"),
     ],
-    ids=["portal", "no-upgrade", "502", "504", "404", "basic", "bearer", "silent-close", "ssh"],
+    ids=[
+        "portal",
+        "no-upgrade",
+        "502",
+        "504",
+        "404",
+        "basic",
+        "bearer",
+        "silent-close",
+        "ssh",
+        "smtp",
+        "redis",
+        "garbage",
+    ]
+    + ["control", "http-0.9", "long", "half", "tls"],
 )
 async def test_the_likely_cause_is_named(given: bytes, code: int, part: str) -> None:
     async with impostor(given) as (port, _):
         ended, errors = await ping(f"http://127.0.0.1:{port}")
         assert (ended, part in errors) == (code, True), errors
         assert "Traceback" not in errors
+        assert "\x1b" not in errors
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "greeting",
+    [b"SSH-2.0-OpenSSH_9.2\r\n", b"220 mail.example ESMTP\r\n", b"J\0\0\0\x0a8.0.36\0", b"", None],
+    ids=["ssh", "smtp", "mysql", "closes", "resets"],
+)
+async def test_a_service_that_speaks_first_or_hangs_up_is_no_server(greeting: bytes | None, scheme: str) -> None:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if greeting is None:
+            linger = writer.get_extra_info("socket")
+            linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            writer.write(greeting)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        code, errors = await ping(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    finally:
+        server.close()
+    last = errors.splitlines()[-1]
+    assert code == 5, errors
+    assert "is that visavis-server's port?" in last, errors
+    assert "closing transport" not in errors
+    assert "Error" not in errors
 
 
 async def test_a_redirect_elsewhere_is_named_and_not_followed() -> None:

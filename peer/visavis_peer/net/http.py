@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import socket
 import ssl
 import time
@@ -28,6 +30,10 @@ _CERTIFICATE: Final = {
     64: "its certificate is for another address",
 }
 """By OpenSSL's X509_V_ERR numbers (x509_vfy.h)."""
+_WHOSE_PORT: Final = "is that visavis-server's port?"
+_CUT: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
+_TLS_ALERT: Final = re.compile(r"b['\"]\\x15\\x03")
+"""The first bytes of an alert (RFC 8446 section 5.1), in what aiohttp says of a line that it cannot read."""
 
 
 class ProxyRefused(OSError):
@@ -137,6 +143,19 @@ def _refusal(proxy: Proxy, error: Exception) -> str:
     return f"the proxy makes no connection ({said})"
 
 
+def describe_opening(error: BaseException) -> str:
+    """Return in words why a request has got no answer: somebody else may listen there."""
+    if isinstance(error, aiohttp.ClientResponseError):  # what came could not be read as HTTP
+        if _TLS_ALERT.search(error.message):
+            return "it answers by TLS: is its address https:// and not http://?"
+        return f"what listens there does not speak HTTP: {_WHOSE_PORT}"
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, ConnectionResetError | BrokenPipeError) or getattr(cause, "errno", None) in _CUT:
+        # also what aiohttp says when a greeting has come before its request was sent
+        return f"what listens there does not speak HTTP, or something on the way cuts the connection: {_WHOSE_PORT}"
+    return describe(error)
+
+
 def describe(error: BaseException) -> str:
     """Return in words why a connection did not come about."""
     certificate = getattr(error, "certificate_error", error)
@@ -146,7 +165,7 @@ def describe(error: BaseException) -> str:
         return text.format(now=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()))
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
         if "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error):
-            return "it answers, but not by TLS: is its address http:// and not https://?"
+            return f"it answers, but not by TLS: is its address http:// and not https://, and {_WHOSE_PORT}"
         return f"no agreement on TLS: {printable(str(error))}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"its name cannot be looked up ({_strerror(error.os_error)}): no network, or a mistake in the name"
@@ -155,7 +174,10 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ProxyRefused | RedirectedElsewhere):
         return str(error)
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the connection was closed without an answer: a firewall on the way, or https:// is meant"
+        return (
+            "the connection was closed without an answer: a firewall on the way, or https:// is meant, or it is another"
+            f" service: {_WHOSE_PORT}"
+        )
     if isinstance(error, ConnectionRefusedError) or getattr(error, "errno", None) == errno.ECONNREFUSED:
         return "nothing listens there (connection refused): is the server running, and on this port?"
     if isinstance(error, OSError):
@@ -164,4 +186,6 @@ def describe(error: BaseException) -> str:
 
 
 def _strerror(error: OSError) -> str:
+    if error.errno is not None and (error.strerror or "").startswith("Connect call failed"):
+        return os.strerror(error.errno)  # asyncio has put the address in the place of the reason
     return printable(error.strerror or str(error) or type(error).__name__)

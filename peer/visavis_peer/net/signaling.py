@@ -17,7 +17,7 @@ from visavis_peer.core.answers import likely_cause
 from visavis_peer.core.backoff import TOO_MANY_WAIT, told_delay
 from visavis_peer.core.proxies import Proxy
 from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, TokenUntimely, UsageError
-from visavis_peer.net.http import describe, open_http
+from visavis_peer.net.http import describe, describe_opening, open_http
 from visavis_peer.server_urls import token_headers, without_login
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, RemoteProtocolError
 from visavis_shared.ids import printable
@@ -244,7 +244,7 @@ class SignalingClient:
             case aiohttp.InvalidURL() | UnicodeError():
                 return UsageError(f"server {self.url!r} is not a URL that can be used: {printable(str(error))}")
             case aiohttp.ClientError() | OSError() | RuntimeError():
-                return SignalingUnreachable(f"cannot reach {self.url}{self._way}: {describe(error)}")
+                return SignalingUnreachable(f"cannot reach {self.url}{self._way}: {describe_opening(error)}")
             case _:
                 return error
 
