@@ -286,13 +286,13 @@ class Agent:
         if self._local_address not in here:
             self._cut_off.set("this machine's network has changed")
 
-    def _on_wake(self, seconds: float) -> None:
+    def _on_wake(self, reason: str) -> None:
         """Connect again at once: whether the connection has outlived the sleep would show after its timeouts only."""
-        logger.info("this machine was asleep for %.0f s", seconds)
+        logger.info("%s", reason)
         self._slept = True
         if self._peering is not None:
             self._peering.on_woken()
-        self._cut_off.set(f"this machine was asleep for {seconds:.0f} s")
+        self._cut_off.set(reason)
 
     # --- signaling ----------------------------------------------------------------------------------------------------
 

@@ -2,12 +2,13 @@
 
 On Linux the event loop's clock (CLOCK_MONOTONIC) stands still while the machine is suspended, so that no timer of ours
 knows of it; CLOCK_BOOTTIME goes on. A process that was stopped finds both of them ahead. A look that comes late by the
-clock that goes on shows either.
+clock that goes on shows either; by how much it is ahead of the other one tells which it was.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -19,6 +20,9 @@ INTERVAL: Final = 1.0
 LATE: Final = 4.0
 """Seconds by which a look is too late for a busy machine. To take a hiccup for sleep costs one reconnection."""
 
+_STANDS_STILL: Final = sys.platform != "win32"
+"""Whether the loop's clock does in sleep, as it does on Linux and macOS."""
+
 
 def elapsed() -> float:
     """Return the seconds of a clock that goes on in sleep: where there is none, of the wall clock, which may be set."""
@@ -26,20 +30,32 @@ def elapsed() -> float:
     return time.time() if boot_time is None else time.clock_gettime(boot_time)
 
 
+def what_it_was(passed: float, ticked: float, *, stands_still: bool) -> str:
+    """Return in words why nothing was done for `passed` seconds, of which the loop's clock has counted `ticked`.
+
+    `stands_still` says whether that clock does in sleep, so that the two can be told apart.
+    """
+    if passed - ticked > LATE:
+        return f"this machine was asleep for {passed:.0f} s"
+    who = "this program was stopped" if stands_still else "this program was stopped, or the machine asleep,"
+    return f"{who} for {passed:.0f} s"
+
+
 class SleepWatch(Watch):
     """Compares the loop's clock, which may stand still, with one that does not."""
 
-    def __init__(self, on_wake: Callable[[float], None], clock: Callable[[], float] = elapsed) -> None:
-        """`on_wake` gets the seconds of a sleep that is over; `clock` goes on in sleep."""
+    def __init__(self, on_wake: Callable[[str], None], clock: Callable[[], float] = elapsed) -> None:
+        """`on_wake` gets a sentence on what is over, and how long it was; `clock` goes on in sleep."""
         super().__init__()
         self._on_wake = on_wake
         self._clock = clock
 
     async def _run(self) -> None:
-        before = self._clock()
+        loop = asyncio.get_running_loop()
+        before, ticks = self._clock(), loop.time()
         while True:
             await asyncio.sleep(INTERVAL)
-            now = self._clock()
+            now, ticks_now = self._clock(), loop.time()
             if now - before > INTERVAL + LATE:
-                self._on_wake(now - before)
-            before = now
+                self._on_wake(what_it_was(now - before, ticks_now - ticks, stands_still=_STANDS_STILL))
+            before, ticks = now, ticks_now

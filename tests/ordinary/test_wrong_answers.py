@@ -96,8 +96,12 @@ async def ping(server: str, **environment: str) -> tuple[int, str]:
         "smtp",
         "redis",
         "garbage",
-    ]
-    + ["control", "http-0.9", "long", "half", "tls"],
+        "control",
+        "http-0.9",
+        "long",
+        "half",
+        "tls",
+    ],
 )
 async def test_the_likely_cause_is_named(given: bytes, code: int, part: str) -> None:
     async with impostor(given) as (port, _):

@@ -90,3 +90,18 @@ async def exit_code(process: Process) -> int:
     """Wait for the end of a program."""
     async with asyncio.timeout(DEADLINE):
         return await process.wait()
+
+
+@asynccontextmanager
+async def shell(screen: Terminal) -> AsyncIterator[Process]:
+    """Run a shell with job control at a terminal, as a person has it: Ctrl-Z and `fg` work."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _LAUNCHER, str(screen.inner), "/bin/bash", "--norc", "--noprofile", "-i",
+        stdin=screen.inner, stdout=screen.inner, stderr=screen.inner,
+        env=environment | {"PS1": "$ ", "TERM": "dumb"}, start_new_session=True, pass_fds=(screen.inner,),
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        await end(process)

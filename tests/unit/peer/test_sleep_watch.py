@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.conditions import until
 from visavis_peer import sleep_watch
-from visavis_peer.sleep_watch import LATE, SleepWatch, elapsed
+from visavis_peer.sleep_watch import LATE, SleepWatch, elapsed, what_it_was
 
 
 class Suspended:
@@ -30,22 +30,38 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_sleep_is_told_once_with_its_length() -> None:
     clock = Suspended(0.0, 0.0, 900.0)
-    woken: list[float] = []
+    woken: list[str] = []
     watch = SleepWatch(woken.append, clock)
     watch.start()
     await until(lambda: clock.looks >= 6)
     await watch.close()
-    assert woken == [pytest.approx(900.0 + sleep_watch.INTERVAL)]
+    assert woken == ["this machine was asleep for 900 s"]
 
 
 async def test_a_busy_machine_is_not_asleep() -> None:
     clock = Suspended(0.0, LATE - 0.1, 0.0, LATE - 0.1)
-    woken: list[float] = []
+    woken: list[str] = []
     watch = SleepWatch(woken.append, clock)
     watch.start()
     await until(lambda: clock.looks >= 6)
     await watch.close()
     assert not woken
+
+
+@pytest.mark.parametrize(
+    ("passed", "ticked", "stands_still", "told"),
+    [
+        (900.0, 1.0, True, "this machine was asleep for 900 s"),
+        (900.0, 2.0, False, "this machine was asleep for 900 s"),
+        (12.0, 12.0, True, "this program was stopped for 12 s"),
+        (12.0, 12.0 - LATE, True, "this program was stopped for 12 s"),
+        (12.0, 12.0, False, "this program was stopped, or the machine asleep, for 12 s"),
+    ],
+)
+def test_a_stop_is_told_from_a_sleep_where_the_clocks_show_it(
+    passed: float, ticked: float, stands_still: bool, told: str
+) -> None:
+    assert what_it_was(passed, ticked, stands_still=stands_still) == told
 
 
 def test_the_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
