@@ -138,3 +138,36 @@ async def test_who_comes_without_the_secret_of_a_room_meets_nobody_and_is_met_by
             assert b"peer_joined" not in (await member.communicate())[0]
         finally:
             await end(member)
+
+
+async def test_what_stands_in_the_place_of_an_invite_is_met_by_the_line_that_was_meant(tmp_path: Path) -> None:
+    folder, file = tmp_path / "my photos", tmp_path / "holiday.jpg"
+    folder.mkdir()
+    file.write_bytes(b"no invite")
+    data = "a pipe takes its data from standard input"
+    meant = {
+        ("pipe", str(folder)): f"{data}: `tar c '{folder}' | visavis pipe --server URL`",
+        ("pipe", str(file)): f"{data}: `visavis pipe --server URL < {file}`",
+        ("pipe", "--server", "https://h.example", "./gone.txt"): f"{data}: `visavis pipe --server https://h.example <",
+        (
+            "pipe",
+            "--server",
+            "https://mia:sesame@h.example",
+            "./a",
+        ): f"{data}: `visavis pipe --server https://h.example <",
+        ("pipe", "den"): "to meet in a room of that name: `visavis pipe --server URL --room den`; " + data,
+        ("pipe", "https://h.example"): "to make an invite there: `visavis pipe --server https://h.example`",
+        ("pipe", "h.example:8080"): "to make an invite there: `visavis pipe --server h.example:8080`",
+        ("pipe", "h.example/r/den#secret"): "https:// is missing in front of it",
+        ("ping", "den"): "to meet in a room of that name: `visavis ping --server URL --room den`",
+        ("ping", str(file)): f"an invite in a file is given by --invite-file {file}",
+        ("agent", "https://h.example/"): "to meet there: `visavis agent --server https://h.example/ --room NAME`",
+        ("pipe", "https://mia:sesame@h.example"): "never holds a user name or a password",
+        ("doctor", "--with", "den"): "does not look like https://host/r/room#secret\n",
+    }
+    ended = await asyncio.gather(*(run(*words) for words in meant))
+    for (words, part), (code, output, errors) in zip(meant.items(), ended, strict=True):
+        assert (code, output) == (2, ""), words
+        assert part in errors, (words, errors)
+        assert "sesame" not in errors
+        assert "#secret`" not in errors

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from visavis_peer.commands.invites import HOW
+from visavis_peer.commands.mistaken import what_was_meant
 from visavis_peer.core.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
 from visavis_peer.errors import UsageError, reason_of
 from visavis_peer.server_urls import base_url, websocket_url
@@ -113,7 +114,8 @@ def find_invite(arguments: argparse.Namespace) -> Invite | None:
     try:
         invite = Invite.parse(text)
     except InvalidInvite as error:
-        raise UsageError(str(error)) from None
+        hint = what_was_meant(text, arguments.verb, arguments.server) if arguments.invite is not None else ""
+        raise UsageError(f"{error}{hint and f': {hint}'}") from None
     if invite.secret is None and not arguments.insecure:
         raise UsageError(
             "the invite has no secret, which is what follows the #: was it copied whole?"
