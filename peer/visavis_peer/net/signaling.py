@@ -220,16 +220,18 @@ class SignalingClient:
         """Close the connection; the room sees this peer leave, unless it is RETURNING. Idempotent."""
         opening, self._opening = self._opening, None
         socket, self._socket = self._socket, None
-        if opening is not None:
-            opening.cancel()
-            (opened,) = await asyncio.gather(opening, return_exceptions=True)
-            # a connection that nobody has awaited yet
-            socket = opened if socket is None and isinstance(opened, aiohttp.ClientWebSocketResponse) else socket
-        session, self._session = self._session, None
-        if socket is not None:
-            await socket.close(code=code)
-        if session is not None:
-            await session.close()
+        try:
+            if opening is not None:
+                opening.cancel()
+                (opened,) = await asyncio.gather(opening, return_exceptions=True)
+                # a connection that nobody has awaited yet
+                socket = opened if socket is None and isinstance(opened, aiohttp.ClientWebSocketResponse) else socket
+            if socket is not None:
+                await socket.close(code=code)
+        finally:  # also where the agent itself is closed amid this
+            session, self._session = self._session, None
+            if session is not None:
+                await session.close()
 
     @property
     def _way(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -43,6 +45,7 @@ from visavis_shared.stun import (
     binding_response,
     parse_binding_request,
 )
+from visavis_shared.tasks import end
 
 WELCOME = '{"type":"ACK","peer_id":"aa","payload":{"message":"connected"}}'
 
@@ -120,6 +123,31 @@ async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.Monkey
                 await SignalingClient(url).connect()
         finally:
             forever.set()
+
+
+async def test_whoever_is_stopped_amid_taking_leave_leaves_no_session_behind() -> None:
+    """What is left open tells of itself when it is collected, which fails the test."""
+    forever = asyncio.Event()
+
+    async def deaf(request: web.Request) -> web.StreamResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        await response.send_str(json.dumps({"type": "ACK", "payload": {"message": "Connected"}, "peer_id": "00" * 8}))
+        await forever.wait()  # and never answers the close frame
+        return response
+
+    async with http_server(deaf) as url:
+        try:
+            client = SignalingClient(url)
+            await client.connect()
+            leaving = asyncio.create_task(client.close())
+            await asyncio.sleep(0)
+            await end(leaving)
+            assert leaving.cancelled()
+        finally:
+            forever.set()
+    del client, leaving
+    gc.collect()
 
 
 async def test_a_welcome_of_the_seed_is_enough_and_unknown_messages_are_skipped() -> None:
