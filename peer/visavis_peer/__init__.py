@@ -1,12 +1,6 @@
 """The peer agent: finds its public endpoint, meets peers through the signaling server, and links with them.
 
-from visavis_peer import Agent, AgentSettings
-
-async with Agent(AgentSettings(server="https://host.example", room="den")) as agent:
-async for link in agent.links():
-reader, writer = await link.open_stream()
-writer.write(b"hello")
-print(await reader.read(100), link.path.kind, await link.ping(timeout=2))
+docs/library.md has programs, and lists all that is public here.
 """
 
 from __future__ import annotations
@@ -16,6 +10,25 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from visavis_peer.agent import Agent
+    from visavis_peer.broadcast import ItemsLost
+    from visavis_peer.core.events import (
+        EndpointDiscovered,
+        Event,
+        Failure,
+        Joined,
+        LinkDown,
+        LinkResumed,
+        LinkSuspended,
+        LinkUp,
+        Negotiating,
+        Notice,
+        PathChanged,
+        PathInfo,
+        PeerJoined,
+        PeerLeft,
+        Ready,
+        RelayCause,
+    )
     from visavis_peer.errors import (
         AgentError,
         AuthenticationFailed,
@@ -26,10 +39,10 @@ if TYPE_CHECKING:
         ServerBusy,
         SignalingUnreachable,
         StreamReset,
+        TokenUntimely,
         UsageError,
     )
-    from visavis_peer.link.link import Link
-    from visavis_peer.link.streams import StreamReader, StreamWriter
+    from visavis_peer.link.link import Link, StreamReader, StreamWriter
     from visavis_peer.settings import AgentSettings
     from visavis_shared.invite import InvalidInvite, Invite
 
@@ -38,18 +51,36 @@ __all__ = [
     "AgentError",
     "AgentSettings",
     "AuthenticationFailed",
+    "EndpointDiscovered",
+    "Event",
+    "Failure",
     "InvalidInvite",
     "Invite",
+    "ItemsLost",
+    "Joined",
     "Link",
     "LinkClosed",
+    "LinkDown",
+    "LinkResumed",
+    "LinkSuspended",
+    "LinkUp",
+    "Negotiating",
     "NoPath",
+    "Notice",
+    "PathChanged",
+    "PathInfo",
     "PeerAbsent",
+    "PeerJoined",
+    "PeerLeft",
+    "Ready",
     "Refused",
+    "RelayCause",
     "ServerBusy",
     "SignalingUnreachable",
     "StreamReader",
     "StreamReset",
     "StreamWriter",
+    "TokenUntimely",
     "UsageError",
 ]
 
@@ -58,9 +89,15 @@ _HOMES: Final = {
     "AgentSettings": "visavis_peer.settings",
     "InvalidInvite": "visavis_shared.invite",
     "Invite": "visavis_shared.invite",
-    "Link": "visavis_peer.link.link",
-    "StreamReader": "visavis_peer.link.streams",
-    "StreamWriter": "visavis_peer.link.streams",
+    "ItemsLost": "visavis_peer.broadcast",
+    **dict.fromkeys(("Link", "StreamReader", "StreamWriter"), "visavis_peer.link.link"),
+    **dict.fromkeys(
+        (
+            *("EndpointDiscovered", "Event", "Failure", "Joined", "LinkDown", "LinkResumed", "LinkSuspended", "LinkUp"),
+            *("Negotiating", "Notice", "PathChanged", "PathInfo", "PeerJoined", "PeerLeft", "Ready", "RelayCause"),
+        ),
+        "visavis_peer.core.events",
+    ),
 }
 """Modules of what this package exports, the errors aside; the command imports no more than it needs."""
 
@@ -70,3 +107,6 @@ if not TYPE_CHECKING:  # type checkers are to refuse names that do not exist
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_HOMES.get(name, "visavis_peer.errors")), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

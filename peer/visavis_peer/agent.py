@@ -113,15 +113,14 @@ class Agent:
     Leaving it closes all links, with the room and the peers told at once.
     """
 
-    def __init__(self, settings: AgentSettings, client: SignalingClient | None = None, *, lean: bool = False) -> None:
-        """`client` is a connection with these settings that has been begun, and becomes the agent's first one.
-
-        `lean`: the engine is imported when somebody is there to link with, not before; that saves 20 MiB, and costs the
-        first link some 100 ms.
-        """
+    def __init__(self, settings: AgentSettings) -> None:
+        """Nothing happens before the agent is entered; iterators may be taken before that."""
         self.settings = settings
-        self._begun = client
-        self._lean = lean
+        """What it was made with."""
+        self._begun: SignalingClient | None = None
+        """A connection that has been begun already (`commands.begun`)."""
+        self._lean = False
+        """Whether the engine is left out until there is somebody to link with."""
         self.peer_id = ""
         """Id that the signaling server has given this agent; another one when it had to join anew."""
         self.nat = NatReport()

@@ -113,7 +113,7 @@ class TokenUntimely(Refused):
 
 
 class StreamReset(AgentError):
-    """The peer has given up this stream; `code` is the application's number for the reason."""
+    """The peer has given up this stream; `code` is the number that its application has for the reason."""
 
     exit_code = 9
     name = "stream_reset"
@@ -121,6 +121,10 @@ class StreamReset(AgentError):
     def __init__(self, code: int) -> None:
         super().__init__("the other side has given up the transfer" + (f" (code {code})" if code else ""))
         self.code = code
+        """0 to 2**62 - 1, what `stop` or `reset` was called with."""
+
+    def __reduce__(self) -> tuple[type[StreamReset], tuple[int]]:
+        return type(self), (self.code,)
 
 
 class ServerBusy(AgentError):
@@ -133,6 +137,7 @@ class ServerBusy(AgentError):
         """`retry_after` in seconds, where the server has said when it makes sense to come again."""
         super().__init__(message)
         self.retry_after = retry_after
+        """Seconds, None where the server has said nothing."""
 
 
 _PASSING = (ErrorCode.RATE_LIMITED, ErrorCode.INTERNAL_ERROR)

@@ -13,7 +13,7 @@ from visavis_peer.core.destinations import Allowance, Destinations
 from visavis_peer.net.ice import IceSession, TurnServer
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.portmap import PortMapper
-from visavis_peer.settings import AgentSettings
+from visavis_peer.settings import AgentSettings, udp_ports
 from visavis_shared.stun import Address
 from visavis_shared.tasks import own
 
@@ -108,7 +108,7 @@ class SessionPool:
         policy: Literal["auto", "relay"] = "relay" if self.relay_only else "auto"
         session = IceSession(policy=policy, destinations=self._destinations, servers=self._asking)
         try:
-            for problem in await session.bind(self.choice.used, self._settings.ports):
+            for problem in await session.bind(self.choice.used, udp_ports(self._settings)):
                 logger.info("address left out: %s", problem)
             session.gather(self._servers)
             if self._mapper is not None:

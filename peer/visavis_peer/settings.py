@@ -75,10 +75,10 @@ class AgentSettings:
             except ValueError as error:
                 raise UsageError(f"{name}: {error}") from None
 
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """The UDP ports to try in order."""
-        return (0,) if self.port is None else tuple(range(self.port, self.port + PORT_COUNT))
+
+def udp_ports(settings: AgentSettings) -> tuple[int, ...]:
+    """Return the UDP ports to try in order."""
+    return (0,) if settings.port is None else tuple(range(settings.port, settings.port + PORT_COUNT))
 
 
 def _text(value: object) -> str:

@@ -14,9 +14,8 @@ from visavis_peer.core.paths import Route
 from visavis_peer.errors import AgentError
 from visavis_peer.link.association import Association, LinkCallbacks
 from visavis_peer.link.identity import Identity, Introduction
-from visavis_peer.link.link import Link
+from visavis_peer.link.link import Link, StreamReader, StreamWriter
 from visavis_peer.link.quic import SecureConnection
-from visavis_peer.link.streams import StreamReader, StreamWriter
 
 Ends = tuple[StreamReader, StreamWriter]
 

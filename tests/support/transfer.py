@@ -6,8 +6,7 @@ import asyncio
 import random
 
 from tests.support.conditions import until
-from visavis_peer.link.link import Link
-from visavis_peer.link.streams import StreamReader, StreamWriter
+from visavis_peer.link.link import Link, StreamReader, StreamWriter
 
 PIECE = 64 << 10
 """Bytes of one write."""

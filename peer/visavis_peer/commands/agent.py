@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from visavis_peer.agent import Agent
+from visavis_peer.commands.begun import BegunAgent
 from visavis_peer.errors import LinkClosed, StreamReset, UsageError
 from visavis_peer.narrator import Narrator
 from visavis_peer.net.signaling import SignalingClient
@@ -18,8 +18,7 @@ from visavis_shared.ids import printable
 from visavis_shared.tasks import end
 
 if TYPE_CHECKING:
-    from visavis_peer.link.link import Link
-    from visavis_peer.link.streams import StreamReader, StreamWriter
+    from visavis_peer.link.link import Link, StreamReader, StreamWriter
 
 MESSAGE_SIZE: Final = 64 << 10
 """Bytes of a text message: it is printed on one line."""
@@ -32,7 +31,7 @@ async def run(arguments: argparse.Namespace, settings: AgentSettings, client: Si
         raise UsageError(f"--message has {len(message)} bytes; {MESSAGE_SIZE} is the limit")
     printer = Printer(as_json=arguments.json)
     narrator = Narrator(printer, sealed=settings.secret is not None, detailed=bool(arguments.verbose), company=True)
-    agent = Agent(settings, client, lean=True)
+    agent = BegunAgent(settings, client, lean=True)
     events, links = agent.events(), agent.links()
 
     async def serve_links() -> None:

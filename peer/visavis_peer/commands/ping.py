@@ -7,7 +7,7 @@ import asyncio
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from visavis_peer.agent import Agent
+from visavis_peer.commands.begun import BegunAgent
 from visavis_peer.commands.meeting import in_room, meet
 from visavis_peer.commands.options import timeout_of
 from visavis_peer.errors import PeerAbsent, UsageError
@@ -34,7 +34,7 @@ async def run(arguments: argparse.Namespace, settings: AgentSettings, client: Si
     printer = Printer(as_json=arguments.json)
     sealed, detailed = settings.secret is not None, bool(arguments.verbose)
     narrator = Narrator(printer, sealed=sealed, detailed=detailed, company=False, wanted=arguments.peer)
-    agent = Agent(settings, client)
+    agent = BegunAgent(settings, client)
     events = agent.events()
     began = asyncio.get_running_loop().time()
     async with in_room(agent, events, narrator):

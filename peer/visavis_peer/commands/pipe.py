@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
+from visavis_peer.commands.begun import BegunAgent
 from visavis_peer.commands.meeting import in_room, meet
 from visavis_peer.commands.options import timeout_of
 from visavis_peer.commands.progress import Meter, exact_size
@@ -27,8 +28,7 @@ from visavis_shared.tasks import end, own
 from visavis_shared.threads import BlockingThread
 
 if TYPE_CHECKING:
-    from visavis_peer.link.link import Link
-    from visavis_peer.link.streams import StreamReader, StreamWriter
+    from visavis_peer.link.link import Link, StreamReader, StreamWriter
 
 CHUNK: Final = 256 << 10
 """Bytes read from standard input at a time: what the engine takes ahead (link/streams.py, UNSENT)."""
@@ -65,7 +65,7 @@ async def run(
         patient = invite is not None
         timeout = None if patient and arguments.timeout is None else timeout_of(arguments)
         narrator = _narrator(settings, arguments, record, invite)
-        return await _join(Agent(settings, client), narrator, timeout, patient=patient)
+        return await _join(BegunAgent(settings, client), narrator, timeout, patient=patient)
 
 
 def _narrator(

@@ -35,6 +35,7 @@ class PathInfo:
     """The path that a link uses."""
 
     path: Literal["direct", "relay"]
+    """Whether datagrams go to the peer itself, or to a relay (the signaling server's, or TURN)."""
     kind: str
     """Candidate types, local then remote, for example `srflx-prflx` (RFC 8445 section 5.1.1); `server` for the
     signaling server's relay."""
@@ -64,12 +65,16 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class EndpointDiscovered:
-    """What this agent has learnt of its public endpoint; `ip` and `port` are None when no STUN server answered."""
+    """What this agent has learnt of its public endpoint."""
 
     ip: str | None
+    """Address that STUN servers see; None when none has answered."""
     port: int | None
+    """The UDP port that belongs to it, likewise."""
     local: str | None
+    """Transport address of this machine's socket, `ip:port` or `[ip]:port`; None where there is none."""
     nat: NatReport
+    """What is known of the NATs before this agent (docs/nat.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +125,13 @@ class Negotiating:
     peer_id: str
     name: str | None
     role: Literal["offerer", "answerer"]
+    """This agent's."""
     local_candidates: tuple[str, ...]
+    """This agent's candidates so far, as in SDP (RFC 8839 section 5.1)."""
     remote_candidates: tuple[str, ...]
+    """The peer's so far, likewise."""
     remote_nat: NatReport | None
+    """What the peer knows of its NATs; None where it has not said."""
     authenticated: bool = False
     """Whether what it says of itself was sealed with the room's secret."""
 
@@ -134,6 +143,7 @@ class LinkUp:
     peer_id: str
     name: str | None
     path: PathInfo
+    """The one that it uses now."""
     elapsed_ms: float
     """Milliseconds since the OFFER was sent or received."""
     authenticated: bool = False
@@ -149,8 +159,11 @@ class PathChanged:
     peer_id: str
     name: str | None
     path: PathInfo
+    """The new one."""
     elapsed_ms: float
+    """Milliseconds since the latest OFFER was sent or received."""
     authenticated: bool = False
+    """Whether the peer has proved to know the room's secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +185,11 @@ class LinkResumed:
     peer_id: str
     name: str | None
     path: PathInfo
+    """The one that it uses now."""
     silence_ms: float
     """Milliseconds without a sign of life."""
     authenticated: bool = True
+    """Always true, as in LinkSuspended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,21 +199,24 @@ class LinkDown:
     peer_id: str
     name: str | None
     reason: str
+    """Why, for a person; the same as `Link.closed_reason`."""
     authenticated: bool = False
+    """Whether the peer had proved to know the room's secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Something that a user should know; the agent goes on unless it says otherwise.
-
-    `error` is a stable name such as `no_path` or `signaling_lost`.
-    """
+    """Something that a user should know; the agent goes on unless it says otherwise."""
 
     error: str
+    """A stable name such as `no_path` or `signaling_lost`; of errors, their `name`."""
     message: str
+    """The same for a person."""
     peer_id: str | None = None
+    """Whom it is about; None where it is about nobody."""
     name: str | None = None
     details: dict[str, str] = field(default_factory=dict)
+    """More for programs, by name; mostly empty."""
     authenticated: bool = False
     """Whether the peer had its part in it as one that knows the room's secret; of no meaning without `peer_id`."""
 

@@ -24,7 +24,7 @@ from visavis_peer.link.challenge import Challenges, Way
 from visavis_peer.link.identity import Meeting
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.routing import NO_PATH, DirectPath, Routing
-from visavis_peer.link.streams import StreamReader, StreamTable, StreamWriter
+from visavis_peer.link.streams import ReceivingPart, SendingPart, StreamTable
 from visavis_peer.sleep_watch import elapsed
 from visavis_shared.ids import printable
 
@@ -167,14 +167,14 @@ class Association:
 
     # --- what the application asks for (`Link`) -----------------------------------------------------------------------
 
-    async def open_stream(self) -> tuple[StreamReader, StreamWriter]:
+    async def open_stream(self) -> tuple[ReceivingPart, SendingPart]:
         """Open a stream; waits while 64 of this side are open.
 
         Raises LinkClosed.
         """
         return await self._streams.open()
 
-    async def accept_stream(self) -> tuple[StreamReader, StreamWriter]:
+    async def accept_stream(self) -> tuple[ReceivingPart, SendingPart]:
         """Return the next stream that the peer has opened.
 
         Raises LinkClosed.

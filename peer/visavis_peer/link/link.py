@@ -1,7 +1,7 @@
-"""What an application has of a link to one peer.
+"""What an application has of a link to one peer, and of its streams.
 
-What the agent does with a link, and what comes in on it, is the matter of the association behind it: this is a small
-object in front of that (`link.association`), with nothing in it that could break a link.
+What the agent does with a link, and what comes in on it, is the matter of the association behind it
+(`link.association`) and of the parts of its streams (`link.reader`, `link.writer`): these are small objects in front.
 """
 
 from __future__ import annotations
@@ -14,7 +14,111 @@ from visavis_peer.errors import AgentError, LinkClosed
 if TYPE_CHECKING:  # the engine is imported when it is needed
     from visavis_peer.core.events import PathInfo
     from visavis_peer.link.association import Association
-    from visavis_peer.link.streams import StreamReader, StreamWriter
+    from visavis_peer.link.reader import ReceivingPart
+    from visavis_peer.link.writer import SendingPart
+
+
+class StreamReader:
+    """The incoming direction of a stream: `async for data in reader`, or by `read` and `readexactly`.
+
+    Each piece of data that is read lets the peer send as much more. What a link's end has cut off raises LinkClosed;
+    what had come in and was not read is lost then.
+    """
+
+    __slots__ = ("__weakref__", "_part")
+
+    def __init__(self, part: ReceivingPart) -> None:
+        """`part` is the link's side; an application never makes a reader."""
+        self._part = part
+
+    @property
+    def stream_id(self) -> int:
+        """Number of the stream (RFC 9000 section 2.1); the two directions and both sides share it."""
+        return self._part.stream_id
+
+    def at_eof(self) -> bool:
+        """Return whether the peer has ended the stream and everything has been read."""
+        return self._part.at_eof()
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, waiting for at least one; with -1 everything until the peer ends the stream.
+
+        Returns b"" at the end. Raises StreamReset when the peer has given up the stream, LinkClosed.
+        """
+        return await self._part.read(size)
+
+    async def readexactly(self, size: int) -> bytes:
+        """Return `size` bytes.
+
+        Raises asyncio.IncompleteReadError when the stream ends before, StreamReset, LinkClosed.
+        """
+        return await self._part.readexactly(size)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._part)
+
+    def stop(self, code: int = 0) -> None:
+        """Read no further: what is unread is dropped, and and the peer's writer raises StreamReset.
+
+        `code`, 0 to 2**62 - 1, is the application's own number for the reason. Idempotent.
+        """
+        self._part.stop(code)
+
+
+class StreamWriter:
+    """The outgoing direction of a stream: `write` and `drain`, then `write_eof` and `wait_closed`."""
+
+    __slots__ = ("__weakref__", "_part")
+
+    def __init__(self, part: SendingPart) -> None:
+        """`part` is the link's side; an application never makes a writer."""
+        self._part = part
+
+    @property
+    def stream_id(self) -> int:
+        """Number of the stream (RFC 9000 section 2.1); the two directions and both sides share it."""
+        return self._part.stream_id
+
+    @property
+    def read_size(self) -> int:
+        """Bytes that the peer's application has read, as far as is known: at least so many."""
+        return self._part.read_size
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send `data`, after what was written before; returns at once, whatever is still on its way.
+
+        Raises StreamReset when the peer reads no further, LinkClosed, RuntimeError after `write_eof`.
+        """
+        self._part.write(data)
+
+    async def drain(self) -> None:
+        """Wait until there is room for more: until less than 512 KiB wait here, or 8 KiB where a link has many streams.
+
+        Raises StreamReset, LinkClosed.
+        """
+        await self._part.drain()
+
+    def write_eof(self) -> None:
+        """End this direction, after everything that was written; the other one stays open. Idempotent."""
+        self._part.write_eof()
+
+    def close(self) -> None:
+        """Do as `write_eof`."""
+        self._part.write_eof()
+
+    async def wait_closed(self) -> None:
+        """Wait until the peer's application has read everything to the end, which `write_eof` has to be called for.
+
+        Raises StreamReset when it gave up, LinkClosed.
+        """
+        await self._part.wait_closed()
+
+    def reset(self, code: int = 0) -> None:
+        """Give up this direction: what has not arrived is dropped, and the peer's reader raises StreamReset.
+
+        `code`, 0 to 2**62 - 1, is the application's own number for the reason. Idempotent.
+        """
+        self._part.reset(code)
 
 
 class Link:
@@ -113,20 +217,22 @@ class Link:
 
         Raises LinkClosed.
         """
-        return await self._association.open_stream()
+        incoming, outgoing = await self._association.open_stream()
+        return StreamReader(incoming), StreamWriter(outgoing)
 
     async def accept_stream(self) -> tuple[StreamReader, StreamWriter]:
         """Return the next stream that the peer has opened, waiting for it.
 
         Raises LinkClosed.
         """
-        return await self._association.accept_stream()
+        incoming, outgoing = await self._association.accept_stream()
+        return StreamReader(incoming), StreamWriter(outgoing)
 
     async def streams(self) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
         """Yield the streams that the peer opens, until the link is gone."""
         while True:
             try:
-                stream = await self._association.accept_stream()
+                stream = await self.accept_stream()
             except LinkClosed:
                 return
             yield stream

@@ -1,4 +1,4 @@
-"""The incoming direction of a stream.
+"""The receiving part of a stream (RFC 9000 section 3.2).
 
 Bytes wait here until the application reads them, and only then does the peer get credit for more (core/credits.py).
 """
@@ -33,8 +33,8 @@ class ReaderOwner(Protocol):
         """Tell the peer that nothing more is read."""
 
 
-class StreamReader:
-    """The incoming direction of a stream."""
+class ReceivingPart:
+    """The incoming direction of a stream; the application has a `StreamReader` in front of it."""
 
     def __init__(self, stream: ReaderOwner, pool: CreditPool) -> None:
         self._stream = stream

@@ -14,10 +14,10 @@ from visavis_peer.core.credits import STREAM_COUNT, CreditPool, Overrun
 from visavis_peer.errors import LinkClosed, StreamReset
 from visavis_peer.link import control
 from visavis_peer.link.quic import SecureConnection
-from visavis_peer.link.reader import StreamReader
-from visavis_peer.link.writer import TURN, StreamWriter
+from visavis_peer.link.reader import ReceivingPart
+from visavis_peer.link.writer import TURN, SendingPart
 
-__all__ = ["StreamReader", "StreamReset", "StreamTable", "StreamWriter"]
+__all__ = ["ReceivingPart", "SendingPart", "StreamTable"]
 
 UNSENT: Final = 512 << 10
 """Bytes given to the engine ahead of what it has sent: a batch of 350 datagrams, which makes up for what a turn of the
@@ -40,8 +40,8 @@ class _Stream:
     def __init__(self, stream_id: int, table: StreamTable, pool: CreditPool) -> None:
         self.stream_id = stream_id
         self._table = table
-        self.reader = StreamReader(self, pool)
-        self.writer = StreamWriter(self)
+        self.reader = ReceivingPart(self, pool)
+        self.writer = SendingPart(self)
         self.credit: int | None = None
         """The newest limit that the peer is to be told."""
         self.done_due = False
@@ -121,7 +121,7 @@ class StreamTable:
         self.backlog = 0
         """Bytes that all writers keep."""
 
-    async def open(self) -> tuple[StreamReader, StreamWriter]:
+    async def open(self) -> tuple[ReceivingPart, SendingPart]:
         """Open a stream, waiting while STREAM_COUNT of this side are open.
 
         Raises LinkClosed.
@@ -138,7 +138,7 @@ class StreamTable:
         stream = self._streams[stream_id] = _Stream(stream_id, self, self._pool)
         return stream.reader, stream.writer
 
-    async def accept(self) -> tuple[StreamReader, StreamWriter]:
+    async def accept(self) -> tuple[ReceivingPart, SendingPart]:
         """Return the next stream that the peer has opened.
 
         Raises LinkClosed.

@@ -1,4 +1,4 @@
-"""The outgoing direction of a stream.
+"""The sending part of a stream (RFC 9000 section 3.1).
 
 Bytes wait here until the peer has given credit for them (core/credits.py) and the engine has sent what it was given
 before; `drain()` waits for that.
@@ -45,8 +45,8 @@ class WriterOwner(Protocol):
         """Tell the peer that nothing more comes."""
 
 
-class StreamWriter:
-    """The outgoing direction of a stream."""
+class SendingPart:
+    """The outgoing direction of a stream; the application has a `StreamWriter` in front of it."""
 
     def __init__(self, stream: WriterOwner) -> None:
         self._stream = stream

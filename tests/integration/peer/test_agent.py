@@ -39,6 +39,7 @@ from visavis_peer.core.events import (
     Ready,
 )
 from visavis_peer.net.ice import IceSession
+from visavis_peer.settings import udp_ports
 from visavis_shared import limits
 from visavis_shared.messages import Offer, OfferPayload
 
@@ -344,7 +345,7 @@ async def test_fixed_ports_are_used_in_order() -> None:
         await until(lambda: bob.links and bob.links[0].path.path == "direct")
         port = int(bob.links[0].path.remote.rpartition(":")[2])
         assert 47000 <= port < 47032
-        assert ann.agent.settings.ports[0] == 47000
+        assert udp_ports(ann.agent.settings)[0] == 47000
 
 
 async def test_a_subscriber_that_sleeps_is_told_that_it_lost_something() -> None:

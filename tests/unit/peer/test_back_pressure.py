@@ -12,8 +12,9 @@ from tests.support.memory import memory_bound
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import pass_time, virtually
 from visavis_peer.core.credits import SHARE, STREAM_COUNT, WINDOW_BASE, WINDOW_START
+from visavis_peer.link.link import StreamWriter
 from visavis_peer.link.streams import UNSENT
-from visavis_peer.link.writer import BACKLOG, HIGH_WATER, LOW_WATER, StreamWriter
+from visavis_peer.link.writer import BACKLOG, HIGH_WATER, LOW_WATER
 
 MIB = 1 << 20
 MEMORY = 8 * MIB

@@ -16,9 +16,9 @@ from visavis_peer.link.streams import (
     CONTROL_UNSENT,
     LINGERING_COUNT,
     STREAM_STEP,
-    StreamReader,
+    ReceivingPart,
+    SendingPart,
     StreamTable,
-    StreamWriter,
 )
 
 FRAME = 21
@@ -31,7 +31,7 @@ class Sender:
     def __init__(self, connection: SecureConnection, table: StreamTable, rng: random.Random) -> None:
         self.connection = connection
         self.table = table
-        self.reading: list[tuple[StreamReader, StreamWriter]] = []
+        self.reading: list[tuple[ReceivingPart, SendingPart]] = []
         self.opened = 0
         self._rng = rng
 

@@ -13,11 +13,8 @@ from tests.support.link_pair import End, Pair, Wire, ends, linked, stream_of
 from tests.support.transfer import Transfer, send
 from tests.support.virtual_time import pass_time, virtually
 from visavis_peer.core.credits import STREAM_COUNT
-from visavis_peer.link.streams import (
-    StreamReader,
-    StreamReset,
-    StreamWriter,
-)
+from visavis_peer.errors import StreamReset
+from visavis_peer.link.link import StreamReader, StreamWriter
 
 MIB = 1 << 20
 SETTLED = 2.0
