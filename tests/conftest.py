@@ -47,10 +47,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Keep coverage, which slows what it measures, away from tests of networks and from longer runs."""
+    """Keep coverage, which slows what it measures, away from tests of networks and time, and from longer runs."""
     networks = any(item.path.is_relative_to(folder) for folder in _NETWORKS)
-    longer = any(map(item.get_closest_marker, ("campaign", "long")))
-    if _COVERAGE not in os.environ or not (networks or longer):
+    real_time = any(map(item.get_closest_marker, ("campaign", "long", "timed")))
+    if _COVERAGE not in os.environ or not (networks or real_time):
         return (yield)
     trace = sys.gettrace()
     with pytest.MonkeyPatch.context() as patch:

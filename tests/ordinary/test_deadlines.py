@@ -21,6 +21,8 @@ from tests.support.commands import DEADLINE, Process, end, run
 from tests.support.http_server import http_server
 from tests.support.requirements import require
 
+pytestmark = pytest.mark.timed
+
 TIMEOUT: Final = 3.0
 """Seconds, as `--timeout` says."""
 SLACK: Final = 4.5

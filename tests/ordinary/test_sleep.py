@@ -18,6 +18,8 @@ import pytest
 from tests.support.commands import Process, agent, end, next_event, read_invite, start, url
 from tests.support.server_running import ServerProcess, server_process
 
+pytestmark = pytest.mark.timed
+
 SLEEPS: Final = (20.0, 60.0, 75.0)
 """Seconds: one that nobody notices; one that the signaling connection outlives and that suspends the link; and one
 after which the server has taken the agent off its list."""

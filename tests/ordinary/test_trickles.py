@@ -11,6 +11,8 @@ import pytest
 from tests.ordinary.test_streams import transfer
 from tests.support.server_running import server_process
 
+pytestmark = pytest.mark.timed
+
 LINES: Final = 40
 """One in each second: longer than the 26 s after which a silent peer is missed, and than the 30 s of consent."""
 DEADLINE: Final = 100
@@ -23,7 +25,7 @@ async def test_a_trickle_one_way_arrives_line_by_line_over_either_path(tmp_path:
     trickle = f"( for n in $(seq {LINES}); do echo line $n; sleep 1; done ) | MAKE {{}} 2>told"
     # `date` shows that each line is written out as it comes, and not all of them in the end
     receive = "set -o pipefail; JOIN {} 2>err </dev/null | while read line; do echo $line $(date +%s); done >out"
-    paths = {"direct": "--relay never", "by the relay": "--relay only"}
+    paths = {"direct": "--relay never", "through the relay": "--relay only"}
     async with server_process() as server:
         codes = await asyncio.gather(
             *(
