@@ -155,6 +155,7 @@ class Narrator:
                 self._told.pop(f"link {peer_id}", None)
                 return f"down {peer_id}", sentence(event)
             case Notice():
+                self._told.pop("notice", None)  # the next one is another one, whatever it says
                 return "notice", sentence(event)
             case Failure(peer_id=None, error=error, message=message) if error == SEVERAL:
                 return SEVERAL, printable(message)

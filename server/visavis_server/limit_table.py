@@ -176,7 +176,8 @@ SERVER_LIMITS: Final = (
     Limit(
         "wrong passwords of one room",
         (Figure(guessing.NOTICE_COUNT), Figure(guessing.NOTICE_INTERVAL, "s between two notices")),
-        "NOTICE to its owner, a line in the audit log; nobody is kept out by it",
+        "NOTICE to its owner, a line in the audit log; in a private room NOTICE to its members from the first one on;"
+        " nobody is kept out by it",
         "a room that is being guessed at",
         causes=(Cause.GUESSED_ROOM,),
     ),

@@ -184,8 +184,29 @@ async def test_a_wrong_secret_is_told_once_in_words_that_help() -> None:
             assert code == 6
             assert (output + errors).count("the secret does not match: was the invite copied whole?") == 1
             assert "visavis: the secret does not match" in errors
+            told = await next_line(agent.stdout, b"secret")
+            assert told == b"the signaling server says: somebody has tried to come in with a wrong secret\n"
         finally:
             await end(agent)
+
+
+async def test_who_waits_with_an_invite_sees_that_somebody_has_tried_a_wrong_one() -> None:
+    async with server_process() as server:
+        maker = await start("pipe", *LO, "--server", url(server), stdin=PIPE)
+        try:
+            invite = Invite.parse(await read_invite(maker))
+            wrong = str(Invite(invite.server, invite.room, bytes(16)))
+            for _ in range(3):  # within a minute: one line
+                code, _, errors = await run("pipe", *LO, "--name", "eve", given=b"", VISAVIS_INVITE=wrong)
+                assert code == 6, errors
+            maker.terminate()
+            assert maker.stderr is not None
+            seen = (await maker.stderr.read()).decode()
+        finally:
+            await end(maker)
+        assert seen.count("somebody has tried to come in with a wrong secret\n") == 1
+        assert seen.count("wrong secret") == 1
+        assert "eve" not in seen
 
 
 async def test_an_agent_in_a_room_with_a_secret_calls_no_good_peer_unauthenticated() -> None:

@@ -124,7 +124,16 @@ class Admission(Directory):
         self.buckets.refusals[Cause.WRONG_PASSWORD] += 1
         self.guard.fail(scope, peer.source, now)
         self._tell_guesses(room, charter.suspicion.add(now), now, now_ms)
+        if room.private and (count := charter.visitors.add(now)):
+            self._tell_members(room, count, now_ms)
         raise cannot_join(WRONG_PRIVATE if room.private else "the password is wrong")
+
+    def _tell_members(self, room: Room, count: int, now_ms: int) -> None:
+        """Tell the members of a private room that it has been shown `count` wrong passwords; whoever it was is not."""
+        times = "" if count == 1 else f" ({count} times since this was last said)"
+        told = replies.notice(f"somebody has tried to come in with a wrong secret{times}", now_ms)
+        for member in room.members.values():
+            self._send(member, told)
 
     def _tell_guesses(self, room: Room, count: int, now: float, now_ms: int) -> None:
         """Tell owner and log that a room has been shown `count` wrong passwords; nothing if that is 0."""

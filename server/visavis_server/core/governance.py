@@ -10,7 +10,7 @@ import hmac
 from collections import OrderedDict
 from typing import Final, Self
 
-from visavis_server.core.guessing import Suspicion
+from visavis_server.core.guessing import PRIVATE_NOTICE_COUNT, Suspicion
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import RoomTerms
 
@@ -30,7 +30,7 @@ class TooManyGuesses(RemoteProtocolError):
 class Charter:
     """The rules of one room."""
 
-    __slots__ = ("_banned", "_password", "capacity", "closes_at", "locked", "owner_id", "suspicion")
+    __slots__ = ("_banned", "_password", "capacity", "closes_at", "locked", "owner_id", "suspicion", "visitors")
 
     def __init__(self, owner_id: str) -> None:
         self.owner_id = owner_id
@@ -45,6 +45,8 @@ class Charter:
         """Its digest."""
         self._banned: OrderedDict[str, None] = OrderedDict()
         self.suspicion = Suspicion()
+        self.visitors = Suspicion(PRIVATE_NOTICE_COUNT)
+        """The same, for the members of a private room."""
 
     @classmethod
     def of_private_room(cls, password: bytes) -> Self:

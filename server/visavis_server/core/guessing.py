@@ -30,6 +30,8 @@ KNOWN_TIME: Final = 3600.0
 """Seconds for which it is remembered that an address has shown the right secret."""
 NOTICE_COUNT: Final = 10
 """Wrong passwords of one room after which it is said that somebody guesses: nobody mistypes so often."""
+PRIVATE_NOTICE_COUNT: Final = 1
+"""The same of a private room, whose members are told: somebody whom they wait for may have mistyped the invite."""
 NOTICE_INTERVAL: Final = 60.0
 """Seconds at least from one such notice about a room to the next."""
 LINE_INTERVAL: Final = 1.0
@@ -100,16 +102,18 @@ class Guard:
 class Suspicion:
     """How many wrong passwords one room has been shown, and when that was last told."""
 
-    __slots__ = ("_count", "_told_at")
+    __slots__ = ("_count", "_least", "_told_at")
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = NOTICE_COUNT) -> None:
+        """Begin with none; fewer than `least` are not told."""
+        self._least = least
         self._count = 0
         self._told_at = float("-inf")
 
     def add(self, now: float) -> int:
         """Note a wrong password; returns how many there were, if that is to be told now, else 0."""
         self._count += 1
-        if self._count < NOTICE_COUNT or now - self._told_at < NOTICE_INTERVAL:
+        if self._count < self._least or now - self._told_at < NOTICE_INTERVAL:
             return 0
         count, self._count, self._told_at = self._count, 0, now
         return count

@@ -10,7 +10,7 @@ import pytest
 from tests.support.server_world import Message, World
 from visavis_server.core import views
 from visavis_server.core.admin import Admin
-from visavis_server.core.guessing import FAILURE_BURST
+from visavis_server.core.guessing import FAILURE_BURST, NOTICE_INTERVAL
 from visavis_server.core.hub import TOO_MANY
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
 from visavis_shared.messages import KickPayload
@@ -43,7 +43,7 @@ def test_who_knows_the_password_meets_in_it_and_nobody_else_gets_in(world: World
     assert members(join(world, "a")) == ["a"]
     assert members(join(world, "b")) == ["a", "b"]
     assert refusal(join(world, "c", WRONG)) == ("UNAUTHORIZED", "private: wrong password")
-    assert [message["type"] for message in world.take("a")] == ["PEER_JOINED"]
+    assert [message["type"] for message in world.take("a")] == ["PEER_JOINED", "NOTICE"]
 
 
 def test_the_open_room_of_the_same_name_is_another_one(world: World) -> None:
@@ -113,6 +113,28 @@ def test_wrong_passwords_count_as_failures_of_their_address(world: World) -> Non
         assert join(world, "thief", WRONG, address="198.51.100.7")["type"] == "ERROR"
     world.send("thief", type="JOIN", room_id="den", payload={"private": {"password": WRONG}})
     assert world.closed["thief"][0] == TOO_MANY
+
+
+def test_members_are_told_of_attempts_once_a_minute_and_nothing_of_whose(world: World) -> None:
+    join(world, "a")
+    join(world, "b")
+    world.take("a")
+
+    def told(peer_id: str) -> list[str]:
+        return [message["payload"]["message"] for message in world.take(peer_id) if message["type"] == "NOTICE"]
+
+    attempt = "somebody has tried to come in with a wrong secret"
+    join(world, "eve", WRONG, name="\x1b[2Jeve")
+    assert (told("a"), told("b")) == ([attempt], [attempt])
+    for _ in range(2):
+        world.pass_time(NOTICE_INTERVAL / 2 - 1)
+        for peer_id in ("a", "eve"):
+            world.request(peer_id, type="DISCOVER", room_id="den")  # or they would be taken for gone
+    join(world, "eve", WRONG)
+    assert told("a") == []
+    world.pass_time(2)
+    join(world, "eve", WRONG)
+    assert told("a") == [f"{attempt} (2 times since this was last said)"]
 
 
 def test_a_restart_brings_it_back_with_its_password(world: World) -> None:
