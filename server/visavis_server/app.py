@@ -21,7 +21,6 @@ from aiohttp import web
 
 from visavis_server import __version__, descriptors, relay
 from visavis_server.acceptor import Acceptor, Visitor
-from visavis_server.addresses import reachable_address
 from visavis_server.configuration import OTEL_ENVIRONMENT, UsageError
 from visavis_server.connections import Connections
 from visavis_server.core.admin import Admin
@@ -47,6 +46,7 @@ from visavis_server.core.turn import TurnService
 from visavis_server.credentials import Credentials
 from visavis_server.guarded_server import GuardedServer
 from visavis_server.http_handler import Fault
+from visavis_server.instructions import instructions
 from visavis_server.keys import read_or_make_keys
 from visavis_server.logs import ShowAddress, fields, show_addresses
 from visavis_server.metrics import Exposition, LagMeter, Sources
@@ -105,6 +105,8 @@ class SignalingServer:
         self._mounted = mounted
         self._stop = stop or _cannot_stop
         self.host = settings.host
+        self._address = ""
+        """The same as a number, once it is known."""
         self.port = 0
         """TCP port, known once started."""
         self.stun_ports: tuple[int, int] | None = None
@@ -152,14 +154,7 @@ class SignalingServer:
     @property
     def instructions(self) -> list[str]:
         """Lines for the operator: what clients run, and what has to be reachable from outside."""
-        scheme = "http" if self.settings.tls_cert is None else "https"
-        name = self.settings.public_host or (reachable_address(self.host) if is_numeric(self.host) else self.host)
-        host = f"[{name}]" if ":" in name else name
-        ports = [f"TCP {self.port}", *(f"UDP {port}" for port in self.stun_ports or ())]
-        return [
-            f"clients run: visavis pipe --server {scheme}://{host}:{self.port}{self.settings.path_prefix}",
-            f"to be reached from outside: {', '.join(ports)}",
-        ]
+        return instructions(self.settings, self._address, self.port, self.stun_ports or ())
 
     async def start(self) -> None:
         """Bind everything and accept connections.
@@ -186,6 +181,7 @@ class SignalingServer:
         address = await _resolve(settings.host)
         if "host" not in settings.model_fields_set and not _has_ipv6():
             address = self.host = "0.0.0.0"  # noqa: S104 -- all there is
+        self._address = address
         if settings.turn_url and settings.turn_secret_file is not None:
             self._turn_secret = await _read_turn_secret(settings.turn_secret_file)
             self.hub.turn = TurnService(settings.turn_url, self._turn_secret.value, settings.turn_ttl)

@@ -36,6 +36,8 @@ SERVICE_RESTART: Final = 1012
 """Close code for a client that is to reconnect (registered with IANA)."""
 DRAIN_RATE: Final = 200
 """Connections closed per second of a drain: half of what a server that starts accepts without delaying anybody."""
+_ORDINARY: Final = frozenset({"relay_early"})
+"""Causes of refusals that are no limit that somebody has gone beyond, but everyday life."""
 DRAIN_NOTICE: Final = 0.5
 """Seconds at least from GOAWAY to the close: on a path with a round trip of half a second a client still learns what
 became of all that it sent before it heard of the drain."""
@@ -269,7 +271,9 @@ class Switchboard(Connections):
             new = count - self._logged_refusals[cause]
             if new and self._quiet.speak(cause, now) is not None:
                 about = fields(event="refused", cause=cause, count=new)
-                logger.warning("refused %d times since the last such line: %s", new, cause, extra=about)
+                # a peer that has gone, or is on its way, as they do
+                level = logging.DEBUG if cause in _ORDINARY else logging.WARNING
+                logger.log(level, "refused %d times since the last such line: %s", new, cause, extra=about)
                 self._logged_refusals[cause] = count
 
 

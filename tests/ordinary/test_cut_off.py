@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.support.commands import Process, end, read_invite, start, url
-from tests.support.server_running import server_process
+from tests.support.server_running import ServerProcess, server_process
 
 LO: Final = ("--interface", "lo")
 PIPE: Final = asyncio.subprocess.PIPE
@@ -22,7 +22,7 @@ ROUTES: Final = ("never", "only")
 
 
 @asynccontextmanager
-async def halfway(relay: str, data: bytes = PART) -> AsyncIterator[tuple[Process, Process]]:
+async def halfway(relay: str, data: bytes = PART) -> AsyncIterator[tuple[Process, Process, ServerProcess]]:
     """Yield a sender that has more to send and a receiver that has written out `data`."""
     async with server_process() as server:
         sender = await start("pipe", *LO, "--relay", relay, "--server", url(server), stdin=PIPE)
@@ -35,7 +35,7 @@ async def halfway(relay: str, data: bytes = PART) -> AsyncIterator[tuple[Process
                 sender.stdin.write(data)
                 async with asyncio.timeout(30):
                     assert await receiver.stdout.readexactly(len(data)) == data
-                yield sender, receiver
+                yield sender, receiver, server
             finally:
                 await end(receiver)
         finally:
@@ -55,7 +55,7 @@ async def said(process: Process, limit: float = 20) -> str:
 async def test_a_sender_that_is_stopped_leaves_a_receiver_that_knows_how_much_has_come(
     number: signal.Signals, relay: str
 ) -> None:
-    async with halfway(relay) as (sender, receiver):
+    async with halfway(relay) as (sender, receiver, _):
         sender.send_signal(number)
         theirs, ours = await asyncio.gather(said(sender), said(receiver))
     assert (sender.returncode, receiver.returncode) == (-number, 4)
@@ -67,7 +67,7 @@ async def test_a_sender_that_is_stopped_leaves_a_receiver_that_knows_how_much_ha
 
 @pytest.mark.parametrize("relay", ROUTES)
 async def test_a_receiver_that_is_stopped_tells_the_sender_how_much_it_has_written(relay: str) -> None:
-    async with halfway(relay) as (sender, receiver):
+    async with halfway(relay) as (sender, receiver, _):
         receiver.send_signal(signal.SIGINT)
         ours = await said(sender)
     assert sender.returncode == 4
@@ -77,7 +77,7 @@ async def test_a_receiver_that_is_stopped_tells_the_sender_how_much_it_has_writt
 
 
 async def test_a_receiver_whose_output_fails_tells_the_sender_how_much_it_has_written() -> None:
-    async with halfway("never") as (sender, receiver):
+    async with halfway("never") as (sender, receiver, _):
         transport = receiver._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
         transport.close()
         assert sender.stdin is not None
@@ -95,8 +95,12 @@ async def test_a_side_that_is_killed_is_told_in_plain_words_and_with_what_is_kno
 
     async def play(relay: str, victim: int) -> tuple[Process, str]:
         async with halfway(relay, large) as sides:
-            sides[victim].kill()
-            return sides[1 - victim], await said(sides[1 - victim], 60)
+            victims, server = sides[:2], sides[2]
+            victims[victim].kill()
+            other = victims[1 - victim]
+            text = await said(other, 60)
+            assert "WARNING" not in server.errors, "peers go, as they do"
+            return other, text
 
     played = await asyncio.gather(*(play(relay, victim) for relay in ROUTES for victim in (0, 1)), play("auto", 1))
     for process, text in played:

@@ -66,6 +66,38 @@ async def test_both_families_reach_a_server_without_options() -> None:
         assert f"TCP {server.port}, UDP {server.stun_port}" in await server.said("to be reached from outside")
 
 
+async def test_who_can_reach_it_is_said_for_each_way_to_listen() -> None:
+    proxy = "--host 127.0.0.1 --trusted-proxy 127.0.0.1"
+    inside, outside = "only this machine can reach TCP {tcp} (127.0.0.1): ", "to be reached from outside: "
+    passed = f"{inside}a proxy on this machine has to pass it on"
+    cases = {
+        "": f"{outside}TCP {{tcp}}, UDP {{udp}}, UDP ",
+        "--stun off": f"{outside}TCP {{tcp}}\n",
+        "--stun-address 127.0.0.1": f"{outside}TCP {{tcp}}\n",
+        "--host 127.0.0.1": f"{inside}--host says where else to listen\n",
+        "--host localhost": f"{inside}--host says where else to listen\n",
+        "--host 127.0.0.1 --stun-address 0.0.0.0": f"{inside}--host says where else to listen; {outside}UDP {{udp}}, ",
+        f"{proxy} --stun-address 0.0.0.0": f"{passed}; {outside}UDP {{udp}}, UDP ",
+        proxy: f"{passed}; nor does anybody else reach STUN: set --stun-address ",
+        f"{proxy} --stun off --public-host meet.example": f"{passed}\n",
+    }
+
+    async def told(flags: str) -> tuple[ServerProcess, str]:
+        ports = "--stun-port 0" if "--stun off" not in flags else ""
+        async with started(f"exec $SERVER --port 0 {ports} {flags}") as server:
+            await server.said("clients run: ")
+            _, errors = await server.stop()
+            return server, errors
+
+    for (flags, part), (server, errors) in zip(
+        cases.items(), await asyncio.gather(*(told(flags) for flags in cases)), strict=True
+    ):
+        assert part.format(tcp=server.port, udp=server.stun_port) in errors, (flags, errors)
+        if "--trusted-proxy" in flags:
+            name = "meet.example" if "--public-host" in flags else "NAME"
+            assert f"--server https://{name} (the address of the proxy in front)\n" in errors
+
+
 async def test_few_descriptors_are_said_and_harm_nobody_who_is_in() -> None:
     command = f"ulimit -n {DESCRIPTORS} && exec $SERVER --host 127.0.0.1 --port 0 --stun off"
     async with started(command) as server, AsyncExitStack() as stack:

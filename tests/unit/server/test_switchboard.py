@@ -360,6 +360,15 @@ async def test_refusals_are_logged_once_a_second_and_cause_however_many_there_ar
     assert caplog.records[-1].message.startswith("refused 3000 times")
 
 
+async def test_what_is_everyday_life_is_not_logged_by_default(
+    board: Switchboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    board.refusals.append(lambda: [("relay_early", 5), ("relay_volume", 5)])
+    with caplog.at_level(logging.INFO):
+        board._log_refusals()
+    assert [record.message.rpartition(" ")[2] for record in caplog.records] == ["relay_volume"]
+
+
 async def test_a_failure_of_ours_is_logged_once_a_second_with_the_number_of_the_others(
     board: Switchboard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
