@@ -25,7 +25,16 @@ from visavis_peer.broadcast import Broadcast
 from visavis_peer.connection_end import ConnectionEnd
 from visavis_peer.core.addresses import Interface, choose_addresses
 from visavis_peer.core.backoff import signaling_delay, untimely_delay
-from visavis_peer.core.events import SIGNALING_LOST, EndpointDiscovered, Event, Failure, Joined, Notice, Ready
+from visavis_peer.core.events import (
+    NO_INTERFACE,
+    SIGNALING_LOST,
+    EndpointDiscovered,
+    Event,
+    Failure,
+    Joined,
+    Notice,
+    Ready,
+)
 from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.core.resume import ResumeState
 from visavis_peer.core.sealing import RoomSeal, room_password
@@ -372,6 +381,9 @@ class Agent:
             await client.send(self._resume_request(self._resume.token))
         self._pool.loopback, self._server_address = client.by_loopback, client.server_address
         session = await self._pool.start(await self._stun_servers(client))
+        if self._pool.choice.missing:
+            names = ", ".join(map(printable, self._pool.choice.missing))
+            self._events.publish(Failure(NO_INTERFACE, f"this machine has no interface {names} (--interface)"))
         endpoint = await self._study.first_endpoint(session)
         self._endpoint = None if self._pool.relay_only else endpoint  # which is to hide it
         if self._resume.token is None:

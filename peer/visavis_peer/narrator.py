@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Final
 
 from visavis_peer.core.events import (
+    NO_INTERFACE,
     SIGNALING_LOST,
     Event,
     Failure,
@@ -157,8 +158,8 @@ class Narrator:
             case Notice():
                 self._told.pop("notice", None)  # the next one is another one, whatever it says
                 return "notice", sentence(event)
-            case Failure(peer_id=None, error=error, message=message) if error == SEVERAL:
-                return SEVERAL, printable(message)
+            case Failure(peer_id=None, error=error, message=message) if error in (SEVERAL, NO_INTERFACE):
+                return error, printable(message)
             case Failure(peer_id=None, error=error):
                 # every other failure of the agent itself is its end, and told as such
                 return "signaling", _lost(event) if error == SIGNALING_LOST else ""

@@ -7,6 +7,7 @@ protocol, ends no program: whoever can cause it could end it at will.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine
@@ -90,5 +91,7 @@ def _is_ours(context: dict[str, Any], error: BaseException) -> bool:
 
 def sentence(error: BaseException) -> str:
     """Return what a person is told of a failure that ends a program; its text is not escaped."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many open files: allow more (ulimit -n), or close some"
     told = str(error).splitlines()
     return f"internal error, please report it: {type(error).__name__}{f': {told[0]}' if told else ''}"

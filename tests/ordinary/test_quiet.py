@@ -248,6 +248,22 @@ async def test_who_has_mistyped_the_server_sees_so_at_once(verb: tuple[str, ...]
         await end(process)
 
 
+async def test_who_has_mistyped_an_interface_is_told_so_and_linked_by_the_relay() -> None:
+    async with server_process() as server:
+        invite = str(Invite(url(server), "r", bytes(16)))
+        ann = await start("agent", *LO, VISAVIS_INVITE=invite)
+        try:
+            code, output, _ = await run("ping", "--interface", "nope0", "--count", "1", VISAVIS_INVITE=invite)
+            assert code == 0
+            assert output.count("this machine has no interface nope0 (--interface)\n") == 1
+            assert "through the relay" in output
+        finally:
+            await end(ann)
+        code, output, _ = await run("discover", "--server", url(server), "--interface", "nope0", "--timeout", "1")
+        assert code == 7
+        assert "nope0: this machine has no such interface\n" in output
+
+
 async def test_who_asks_for_somebody_else_sees_who_is_there_as_they_have_proved_themselves() -> None:
     async with server_process() as server:
         invite = str(Invite(url(server), "r", bytes(16)))

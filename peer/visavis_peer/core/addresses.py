@@ -28,6 +28,9 @@ class Interface:
     default_route: bool = False
 
 
+MISSING: Final = "this machine has no such interface"
+
+
 @dataclass(frozen=True, slots=True)
 class LocalAddress:
     """An address to bind to."""
@@ -53,6 +56,11 @@ class AddressChoice:
 
     used: tuple[LocalAddress, ...]
     skipped: tuple[Skipped, ...]
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of interfaces that were chosen and are not there."""
+        return [each.interface for each in self.skipped if each.reason == MISSING]
 
 
 def choose_addresses(interfaces: Sequence[Interface], only: Collection[str] = ()) -> AddressChoice:
@@ -81,6 +89,8 @@ def choose_addresses(interfaces: Sequence[Interface], only: Collection[str] = ()
         kept = loopback
     else:
         skipped += [Skipped(interface.name, address, "loopback") for interface, address in loopback]
+    here = [interface.name for interface in interfaces]
+    skipped += [Skipped(name, None, MISSING) for name in only if name not in here]
     kept.sort(key=lambda pair: (not pair[0].default_route, ipaddress.ip_address(pair[1]).version == 4))
     skipped += [Skipped(interface.name, address, "too many addresses") for interface, address in kept[ADDRESS_COUNT:]]
     used = tuple(

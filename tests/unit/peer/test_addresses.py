@@ -49,6 +49,12 @@ def test_a_named_interface_is_used_whatever_it_is_and_no_other() -> None:
     assert used(ETH, LO, only=("lo",)) == ["::1", "127.0.0.1"]
 
 
+def test_a_named_interface_that_is_not_there_is_told_of() -> None:
+    choice = choose_addresses([ETH, LO], ("eth0", "nope0"))
+    assert choice.missing == ["nope0"]
+    assert choose_addresses([ETH, LO]).missing == []
+
+
 def test_addresses_that_no_socket_can_use_are_skipped() -> None:
     assert used(Interface("x", ("0.0.0.0", "224.0.0.1", "10.0.0.1"))) == ["10.0.0.1"]
 

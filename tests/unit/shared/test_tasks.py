@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 
 import pytest
@@ -90,6 +91,7 @@ async def test_what_a_stranger_can_cause_on_one_connection_ends_nothing(
 def test_a_failure_is_told_in_one_line() -> None:
     assert sentence(Broken("a\nb")) == "internal error, please report it: Broken: a"
     assert sentence(Broken()) == "internal error, please report it: Broken"
+    assert sentence(OSError(errno.EMFILE, "x")) == "too many open files: allow more (ulimit -n), or close some"
 
 
 async def test_tasks_that_are_ended_are_forgotten_by_nobody_and_tell_nothing(failures: list[BaseException]) -> None:
