@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from visavis_peer.core import birthday, credits, destinations, mesh, negotiation, sealing, session_budget, strategy
-from visavis_peer.link import association, challenge, control, identity, quic, streams
+from visavis_peer.core import (
+    birthday,
+    credits,
+    destinations,
+    liveness,
+    mesh,
+    negotiation,
+    sealing,
+    session_budget,
+    strategy,
+)
+from visavis_peer.link import challenge, control, datagrams, identity, quic, streams
 from visavis_peer.net import gateway_http, names, relay, signaling
 from visavis_peer.net.ice import candidates, session, socket
 from visavis_peer.settings import PATIENCE
@@ -124,12 +134,10 @@ PEER_LIMITS: Final = (
         "300 KiB",
     ),
     # --- links --------------------------------------------------------------------------------------------------------
-    Limit(
-        "a handshake", (Figure(association.HANDSHAKE_TIMEOUT, "s"),), "the link fails", "a round of checks and a retry"
-    ),
+    Limit("a handshake", (Figure(liveness.HANDSHAKE_TIMEOUT, "s"),), "the link fails", "a round of checks and a retry"),
     Limit(
         "a link without a sign of life",
-        (Figure(association.SILENCE, "s"), Figure(PATIENCE, "s suspended, or `--patience` of either side")),
+        (Figure(liveness.SILENCE, "s"), Figure(PATIENCE, "s suspended, or `--patience` of either side")),
         "suspended; given up",
         "an outage of 20 s passes",
     ),
@@ -153,13 +161,13 @@ PEER_LIMITS: Final = (
     ),
     Limit(
         "unread datagrams of a link",
-        (Figure(association.RECEIVE_COUNT),),
+        (Figure(datagrams.RECEIVE_COUNT),),
         "the oldest are dropped",
         "1.2 MB, as UDP does",
     ),
     Limit(
         "datagrams of a link without an answer",
-        (Figure(association.UNANSWERED_COUNT),),
+        (Figure(liveness.UNANSWERED_COUNT),),
         "the link is closed",
         "who acknowledges nothing on purpose",
     ),

@@ -106,7 +106,7 @@ class Interloper:
 
 
 async def _open_and_write(link: Association) -> None:
-    _, writer = await link.open_stream()
+    _, writer = await link.streams.open()
     writer.write(POISON)
 
 

@@ -6,13 +6,16 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from types import SimpleNamespace
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec
 from unittest.mock import patch
 
-from visavis_peer.link import association
+from visavis_peer.link import association, datagrams, pump
 
 P = ParamSpec("P")
+CLOCKED: Final = (association, datagrams, pump)
+"""Modules that read a link's clock."""
 START = 1000.0
 """Seconds on the clock at the beginning: not 0, which code may take for "never"."""
 
@@ -50,9 +53,11 @@ def virtually(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             clock = SimpleNamespace(monotonic=runner.get_loop().time)
-            with patch.object(association, "time", clock):
+            with ExitStack() as stack:
+                for module in CLOCKED:
+                    stack.enter_context(patch.object(module, "time", clock))
                 runner.run(test(*args, **kwargs))
-                assert vars(association)["time"] is clock, (
+                assert all(vars(module)["time"] is clock for module in CLOCKED), (
                     "what replaces the clock puts it back before the test ends, or after all others"
                 )
 

@@ -217,7 +217,7 @@ class Link:
 
         Raises LinkClosed.
         """
-        incoming, outgoing = await self._association.open_stream()
+        incoming, outgoing = await self._association.streams.open()
         return StreamReader(incoming), StreamWriter(outgoing)
 
     async def accept_stream(self) -> tuple[StreamReader, StreamWriter]:
@@ -225,7 +225,7 @@ class Link:
 
         Raises LinkClosed.
         """
-        incoming, outgoing = await self._association.accept_stream()
+        incoming, outgoing = await self._association.streams.accept()
         return StreamReader(incoming), StreamWriter(outgoing)
 
     async def streams(self) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
@@ -258,13 +258,13 @@ class Link:
 
         Raises LinkClosed once the link is gone and everything received has been returned.
         """
-        return await self._association.receive_datagram()
+        return await self._association.datagrams.receive()
 
     async def datagrams(self) -> AsyncIterator[bytes]:
         """Yield the datagrams, until the link is gone and everything received has been yielded."""
         while True:
             try:
-                datagram = await self._association.receive_datagram()
+                datagram = await self._association.datagrams.receive()
             except LinkClosed:
                 return
             yield datagram
@@ -276,7 +276,7 @@ class Link:
 
         Raises PeerAbsent when nothing comes back within `timeout` seconds, LinkClosed when the link is gone.
         """
-        return await self._association.ping(timeout)
+        return await self._association.datagrams.ping(timeout)
 
     async def wait_closed(self) -> str:
         """Wait until the link is gone and return `closed_reason`."""

@@ -69,7 +69,7 @@ async def assert_carried(sender: Link, receiver: Link) -> None:
     writer.write_eof()
     reader, _ = await receiver.accept_stream()
     assert await reader.read() == b"from " + sender.peer_id.encode()
-    assert not association_of(receiver)._received
+    assert not association_of(receiver).datagrams._received
 
 
 def assert_nothing_delivered(*agents: Watched) -> None:

@@ -22,8 +22,8 @@ from tests.support.conditions import until
 from tests.support.interloper import Interloper, StolenCertificate, pack, unpack
 from tests.support.link_pair import association_of
 from tests.support.watched import Watched
+from visavis_peer.core import liveness
 from visavis_peer.core.events import LinkDown
-from visavis_peer.link import association
 from visavis_peer.link.identity import Identity
 from visavis_peer.net.ice import IceSession
 
@@ -52,7 +52,7 @@ async def test_an_honest_relay_carries_a_link() -> None:
 async def test_a_relay_that_ends_quic_on_itself_is_found_out_by_both(
     proof: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(association, "HANDSHAKE_TIMEOUT", 1.0)
+    monkeypatch.setattr(liveness, "HANDSHAKE_TIMEOUT", 1.0)
     interloper: Interloper | None = None
 
     def attack(parcel: Parcel) -> list[Parcel]:
@@ -76,7 +76,7 @@ async def test_a_relay_that_ends_quic_on_itself_is_found_out_by_both(
             assert peering is not None
             (entry,) = peering.links._entries.values()
             await until(lambda: entry.link.closed_reason)
-            assert not entry.link._received
+            assert not entry.link.datagrams._received
         assert_nothing_delivered(ann, bob)
         assert interloper is not None
         assert interloper.poisoned == 1

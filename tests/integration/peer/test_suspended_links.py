@@ -14,8 +14,8 @@ from tests.support.conditions import until
 from tests.support.server_running import ServerProcess, server_process
 from tests.support.watched import Watched, watched
 from visavis_peer import links
+from visavis_peer.core import liveness
 from visavis_peer.core.events import LinkDown, LinkResumed, LinkSuspended, LinkUp
-from visavis_peer.link import association
 
 SECRET = "AAECAwQFBgcICQoLDA0ODw"
 LINKS = 2
@@ -25,9 +25,9 @@ LINKS = 2
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ServerProcess]:
     """Run a server; an agent of this process soon takes a peer for silent, and keeps two links."""
-    monkeypatch.setattr(association, "PING_INTERVAL", 0.3)
-    monkeypatch.setattr(association, "WATCH_INTERVAL", 0.2)
-    monkeypatch.setattr(association, "SILENCE", 2.0)
+    monkeypatch.setattr(liveness, "PING_INTERVAL", 0.3)
+    monkeypatch.setattr(liveness, "WATCH_INTERVAL", 0.2)
+    monkeypatch.setattr(liveness, "SILENCE", 2.0)
     monkeypatch.setattr(links, "PEER_COUNT", LINKS)
     async with server_process() as running:
         yield running

@@ -11,8 +11,9 @@ import pytest
 from tests.support.link_pair import DIRECT, RELAY, Pair, Wire, carried, cut, gone, linked, make_end, wires
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
+from visavis_peer.core.liveness import HANDSHAKE_TIMEOUT
 from visavis_peer.errors import AuthenticationFailed, LinkClosed, PeerAbsent, Refused
-from visavis_peer.link.association import HANDSHAKE_TIMEOUT, RECEIVE_COUNT
+from visavis_peer.link.datagrams import RECEIVE_COUNT
 from visavis_peer.link.identity import Identity, Meeting
 from visavis_peer.link.quic import DATAGRAM_SIZE
 from visavis_peer.link.routing import NO_PATH

@@ -11,8 +11,9 @@ from tests.support.conditions import until
 from tests.support.link_pair import DIRECT, RELAY, Pair, Wire, carried, cut, gone, linked, wires
 from tests.support.transfer import Transfer
 from tests.support.virtual_time import now, pass_time, virtually
+from visavis_peer.core.liveness import SILENCE
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link.association import HELD_COUNT, SILENCE
+from visavis_peer.link.pump import HELD_COUNT
 
 BACK = 3.0
 """Seconds within which a transfer goes on by the relay when its direct path has died."""

@@ -9,10 +9,10 @@ import pytest
 
 from tests.support.link_pair import RELAY, carried, cut, gone, linked
 from tests.support.transfer import Transfer
-from tests.support.virtual_time import now, pass_time, virtually
+from tests.support.virtual_time import CLOCKED, now, pass_time, virtually
+from visavis_peer.core.liveness import ASK_COUNT, SILENCE, STALE, SUSPENDED_INTERVAL, UNANSWERED_COUNT
 from visavis_peer.errors import LinkClosed
 from visavis_peer.link import association
-from visavis_peer.link.association import ASK_COUNT, SILENCE, STALE, SUSPENDED_INTERVAL, UNANSWERED_COUNT
 
 MIB = 1 << 20
 PATIENCE = 600.0
@@ -165,7 +165,8 @@ async def test_who_was_stopped_does_not_take_that_time_for_the_peers_silence(mon
 
         await pass_time(0.5)
         with monkeypatch.context() as patch:  # undone before `virtually` puts back the clock of all other tests
-            patch.setattr(association, "time", Later)
+            for module in CLOCKED:
+                patch.setattr(module, "time", Later)
             stopped = 75.0
             await pass_time(3.0)
             assert [end.silences for end in pair.ends] == [[], []]

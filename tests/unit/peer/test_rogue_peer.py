@@ -11,9 +11,10 @@ from tests.support.conditions import until
 from tests.support.memory import memory_bound
 from tests.support.raw_peer import RawPeer
 from tests.support.virtual_time import virtually
+from visavis_peer.core import liveness
 from visavis_peer.core.credits import WINDOW_BASE
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link import association, control, quic
+from visavis_peer.link import control, quic
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.streams import (
     LINGERING_COUNT,
@@ -205,8 +206,8 @@ def test_a_peer_that_makes_the_link_send_and_never_answers_loses_it(
     answers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine keeps a record of each datagram until a later one is acknowledged."""
-    monkeypatch.setattr(association, "UNANSWERED_COUNT", 512)
-    monkeypatch.setattr(association, "ASK_COUNT", 32)
+    monkeypatch.setattr(liveness, "UNANSWERED_COUNT", 512)
+    monkeypatch.setattr(liveness, "ASK_COUNT", 32)
 
     @virtually
     async def flood() -> None:

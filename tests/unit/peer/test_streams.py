@@ -350,7 +350,7 @@ async def test_short_streams_by_the_thousand_leave_nothing_behind(seed: int) -> 
     await asyncio.gather(*(ask(end, number) for number in range(1000) for end in pair.ends))
     await pass_time(SETTLED)
     for end in pair.ends:
-        table = end.association._streams
+        table = end.association.streams
         assert not table._streams
         assert table._pool.lent == 0
     pair.close()
