@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit, urlunsplit
 
 from visavis_peer.core.proxies import InvalidProxy, Proxy, parse_proxy
+from visavis_peer.core.schemes import with_scheme
 from visavis_peer.errors import UsageError
 from visavis_shared import headers
 
@@ -12,10 +13,12 @@ from visavis_shared import headers
 def websocket_url(server: str) -> str:
     """Return the WebSocket URL of a server given as http(s) or ws(s) URL, with a path prefix if need be.
 
+    Without a scheme `with_scheme` says which is meant.
+
     Raises UsageError.
     """
     try:
-        parts = urlsplit(server if "://" in server else f"http://{server}")
+        parts = urlsplit(with_scheme(server))
         scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
         valid = scheme is not None and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:

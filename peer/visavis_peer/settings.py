@@ -35,7 +35,8 @@ class AgentSettings:
     """Settings of an Agent; making them raises UsageError that names the setting."""
 
     server: str
-    """URL of the signaling server: http(s) or ws(s), with a path prefix if need be."""
+    """URL of the signaling server: http(s) or ws(s), with a path prefix if need be; without a scheme it is https, but
+    http for localhost and numeric private addresses."""
     room: str
     """1 to 128 characters, no control characters, no white space at the ends."""
     name: str | None = None

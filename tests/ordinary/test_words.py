@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.support.commands import run
-from tests.support.server_running import spawn
+from tests.support.server_running import server_process, spawn
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -106,3 +106,18 @@ async def run_server(*arguments: str, **environment: str) -> tuple[int | None, s
     async with asyncio.timeout(30):
         output, errors = await process.communicate()
     return process.returncode, output.decode(), errors.decode()
+
+
+async def test_a_server_without_a_scheme_is_https_but_on_this_machine_and_at_private_addresses() -> None:
+    async with server_process() as server:
+        for host in ("127.0.0.1", "localhost"):
+            code, output, errors = await run("discover", "--interface", "lo", "--server", f"{host}:{server.port}")
+            assert (code, errors) == (0, ""), errors
+            assert "public endpoint" in output
+    brief = ("--room", "r", "--timeout", "0.5")
+    code, _, errors = await run("ping", *brief, "--server", "meet.invalid")
+    assert (code, "cannot reach wss://meet.invalid/ws" in errors) == (5, True), errors
+    code, _, errors = await run("pipe", *brief, VISAVIS_SERVER="meet.invalid:8080/signal")
+    assert (code, "cannot reach wss://meet.invalid:8080/signal/ws" in errors) == (5, True), errors
+    code, output, _ = await run("pipe", "--help")
+    assert "without a scheme https is meant" in " ".join(output.split())

@@ -224,7 +224,10 @@ def overview() -> str:
 
 def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.add_argument(
-        "--server", metavar="URL", help="signaling server: http(s) or ws(s), with a path prefix if need be"
+        "--server",
+        metavar="URL",
+        help="signaling server: https, http, wss or ws, with a path prefix if need be; without a scheme https is meant,"
+        " but http for localhost and private addresses such as 192.168.1.2",
     )
     parser.add_argument(
         "--proxy",

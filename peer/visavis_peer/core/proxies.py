@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from visavis_peer.core.schemes import with_scheme
+
 PORTS: Final[dict[str, int]] = {
     "http": 80,
     "https": 443,
@@ -85,7 +87,7 @@ def proxy_of_environment(server: str, environment: Mapping[str, str]) -> tuple[s
     ones, and NO_PROXY before all.
     """
     try:
-        parts = urlsplit(server if "://" in server else f"http://{server}")
+        parts = urlsplit(with_scheme(server))
     except ValueError:
         return None  # no URL: whoever uses it says so
     secure = parts.scheme in ("https", "wss")
