@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,40 @@ OTEL_ENVIRONMENT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _LISTS: Final = frozenset({"stun_address", "turn_url", "allowed_origin", "allowed_host", "trusted_proxy"})
 """Settings with several values: a repeated flag, a list in the file, commas in the environment."""
 _METAVARS: Final = {
-    "stun": "on|off",
     "exposure": "seed|members|counts",
     "relay": "auto|never|only",
     "engine": "own|aiohttp",
     "log_level": "debug|info|warning|error",
     "log_format": "text|json",
     "log_addresses": "plain|hashed|none",
+    "allowed_origin": "URL",
+    "allowed_host": "NAME",
+    "trusted_proxy": "ADDRESS",
+    "jwt_audience": "NAME",
+    "otel_endpoint": "URL",
+    "path_prefix": "PATH",
+    "invite_install": "TEXT",
+    "relay_rate": "BYTES",
+    "relay_volume": "BYTES",
+    "relay_address_rate": "BYTES",
+    "relay_address_volume": "BYTES",
 }
+_UNITS: Final = {
+    **dict.fromkeys(("timeout", "interval", "ttl", "time", "grace"), "SECONDS"),
+    **dict.fromkeys(("rate", "limit", "capacity", "sessions"), "N"),
+}
+"""What stands for the value, by the last word of a setting's name."""
+_EXAMPLES: Final = (
+    (
+        "visavis-server",
+        "listens on TCP 8080 and UDP 3478 and 3479, without TLS: for a first try, or a network of your own",
+    ),
+    (
+        "visavis-server --host 127.0.0.1 --trusted-proxy 127.0.0.1 --stun-address 0.0.0.0",
+        "behind a web server on this machine that does TLS and passes everything on: clients use https://",
+    ),
+)
+"""Command lines, each with what comes of it."""
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -60,7 +87,11 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, not after a screenful of what would be right."""
+    """Puts examples first, and says what is wrong in one line, not after a screenful of what would be right."""
+
+    def format_help(self) -> str:
+        lines = [f"  {command}\n      {outcome}" for command, outcome in _EXAMPLES]
+        return "\n".join(["examples:", *lines, "", super().format_help()])
 
     def error(self, message: str) -> NoReturn:
         """Say it, and where the flags are listed."""
@@ -82,6 +113,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="visavis-server",
+        usage="visavis-server [flags]",
         description="Signaling server with STUN: introduces peers to each other so that they can connect directly.",
         epilog=f"Every option can also be set as {ENVIRONMENT_PREFIX}NAME in the environment or in a TOML file.",
         allow_abbrev=False,
@@ -89,14 +121,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings by name, for example port = 8080")
     for name, field in Settings.model_fields.items():
-        default = "" if field.default in (None, ()) else f" (default: {_shown(field.default)})"
+        default = "" if field.default in (None, (), "") else f" (default: {_shown(field.default)})"
         parser.add_argument(
             _flag(name),
-            metavar=_METAVARS.get(name, name.rpartition("_")[2].upper()),
+            metavar=_metavar(name),
             action="append" if name in _LISTS else "store",
-            help=" ".join((field.description or "").replace("`", "").split()) + default,
+            help=_description(field.description or "") + default,
         )
     return parser
+
+
+def _metavar(name: str) -> str:
+    """Return what stands for the value of a setting."""
+    kind, last = Settings.model_fields[name].annotation, name.rpartition("_")[2]
+    if kind is bool:
+        return "on|off"
+    return "FILE" if kind == Path | None else _METAVARS.get(name) or _UNITS.get(last) or last.upper()
+
+
+def _description(text: str) -> str:
+    """Return what a setting is, with other ones called as they are on a command line."""
+    quoted = re.compile(r"`(\w+)`|\b([a-z]+(?:_[a-z]+)+)\b")
+
+    def called(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        return _flag(name) if name in Settings.model_fields else name
+
+    return " ".join(quoted.sub(called, text).replace("`", "").split())
 
 
 class _Version(argparse.Action):
@@ -114,7 +165,9 @@ def _flag(name: str) -> str:
 
 
 def _shown(value: object) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import shlex
 from importlib.metadata import version
 
 import pytest
 
 from tests.support.commands import run
+from tests.support.server_running import spawn
 from visavis_peer.cli import read_arguments
 from visavis_peer.commands.verbs import VERBS, Verb
+from visavis_server.configuration import read_settings
 
 
 async def test_alone_it_lists_its_verbs_with_a_line_each() -> None:
@@ -86,3 +90,28 @@ async def test_help_of_the_whole_lists_the_commands() -> None:
         assert (code, errors) == (0, "")
         assert all(f"  {name}  " in output for name in VERBS)
     assert await run("--version") == (0, f"visavis {version('visavis')}\n", "")
+
+
+async def test_the_help_of_the_server_begins_with_two_examples_and_names_what_its_flags_take() -> None:
+    process = await spawn("--help", COLUMNS="400")
+    output = (await process.communicate())[0].decode()
+    assert process.returncode == 0
+    examples, _, flags = output.partition("\n\nusage: visavis-server [flags]\n")
+    lines = examples.splitlines()
+    assert (lines[0], len(lines)) == ("examples:", 5)
+    assert [line.split()[0] for line in lines[1::2]] == ["visavis-server"] * 2
+    for line in lines[1::2]:
+        await asyncio.to_thread(read_settings, shlex.split(line)[1:], {})
+    for flag in (
+        "--reuse-port on|off",
+        "--proxy-protocol on|off",
+        "--tls-cert FILE",
+        "--turn-ttl SECONDS",
+        "--resume-grace SECONDS",
+        "--relay-volume BYTES",
+        "--room-capacity N",
+        "--allowed-origin URL",
+        "--trusted-proxy ADDRESS",
+    ):
+        assert f"\n  {flag} " in flags
+    assert not re.search(r"\b[a-z]+_[a-z]+\b", flags), "flags are called as they are typed"

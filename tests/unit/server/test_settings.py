@@ -138,7 +138,7 @@ def test_help_and_version_end_well(flag: str, capsys: pytest.CaptureFixture[str]
         read_settings([flag], {})
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert out.startswith("usage: visavis-server" if flag == "--help" else "visavis-server 0.")
+    assert out.startswith("examples:\n  visavis-server\n" if flag == "--help" else "visavis-server 0.")
 
 
 def test_the_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
