@@ -18,7 +18,7 @@ from scripts.benches import rogues
 from tests.support.mutation import mutated
 from visavis_server.core.effects import Close, Report, Send
 from visavis_server.core.hub import Hub
-from visavis_server.settings import Settings
+from visavis_server.settings import Settings, hub_rules, new_buckets
 from visavis_shared import limits
 from visavis_shared.messages import ServerLimits, WelcomePayload
 
@@ -39,7 +39,7 @@ def main() -> None:
         rogues.run(options.count, options.seed)
         return
     settings = Settings(message_rate=0, address_rate=0, pair_rate=0)
-    hub = Hub(settings.rules, None, buckets=settings.new_buckets())
+    hub = Hub(hub_rules(settings), None, buckets=new_buckets(settings))
     told = ServerLimits(
         message_size=limits.MESSAGE_SIZE,
         room_id_length=limits.ROOM_ID_LENGTH,

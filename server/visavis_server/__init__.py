@@ -1,6 +1,7 @@
 """The signaling server of visavis: rooms, routing, REST and STUN.
 
-`application` makes it a part of an aiohttp application (docs/library.md); `SignalingServer` is one of its own.
+`application` makes it a part of an aiohttp application, `Server` is one of its own: docs/library.md has programs, and
+lists all that is public here.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from visavis_server.app import CannotListen, SignalingServer
+    from visavis_server.app import CannotListen
+    from visavis_server.keys import KeyFileError
     from visavis_server.mounting import Authorize, application
+    from visavis_server.server import Server
     from visavis_server.settings import Settings
     from visavis_server.usage import UsageError
 
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Authorize",
     "CannotListen",
+    "KeyFileError",
+    "Server",
     "Settings",
-    "SignalingServer",
     "UsageError",
     "__version__",
     "application",
@@ -29,8 +33,9 @@ __all__ = [
 _HOMES: Final = {
     "Authorize": "mounting",
     "CannotListen": "app",
+    "KeyFileError": "keys",
+    "Server": "server",
     "Settings": "settings",
-    "SignalingServer": "app",
     "UsageError": "usage",
     "application": "mounting",
 }
@@ -43,3 +48,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

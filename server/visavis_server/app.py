@@ -54,7 +54,7 @@ from visavis_server.metrics_endpoint import MetricsEndpoint
 from visavis_server.outbox import Outbox
 from visavis_server.relay import RelayConnections, Unauthorized
 from visavis_server.rest import ADMIN_PREFIX, RestApi, refusal, route_of
-from visavis_server.settings import Settings
+from visavis_server.settings import Settings, alternate_port, hub_rules, new_buckets, relay_rules
 from visavis_server.stun import StunResponder, open_sockets
 from visavis_server.switchboard import Switchboard, now_ms
 from visavis_server.turn_secret import TurnSecret
@@ -111,10 +111,10 @@ class SignalingServer:
         """TCP port, known once started."""
         self.stun_ports: tuple[int, int] | None = None
         """UDP ports, known once started; None without STUN."""
-        self.relay = None if settings.relay == "never" else Relay(settings.relay_rules)
+        self.relay = None if settings.relay == "never" else Relay(relay_rules(settings))
         capacity = capacity_of(settings.peer_limit, descriptors.limit())
-        rules = replace(settings.rules, peer_limit=capacity.peers)
-        self.hub = Hub(rules, self.relay, buckets=settings.new_buckets())
+        rules = replace(hub_rules(settings), peer_limit=capacity.peers)
+        self.hub = Hub(rules, self.relay, buckets=new_buckets(settings))
         address_limit = settings.address_limit and settings.address_limit + SOURCE_PENDING_LIMIT
         self.door: Door[Visitor] = Door(capacity, address_limit, refusals=self.hub.buckets.refusals)
         """Where every connection is counted, and waits until it makes a request."""
@@ -592,10 +592,11 @@ def _open_stun(address: str, settings: Settings, hub: Hub) -> StunResponder:
     hosts = list(settings.stun_address) or [address]
     if hosts == ["::"] and socket.has_dualstack_ipv6():
         hosts.append("0.0.0.0")  # noqa: S104 -- the operator asked for every address
+    alternate = alternate_port(settings)
     try:
-        sockets, ports = open_sockets(hosts, settings.stun_port, settings.alternate_port, shared=settings.reuse_port)
+        sockets, ports = open_sockets(hosts, settings.stun_port, alternate, shared=settings.reuse_port)
     except OSError as error:
-        where = f"{', '.join(hosts)} udp/{settings.stun_port} and udp/{settings.alternate_port}"
+        where = f"{', '.join(hosts)} udp/{settings.stun_port} and udp/{alternate}"
         raise CannotListen(f"cannot answer STUN on {where}: {_reason(error)} (see --stun-port, --stun off)") from error
     configured = tuple(host for host in hosts if not ipaddress.ip_address(host).is_unspecified)
     service = StunService(ports, configured, secrets.token_bytes(KEY_SIZE))

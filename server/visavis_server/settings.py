@@ -181,7 +181,7 @@ class Settings(BaseModel):
                 raise ValueError("stun_address: the wildcard address cannot stand beside another")
         if self.turn_url and self.turn_secret_file is None:
             raise ValueError("turn_url needs turn_secret_file")
-        ports = (self.stun_port, self.alternate_port)
+        ports = (self.stun_port, alternate_port(self))
         if self.stun and ports[0] and ports[0] == ports[1]:
             raise ValueError("stun_alternate_port must differ from stun_port")
         return self
@@ -196,40 +196,41 @@ class Settings(BaseModel):
                 setting = str(first["loc"][0]) if first["loc"] else ""
                 raise UsageError(first["msg"].removeprefix("Value error, "), setting) from None
 
-    @property
-    def alternate_port(self) -> int:
-        """The second STUN port; 0 lets the system choose."""
-        if self.stun_alternate_port is not None:
-            return self.stun_alternate_port
-        return self.stun_port + 1 if 0 < self.stun_port < 65535 else 0
 
-    def new_buckets(self) -> Buckets:
-        """Return buckets that enforce the rates, all full."""
-        return Buckets(self.message_rate, self.address_rate, self.pair_rate, self.room_rate)
+def alternate_port(settings: Settings) -> int:
+    """Return the second STUN port; 0 lets the system choose."""
+    if settings.stun_alternate_port is not None:
+        return settings.stun_alternate_port
+    return settings.stun_port + 1 if 0 < settings.stun_port < 65535 else 0
 
-    @property
-    def relay_rules(self) -> RelayRules:
-        """What the relay enforces."""
-        return RelayRules(
-            self.relay_rate,
-            self.relay_volume,
-            self.relay_sessions,
-            self.relay_address_rate,
-            self.relay_address_volume,
-        )
 
-    @property
-    def rules(self) -> Rules:
-        """What the hub enforces."""
-        return Rules(
-            room_capacity=self.room_capacity,
-            peer_limit=self.peer_limit,
-            room_limit=self.room_limit,
-            ping_interval=self.ping_interval,
-            stale_timeout=self.stale_timeout,
-            empty_room_ttl=self.empty_room_ttl,
-            exposure=self.exposure,
-            resume_grace=self.resume_grace,
-            address_limit=self.address_limit,
-            join_timeout=self.join_timeout,
-        )
+def new_buckets(settings: Settings) -> Buckets:
+    """Return buckets that enforce the rates, all full."""
+    return Buckets(settings.message_rate, settings.address_rate, settings.pair_rate, settings.room_rate)
+
+
+def relay_rules(settings: Settings) -> RelayRules:
+    """Return what the relay enforces."""
+    return RelayRules(
+        settings.relay_rate,
+        settings.relay_volume,
+        settings.relay_sessions,
+        settings.relay_address_rate,
+        settings.relay_address_volume,
+    )
+
+
+def hub_rules(settings: Settings) -> Rules:
+    """Return what the hub enforces."""
+    return Rules(
+        room_capacity=settings.room_capacity,
+        peer_limit=settings.peer_limit,
+        room_limit=settings.room_limit,
+        ping_interval=settings.ping_interval,
+        stale_timeout=settings.stale_timeout,
+        empty_room_ttl=settings.empty_room_ttl,
+        exposure=settings.exposure,
+        resume_grace=settings.resume_grace,
+        address_limit=settings.address_limit,
+        join_timeout=settings.join_timeout,
+    )

@@ -19,4 +19,6 @@ class UsageError(Exception):
         """`setting` names the setting that is wrong, if it is one."""
         super().__init__(f"{setting}: {reason}" if setting else reason)
         self.reason = reason
+        """What is wrong with it."""
         self.setting = setting
+        """Its name, empty where it is none."""

@@ -51,7 +51,7 @@ async def output_of(name: str, server: str, folder: Path, **environment: str) ->
 
 def test_every_block_is_a_program_that_is_run_here() -> None:
     assert TEXT.count("```python") == len(PROGRAMS)
-    assert PROGRAMS.keys() == {"invite.py", "echo.py", "hello.py", "receive.py", "send.py", "embedded.py"}
+    assert PROGRAMS.keys() == {"invite.py", "echo.py", "hello.py", "receive.py", "send.py", "serve.py", "embedded.py"}
 
 
 async def test_an_invite_is_made_and_an_echo_comes_back(tmp_path: Path) -> None:
@@ -63,6 +63,17 @@ async def test_an_invite_is_made_and_an_echo_comes_back(tmp_path: Path) -> None:
         async with program("echo.py", url(server), tmp_path, INVITE=invite) as echo:
             await next_line(echo.stdout, b"ready")
             assert await output_of("hello.py", url(server), tmp_path, INVITE=invite) == "echo True b'hello'\n"
+
+
+async def test_a_program_has_a_server_of_its_own(tmp_path: Path) -> None:
+    async with program("serve.py", "", tmp_path) as server:
+        assert server.stdout is not None
+        async with asyncio.timeout(DEADLINE):
+            place = f"http://127.0.0.1:{int(await server.stdout.readline())}"
+        invite = str(Invite.make(place))
+        async with program("echo.py", place, tmp_path, INVITE=invite) as echo:
+            await next_line(echo.stdout, b"ready")
+            assert await output_of("hello.py", place, tmp_path, INVITE=invite) == "echo True b'hello'\n"
 
 
 async def test_a_file_arrives_as_it_was(tmp_path: Path) -> None:

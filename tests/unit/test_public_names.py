@@ -14,9 +14,10 @@ from typing import Final
 import pytest
 
 import visavis_peer
+import visavis_server
 
 TEXT: Final = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
-PACKAGES: Final = (visavis_peer,)
+PACKAGES: Final = (visavis_peer, visavis_server)
 ROW: Final = re.compile(r"^\| `(\w+)` \| (.*?) \|(.*)\|$", re.MULTILINE)
 
 
@@ -25,6 +26,9 @@ def listed(package: ModuleType) -> dict[str, set[str]]:
     section = TEXT.partition(f"### {package.__name__}\n")[2].partition("\n##")[0]
     rows = {name: set(re.findall(r"`(\w+)(?:\(\))?`", members)) for name, _, members in ROW.findall(section)}
     assert rows
+    for name, _, members in ROW.findall(section):
+        if members.strip().startswith("each option of `visavis-server --help`"):  # tests/unit/server/test_settings.py
+            rows[name] = set(visavis_server.Settings.model_fields)
     return rows
 
 
@@ -36,7 +40,9 @@ def classes(package: ModuleType) -> list[type]:
 PLAIN: Final = {"exit_code", "message", "name", "peer_id", "room"}
 """Members that need no words."""
 EXPORTED: Final = [(package, each) for package in PACKAGES for each in classes(package)]
-every_class = pytest.mark.parametrize(("package", "kind"), EXPORTED, ids=[each.__qualname__ for _, each in EXPORTED])
+every_class = pytest.mark.parametrize(
+    ("package", "kind"), EXPORTED, ids=[f"{package.__name__}.{each.__name__}" for package, each in EXPORTED]
+)
 
 
 def own_classes(kind: type) -> list[type]:

@@ -10,15 +10,15 @@ from pydantic import ValidationError
 
 from visavis_server.configuration import UsageError, read_settings
 from visavis_server.core.rules import Exposure
-from visavis_server.settings import Settings
+from visavis_server.settings import Settings, alternate_port, hub_rules
 
 
 def test_the_defaults_are_as_documented() -> None:
     settings = read_settings([], {})
     assert settings == Settings()
-    assert (settings.host, settings.port, settings.stun_port, settings.alternate_port) == ("::", 8080, 3478, 3479)
+    assert (settings.host, settings.port, settings.stun_port, alternate_port(settings)) == ("::", 8080, 3478, 3479)
     assert (settings.ping_interval, settings.stale_timeout, settings.empty_room_ttl) == (25, 60, 300)
-    assert settings.rules.exposure is Exposure.SEED
+    assert hub_rules(settings).exposure is Exposure.SEED
 
 
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_stun_addresses_come_in_pairs_of_a_family(addresses: list[str], fits: bo
     ("port", "alternate", "expected"), [(3478, None, 3479), (0, None, 0), (65535, None, 0), (5, 9, 9), (5, 0, 0)]
 )
 def test_the_second_stun_port_follows_the_first(port: int, alternate: int | None, expected: int) -> None:
-    assert Settings(stun_port=port, stun_alternate_port=alternate).alternate_port == expected
+    assert alternate_port(Settings(stun_port=port, stun_alternate_port=alternate)) == expected
 
 
 def test_a_setting_cannot_be_changed_afterwards() -> None:
