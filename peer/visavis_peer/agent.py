@@ -554,7 +554,7 @@ class Agent:
             case PeerJoined(payload=info) if info.peer_id != self.peer_id:
                 self._peering.peer_joined(info)
             case PeerLeft(peer_id=peer_id, payload=expelled) if peer_id == self.peer_id:
-                raise Refused(f"put out of the room: {printable(expelled.reason) if expelled else 'no reason given'}")
+                raise Refused(f"removed from the room: {printable(expelled.reason) if expelled else 'no reason given'}")
             case PeerLeft(peer_id=peer_id, cause=cause):
                 self._peering.peer_left(peer_id, cause)
             case Offer() | Answer() | CandidateMessage():

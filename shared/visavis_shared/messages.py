@@ -128,7 +128,7 @@ class Departure(StrEnum):
     """Why a member is in the room no longer."""
 
     LEFT = "left"
-    """By LEAVE, by a JOIN of another room, or put out."""
+    """By LEAVE, by a JOIN of another room, or removed."""
     CLOSED = "closed"
     """Its connection was closed, by its own machine as far as the server can tell."""
     SILENT = "silent"
@@ -136,7 +136,7 @@ class Departure(StrEnum):
 
 
 class ExpelledPayload(Model):
-    """PEER_LEFT to the one who was put out of the room."""
+    """PEER_LEFT to the one who was removed from the room."""
 
     reason: Reason
 
@@ -523,7 +523,7 @@ class PeerLeft(_Message):
     peer_id: PeerId
     room_id: RoomId
     payload: ExpelledPayload | None = None
-    """Only to the peer itself, when it was put out."""
+    """Only to the peer itself, when it was removed."""
     cause: Annotated[Departure, Field(strict=False)] | None = None
     """To those who remain: why."""
     seq: int | None = None

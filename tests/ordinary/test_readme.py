@@ -24,6 +24,7 @@ TEXTS: Final = {name: (ROOT / name).read_text() for name in ("README.md", "docs/
 PLACES: Final = ("https://meet.example", "http://203.0.113.7:8080")
 SEND: Final = "tar c photos | visavis pipe --server https://meet.example"
 RECEIVE: Final = "visavis pipe | tar x"
+PIPEFAIL: Final = "set -o pipefail"
 
 
 def lines_of(text: str) -> list[str]:
@@ -60,10 +61,21 @@ async def shell(line: str, server: ServerProcess | None, folder: Path, **environ
 def test_every_line_of_a_shell_block_is_run_somewhere() -> None:
     elsewhere = {"scripts/demo", "scripts/test"}
     assert {SEND, RECEIVE} <= set(lines_of(TEXTS["README.md"]))
-    assert set(LINES) == {SEND, RECEIVE, *SHORT, *LASTING, *SERVERS} | elsewhere
+    assert set(LINES) == {SEND, RECEIVE, PIPEFAIL, *SHORT, *LASTING, *SERVERS} | elsewhere
     assert SHORT
     assert LASTING
     assert SERVERS
+
+
+async def test_with_pipefail_a_tar_that_fails_is_no_success(tmp_path: Path) -> None:
+    """There is no folder `photos` here."""
+    for before, code in ((PIPEFAIL, 2), (":", 0)):
+        line = f"exec bash -c '{before}; {SEND}'"
+        async with server_process() as server, shell(line, server, tmp_path) as sender:
+            invite = await read_invite(sender)
+            async with shell(RECEIVE, server, tmp_path, VISAVIS_INVITE=invite) as receiver, asyncio.timeout(DEADLINE):
+                await asyncio.gather(sender.communicate(), receiver.communicate())
+        assert sender.returncode == code
 
 
 async def test_the_two_commands_carry_a_folder(tmp_path: Path) -> None:

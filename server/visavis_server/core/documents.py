@@ -133,7 +133,7 @@ class Done(Document):
 
 
 class KickRequest(KickPayload):
-    """Which member to put out."""
+    """Which member to remove."""
 
     room_id: RoomId
     peer_id: Annotated[str, Field(max_length=128)]

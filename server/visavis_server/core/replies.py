@@ -110,7 +110,7 @@ def peer_left(peer_id: str, room: Room, cause: Departure, now_ms: int) -> bytes:
 
 
 def expelled(peer_id: str, room: Room, reason: str, now_ms: int) -> bytes:
-    """Return the announcement to a peer that it was put out of its room."""
+    """Return the announcement to a peer that it was removed from its room."""
     return b'{"type":"PEER_LEFT","peer_id":"%b","room_id":%b,"payload":%b,"timestamp":%d,"seq":%d}' % (
         peer_id.encode(),
         encode_text(room.room_id),

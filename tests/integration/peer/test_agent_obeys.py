@@ -34,7 +34,7 @@ async def test_an_agent_that_is_put_out_ends_with_the_reason_and_does_not_come_b
     async with running_server() as server, await joined(server, "r", create={}) as owner:
         async with watched(server, "ann") as ann:
             owner.send(type="KICK", target_id=ann.agent.peer_id, payload={"ban": ban, "reason": "noise"})
-            with pytest.raises(Refused, match="put out of the room: noise"):
+            with pytest.raises(Refused, match="removed from the room: noise"):
                 await ann.agent.wait_finished()
             (failure,) = ann.of(Failure)
             assert failure.error == "refused"
@@ -52,7 +52,7 @@ async def test_commands_that_are_put_out_end_with_9(verb: str) -> None:
             newcomer = await owner.receive()
             owner.send(type="KICK", target_id=newcomer["peer_id"], payload={"reason": "noise"})
             line = await commands.next_line(process.stderr, b"visavis: ")
-            assert line == b"visavis: put out of the room: noise\n"
+            assert line == b"visavis: removed from the room: noise\n"
             assert await process.wait() == 9
         finally:
             await commands.end(process)
