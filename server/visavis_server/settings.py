@@ -141,7 +141,7 @@ class Settings(BaseModel):
     path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=128)] = ""
     """What stands before every path, such as `/signal`."""
     invite_install: Annotated[str, Field(min_length=1, max_length=500)] = INSTALL
-    """What the page behind an invite says on where to get the program: a place or a command, as plain text."""
+    """What the page behind an invite says about where to get the program: a place or a command, as plain text."""
     tls_cert: Path | None = None
     """Certificate chain in PEM; with it the server speaks HTTPS only."""
     tls_key: Path | None = None

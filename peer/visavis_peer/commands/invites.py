@@ -41,7 +41,7 @@ def add_invite_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="follow an invite that has no secret: nobody can say then whom it leads to",
+        help="follow an invite that has no secret: then nobody can say whom it leads to",
     )
 
 

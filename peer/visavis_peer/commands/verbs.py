@@ -102,8 +102,8 @@ _LISTED: Final = (
             ),
             ("visavis pipe | tar x", "on the other machine: asks for the invite, and receives"),
         ),
-        "give up when there is no link after this long (default 30; who makes an invite waits without end by default);"
-        " a link that is up is never ended by it",
+        "give up when there is no link after this long (default 30; whoever makes an invite waits indefinitely by"
+        " default); a link that is up is never ended by it",
         _add_pipe,
         epilog=END_RULE,
         defaults={"makes_invite": True, "carries_data": True},
@@ -125,7 +125,7 @@ _LISTED: Final = (
             ("visavis agent --server https://host.example --room den --name ann", "stays in the room `den`"),
             ("visavis agent --invite-file invite --json", "prints one JSON object per event, for programs"),
         ),
-        "give up when the server has not let it into the room after this long (default: it tries for ever)",
+        "give up when the server has not let it into the room after this long (default: it keeps trying)",
         _add_agent,
         defaults={"runs_until_stopped": True},
     ),
@@ -137,7 +137,7 @@ _LISTED: Final = (
                 "visavis doctor --server https://host.example",
                 "what this network allows, without a name or address in it",
             ),
-            ("visavis doctor --with", "asks for an invite, meets the peer, and explains what has come of it"),
+            ("visavis doctor --with", "asks for an invite, meets the peer, and explains the outcome"),
         ),
         "give up on the server after this long, 10 s at most; and for --with when there is no link to the peer"
         " (default 30)",
@@ -238,14 +238,15 @@ def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.add_argument(
         "--token",
         metavar="TOKEN",
-        help="shown to a server that asks for one; other users of this machine see flags, better set VISAVIS_TOKEN",
+        help="shown to a server that asks for one; other users of this machine can see flags, so better set"
+        " VISAVIS_TOKEN",
     )
     if verb.needs_room:
         parser.add_argument(
             "invite",
             metavar="INVITE",
             nargs="?",
-            help="https://host/r/room#secret; better left out: it is then asked for, and no other user sees it"
+            help="https://host/r/room#secret; better left out: then it is asked for, and no other user sees it"
             + ("" if "carries_data" in verb.defaults else "; `-` reads it from standard input"),
         )
         add_invite_flags(parser)
@@ -257,8 +258,8 @@ def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
             "--patience",
             metavar="SECONDS",
             type=float,
-            help="wait so long for a peer that has fallen silent, as one whose machine is asleep, if that has the"
-            " room's secret; the smaller value of both sides counts (default 600)",
+            help="how long to wait for a peer that has fallen silent, such as one whose machine is asleep, if it has"
+            " the room's secret; the smaller value of both sides counts (default 600)",
         )
         parser.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
     if verb.links:
