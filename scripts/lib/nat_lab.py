@@ -128,7 +128,7 @@ def _matrix(arguments: argparse.Namespace) -> None:
         print(f"| {left} | " + " | ".join(shown) + " |")
     played = {cell: outcome for cell, outcome in outcomes.items() if outcome is not None}
     direct = {cell: outcome.direct_ms for cell, outcome in played.items() if outcome.direct_ms is not None}
-    print(f"\n{len(direct)} pairs linked directly, {len(played) - len(direct)} by the relay", end="")
+    print(f"\n{len(direct)} pairs linked directly, {len(played) - len(direct)} through the relay", end="")
     print(f", {len(cells) - len(played)} not as the oracle says; starts {arguments.skew:g} s apart; from the OFFER:")
     for what, times in (
         ("link up", [each.linked_ms for each in played.values()]),
