@@ -7,7 +7,7 @@ What the agent does with a link, and what comes in on it, is the matter of the a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from visavis_peer.errors import AgentError, LinkClosed
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # the engine is imported when it is needed
     from visavis_peer.link.association import Association
     from visavis_peer.link.reader import ReceivingPart
     from visavis_peer.link.writer import SendingPart
+
+CODE_MAX: Final = (1 << 62) - 1
+"""The greatest number that a frame of QUIC holds (RFC 9000 section 16)."""
 
 
 class StreamReader:
@@ -58,11 +61,11 @@ class StreamReader:
         return aiter(self._part)
 
     def stop(self, code: int = 0) -> None:
-        """Read no further: what is unread is dropped, and and the peer's writer raises StreamReset.
+        """Read no further: what is unread is dropped, and the peer's writer raises StreamReset. Idempotent.
 
-        `code`, 0 to 2**62 - 1, is the application's own number for the reason. Idempotent.
+        `code`, 0 to 2**62 - 1, is the application's own number for the reason. Raises ValueError for another one.
         """
-        self._part.stop(code)
+        self._part.stop(_checked(code))
 
 
 class StreamWriter:
@@ -87,7 +90,8 @@ class StreamWriter:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data`, after what was written before; returns at once, whatever is still on its way.
 
-        Raises StreamReset when the peer reads no further, LinkClosed, RuntimeError after `write_eof`.
+        Raises StreamReset when the peer reads no further, LinkClosed, RuntimeError after `write_eof`, TypeError for
+        what is no bytes.
         """
         self._part.write(data)
 
@@ -114,11 +118,11 @@ class StreamWriter:
         await self._part.wait_closed()
 
     def reset(self, code: int = 0) -> None:
-        """Give up this direction: what has not arrived is dropped, and the peer's reader raises StreamReset.
+        """Give up this direction: what has not arrived is dropped, the peer's reader raises StreamReset. Idempotent.
 
-        `code`, 0 to 2**62 - 1, is the application's own number for the reason. Idempotent.
+        `code`, 0 to 2**62 - 1, is the application's own number for the reason. Raises ValueError for another one.
         """
-        self._part.reset(code)
+        self._part.reset(_checked(code))
 
 
 class Link:
@@ -289,3 +293,9 @@ class Link:
         their end are waited for by `StreamWriter.wait_closed` before.
         """
         self._association.close(reason, refuse=refuse)
+
+
+def _checked(code: object) -> int:
+    if not isinstance(code, int) or not 0 <= code <= CODE_MAX:
+        raise ValueError(f"the code of a stream's end is a whole number from 0 to 2**62 - 1, not {code!r}")
+    return code

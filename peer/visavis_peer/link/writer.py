@@ -79,12 +79,13 @@ class SendingPart:
             raise self._error
         if self._eof:
             raise RuntimeError("the stream has been ended by write_eof")
+        if not isinstance(data, bytes):
+            data = bytes(memoryview(data))  # a copy of what may change; its items may have several bytes each
         if data:
             self._count(len(data))
             if self._pending and len(self._pending[-1]) + len(data) <= PIECE:
                 data = bytes(self._pending.pop()) + data
-            # a copy of what may change, none of bytes
-            self._pending.append(memoryview(data if isinstance(data, bytes) else bytes(data)))
+            self._pending.append(memoryview(data))
             self._stream.wants_to_send()
 
     async def drain(self) -> None:

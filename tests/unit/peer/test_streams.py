@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+from array import array
 from weakref import ref
 
 import pytest
@@ -25,6 +26,40 @@ either_side = pytest.mark.parametrize("opener", ["offerer", "answerer"])
 
 
 # --- bytes and ends ---------------------------------------------------------------------------------------------------
+
+
+@virtually
+async def test_a_writer_takes_whatever_is_bytes_and_counts_nothing_else() -> None:
+    async with linked() as pair:
+        (_, writer), (reader, _) = await stream_of(pair.a, pair.b)
+        numbers = array("i", [1, 2, 3])
+        for data in (b"bytes", bytearray(b"bytearray"), memoryview(numbers), b""):
+            writer.write(data)
+        for wrong in ("text", 5, None, [1]):
+            with pytest.raises(TypeError):
+                writer.write(wrong)  # type: ignore[arg-type]
+        assert pair.a.association.streams.backlog == len(b"bytesbytearray") + numbers.itemsize * 3
+        writer.write_eof()
+        assert await reader.read() == b"bytesbytearray" + numbers.tobytes()
+        await writer.wait_closed()
+        assert pair.a.association.streams.backlog == 0
+
+
+@virtually
+async def test_a_code_that_no_frame_can_hold_is_refused_and_the_stream_goes_on() -> None:
+    async with linked() as pair:
+        (_, writer), (reader, _) = await stream_of(pair.a, pair.b)
+        for wrong in (-1, 1 << 62, 1.5, "1", None):
+            with pytest.raises(ValueError, match="from 0 to"):
+                writer.reset(wrong)  # type: ignore[arg-type]
+            with pytest.raises(ValueError, match="from 0 to"):
+                reader.stop(wrong)  # type: ignore[arg-type]
+        writer.write(b"on")
+        assert await reader.readexactly(2) == b"on"
+        writer.reset((1 << 62) - 1)
+        with pytest.raises(StreamReset) as caught:
+            await reader.read()
+        assert caught.value.code == (1 << 62) - 1
 
 
 @either_side
