@@ -33,6 +33,18 @@ def _numeric(text: str) -> str:
         raise ValueError("must be an IPv4 or IPv6 address") from None
 
 
+def _resolvable(text: str) -> str:
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise ValueError("is neither an address nor a name that can be looked up") from None
+    if not text.isprintable() or " " in text:
+        raise ValueError("is neither an address nor a name that can be looked up")
+    return text
+
+
+Host = Annotated[str, Field(min_length=1), AfterValidator(_resolvable)]
+"""Address or name."""
 TurnUrl = Annotated[str, Field(max_length=300, pattern=r"^turn:[^/?#@\s]+(\?transport=(udp|tcp))?$")]
 """RFC 7065, without TLS: what is relayed is encrypted already."""
 
@@ -52,7 +64,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
-    host: Annotated[str, Field(min_length=1)] = "::"
+    host: Host = "::"
     """Address or name to listen on; `::` is every address of both families, `0.0.0.0` every one of IPv4."""
     port: Port = 8080
     """TCP port of HTTP and WebSocket; 0 picks a free one."""
@@ -150,7 +162,7 @@ class Settings(BaseModel):
     """What reads the WebSockets' frames: this server itself, or, slower, aiohttp, which it stands on."""
     metrics_port: Port | None = None
     """TCP port of /metrics (Prometheus) and /ready, on a listener of its own; 0 picks a free one. By default none."""
-    metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    metrics_host: Host = "127.0.0.1"
     """Address or name to serve metrics on: whoever reaches it reads them."""
     otel_endpoint: Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s?#@]+$")] | None = None
     """OpenTelemetry collector that metrics are sent to by OTLP over HTTP, such as `http://127.0.0.1:4318`."""

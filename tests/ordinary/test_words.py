@@ -101,6 +101,14 @@ async def test_each_flag_of_the_server_with_bytes_that_are_no_utf_8_is_named() -
     assert (code, errors) == (2, "visavis-server: VISAVIS_ALLOWED_HOST: its bytes are not UTF-8\n")
 
 
+async def test_a_host_that_can_be_none_is_named_by_its_flag() -> None:
+    reason = "is neither an address nor a name that can be looked up"
+    for flag in ("--host", "--metrics-host"):
+        for host in ("a..b", "a" * 300, "a\nb", "a b", "ü..x"):
+            ended = await run_server("--port", "0", "--stun", "off", "--metrics-port", "0", flag, host)
+            assert ended == (2, "", f"visavis-server: {flag}: {reason}\n")
+
+
 async def run_server(*arguments: str, **environment: str) -> tuple[int | None, str, str]:
     process = await spawn(*arguments, **({"LC_ALL": "C"} | environment))
     async with asyncio.timeout(30):
