@@ -42,8 +42,8 @@ class Meter:
         elapsed = time.monotonic() - self._began
         sent = f"{exact_size(self.sent)} sent"
         if self.sent:
-            known = f"at least {exact_size(self.written_there)}" if self.written_there else "it is not known how much"
-            sent += f" ({known} of that written out over there)"
+            known = f"at least {exact_size(self.written_there)}" if self.written_there else "not known"
+            sent += f" (written out on the other side: {known})"
         return f"incomplete: {exact_size(self.received)} received, {sent} in {elapsed:.1f} s, {way}"
 
     async def show(self) -> None:
