@@ -26,6 +26,7 @@ from visavis_peer.connection_end import ConnectionEnd
 from visavis_peer.core.addresses import Interface, choose_addresses
 from visavis_peer.core.backoff import signaling_delay, untimely_delay
 from visavis_peer.core.events import (
+    EVENTS_LOST,
     NO_INTERFACE,
     SIGNALING_LOST,
     EndpointDiscovered,
@@ -104,8 +105,8 @@ logger = logging.getLogger(__name__)
 
 FRESH_SIZE: Final = 16
 """Bytes of the value that a process draws for those who seal for it (docs/link.md)."""
-EVENT_COUNT: Final = 4096
-"""Events kept for a subscriber that is busy; one that is slower than that gets ItemsLost."""
+EVENT_COUNT: Final = 16_384
+"""Events kept for a subscriber that is busy, 4 MiB: the members of the largest room (core/mesh.py), and more."""
 STUN_PORT: Final = 3478
 _M = TypeVar("_M", bound=BaseModel)
 _JOIN: Final = "join"
@@ -138,7 +139,7 @@ class Agent:
         self._proxy = chosen_proxy(settings.proxy)
         self._pool = SessionPool(settings)
         self._study = NatStudy(self._on_endpoint, probing=settings.probing == "auto")
-        self._events: Broadcast[Event] = Broadcast(EVENT_COUNT)
+        self._events: Broadcast[Event] = Broadcast(EVENT_COUNT, _lost_events)
         self._links: Broadcast[Link] = Broadcast(PEER_COUNT)
         self._outbox = Outbox()
         self._peering: Peering | None = None
@@ -216,7 +217,7 @@ class Agent:
     def events(self) -> AsyncIterator[Event]:
         """Return an iterator over all events from now on, until the agent is closed or ends by itself.
 
-        Raises ItemsLost while iterating, when EVENT_COUNT events are unread.
+        While EVENT_COUNT of them are unread further ones are lost: a Failure `events_lost` stands in their place.
         """
         return self._events.subscribe()
 
@@ -490,6 +491,7 @@ class Agent:
                 await client.send(self._join_request())
             else:
                 self._take(message)
+            await asyncio.sleep(0)  # so that those who read events keep up with a server that has much to say
 
     def _take(self, message: ServerMessage) -> None:
         """Do what a message asks for; what a server or peer has made up ends nothing."""
@@ -582,6 +584,11 @@ class Agent:
         self._outbox.resumed(resumed.received)
         self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
         self._peering.resumed(resumed.peers, gap=resumed.gap or slept)
+
+
+def _lost_events(count: int) -> Event:
+    """Return what a subscriber gets in the place of events for which it had no space."""
+    return Failure(EVENTS_LOST, f"{count} events were not read in time, and are lost")
 
 
 def _shows_company(message: ServerMessage) -> bool:

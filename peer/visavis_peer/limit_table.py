@@ -92,12 +92,14 @@ PEER_LIMITS: Final = (
         "three times what a peer has to say",
     ),
     # --- peers --------------------------------------------------------------------------------------------------------
+    Limit("members of a room that it knows of", (Figure(mesh.MEMBER_COUNT),), "not seen", "connections of a server"),
     Limit("peers of an agent", (Figure(mesh.PEER_COUNT),), "refused", "with 10 sockets each"),
     Limit(
         "sessions that peers have an agent begin",
         (
             Figure(session_budget.BURST, "at once"),
             Figure(session_budget.RATE, "/s"),
+            Figure(session_budget.NEWCOMER_RESERVE, "left over by newcomers"),
         ),
         "an OFFER is ignored; a newcomer is offered to after 3 s",
         "each asks STUN servers, of which an address has so many a second; who has had few lately goes first",

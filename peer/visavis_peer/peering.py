@@ -127,8 +127,10 @@ class Peering:
 
     def peer_joined(self, info: PeerInfo) -> None:
         """Meet a newcomer."""
-        self._meet(info)
-        self._apply(self.mesh.on_peer_joined(info, self._loop.time()))
+        effects = self.mesh.on_peer_joined(info, self._loop.time())
+        if info.peer_id in self.mesh.members:
+            self._meet(info)
+        self._apply(effects)
 
     def peer_left(self, peer_id: str, cause: Departure | None) -> None:
         """Take leave of a peer; its link stays if it proves itself, or may do so later because the peer is asleep."""

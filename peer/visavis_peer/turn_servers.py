@@ -33,6 +33,8 @@ class TurnServers:
         """Take what the signaling server, which is at the address `teller`, has listed."""
         if self._renewal is not None:
             self._renewal.cancel()
+        if self._resolving is not None:
+            self._resolving.cancel()
         if listed:
             self._resolving = own(_resolved(listed, teller), bears=(OSError,))
             ttl = min(TTL_MAX, *(each.ttl for each in listed))

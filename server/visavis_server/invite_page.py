@@ -7,6 +7,8 @@ import hashlib
 import html
 from typing import Final
 
+from visavis_shared.ids import printable
+
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
 input { box-sizing: border-box; width: 100%; font: 1rem ui-monospace, monospace; padding: .6rem; }
@@ -82,5 +84,5 @@ HEADERS: Final = {
 def invite_page(room: str, install: str) -> str:
     """Return the page for a valid room id; `install` is the operator's word on where the program comes from."""
     return _PAGE.format(
-        room=html.escape(room), install=html.escape(install), policy=_POLICY, style=_STYLE, script=_SCRIPT
+        room=html.escape(printable(room)), install=html.escape(install), policy=_POLICY, style=_STYLE, script=_SCRIPT
     )

@@ -203,6 +203,18 @@ SERVER_LIMITS: Final = (
         causes=(Cause.ROOM_RATE,),
     ),
     Limit(
+        "JOINs of rooms where others are, by one address",
+        (
+            _default("join_rate", "/s"),
+            Figure(buckets.JOIN_BURST, "at once"),
+            Figure(rate.NETWORK_FACTOR, "times as many by its /24 (IPv6: /48)"),
+        ),
+        "RATE_LIMITED",
+        f"each has every member offer; RESUME is none; {BY_ADDRESS}",
+        option="join_rate",
+        causes=(Cause.JOIN_RATE,),
+    ),
+    Limit(
         "members of a room",
         (_default("room_capacity"),),
         "ROOM_FULL",
@@ -343,8 +355,8 @@ SERVER_LIMITS: Final = (
         "pairs of peers that it sends for",
         (_default("relay_sessions"), Figure(relay.PAIR_IDLE, "s since the last message")),
         "dropped; RELAY_LIMIT",
-        "likewise; neither LEAVE nor a new connection makes place, but the other end that has most makes way for one"
-        " that has less",
+        "likewise; neither LEAVE nor a new connection makes place, but the other end that has most, its /24 (IPv6: /48)"
+        " together, makes way for one that has less",
         option="relay_sessions",
         causes=("relay_sessions",),
     ),

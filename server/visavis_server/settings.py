@@ -88,6 +88,9 @@ class Settings(BaseModel):
     """Rooms at once, empty ones included; an empty one makes way for a new one."""
     room_rate: Rate = buckets.ROOM_RATE
     """Rooms per second that one address (IPv6: /64) may make, 100 at once; 0 is unlimited. Loopback is not limited."""
+    join_rate: Rate = buckets.JOIN_RATE
+    """JOINs per second of rooms where others are that one address (IPv6: /64) may make, 128 at once; 0 is unlimited.
+    Loopback is not limited."""
     exposure: Exposure = Exposure.SEED
     """What strangers may learn: `seed` rooms, members and endpoints; `members` rooms and sizes; `counts` totals."""
     relay: Literal["auto", "never", "only"] = "auto"
@@ -218,7 +221,9 @@ def alternate_port(settings: Settings) -> int:
 
 def new_buckets(settings: Settings) -> Buckets:
     """Return buckets that enforce the rates, all full."""
-    return Buckets(settings.message_rate, settings.address_rate, settings.pair_rate, settings.room_rate)
+    return Buckets(
+        settings.message_rate, settings.address_rate, settings.pair_rate, settings.room_rate, settings.join_rate
+    )
 
 
 def relay_rules(settings: Settings) -> RelayRules:

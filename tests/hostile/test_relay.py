@@ -145,7 +145,7 @@ async def test_a_refusal_opens_nothing_and_no_other_message_does() -> None:
 
 
 async def test_what_is_dropped_is_told_once_a_second_and_counted() -> None:
-    async with clients("--metrics-port", "0") as here:
+    async with clients("--metrics-port", "0", "--log-level", "debug") as here:
         one, other = await _pair(here, "r")
         sender = await here.relay(one)
         for _ in range(100):

@@ -13,8 +13,10 @@ import pytest
 from tests.hostile.agents import agent
 from tests.hostile.fuzzer import STRANGE
 from tests.hostile.member import description
-from tests.support.adversary import AdversarialServer, Parcel
+from tests.support.adversary import AdversarialServer, Client, Parcel
+from tests.support.commands import run
 from tests.support.interloper import pack, unpack
+from visavis_peer.core.mesh import MEMBER_COUNT
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.quic import SecureConnection
 from visavis_shared.invite import Invite
@@ -22,6 +24,7 @@ from visavis_shared.invite import Invite
 pytestmark = pytest.mark.timeout(60)
 
 OTHER: Final = "ab" * 8
+CROWD: Final = 20_000
 WORDS: Final = "trust me, I am your peer"
 
 
@@ -123,3 +126,34 @@ async def test_a_handshake_that_the_relay_closes_is_no_word_of_the_peer() -> Non
                 assert WORDS not in json.dumps(event), event
                 assert event["event"] not in ("link_up", "link_down")
             assert attack.broken
+
+
+class _Talkative(AdversarialServer):
+    """Lists more members than an agent keeps events for, and goes on talking."""
+
+    async def _join(self, client: Client, message: dict[str, Any]) -> None:
+        await super()._join(client, message)
+        joined = {"type": "PEER_JOINED", "room_id": client.room}
+        for number in range(CROWD):
+            info = {"peer_id": f"{number:016x}", "display_name": f"ghost {number}", "joined_at": 1}
+            await client.send(joined | {"peer_id": info["peer_id"], "payload": info})
+        for number in range(CROWD):
+            await client.send({"type": "NOTICE", "payload": {"message": f"hear {number}"}})
+        await client.send({"type": "NOTICE", "payload": {"message": "the last word"}})
+
+
+@pytest.mark.parametrize("verb", ["agent", "ping"])
+async def test_a_server_that_talks_without_end_ends_no_program(verb: str) -> None:
+    """Nor does it keep one from hearing what comes after."""
+    async with _Talkative() as server:
+        url = f"http://127.0.0.1:{server.port}"
+        if verb == "agent":
+            async with agent(server.port, "ann") as ann:
+                await ann.says("notice", message="the last word")
+                assert len(ann.of("peer_joined")) <= MEMBER_COUNT
+        else:
+            code, _, errors = await run(
+                "ping", "--server", url, "--room", "r", "--interface", "lo", "--name", "ann", "--timeout", "15"
+            )
+            assert code == 4, errors
+            assert "Traceback" not in errors

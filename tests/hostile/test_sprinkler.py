@@ -11,6 +11,7 @@ import pytest
 
 from tests.hostile.agents import agent
 from tests.hostile.bystander import Bystander, bystander
+from tests.hostile.clients import Clients, clients
 from tests.hostile.member import Member, description, member
 from tests.support.adversary import AdversarialServer, Client
 from tests.support.conditions import until
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.timeout(90)
 CONNECTIONS: Final = 12
 STORM: Final = 10.0
 """Seconds of OFFERs before a friend comes: enough to spend what the server gives to an address."""
+CHURN: Final = 25
+"""Newcomers a second."""
 OFFERS: Final = 28
 """A second, to one peer: the server passes on 30."""
 MEMBERS: Final = 6
@@ -74,6 +77,27 @@ async def test_many_members_with_many_sessions_have_few_packets_sent_to_one_addr
         async with agent(server.port, "bob", "--relay", "never") as bob:
             await asyncio.gather(ann.says("link_up", name="bob"), bob.says("link_up", name="ann"))
         assert target.look() <= PACKET_COUNT
+
+
+async def _churn(here: Clients) -> None:
+    """Join and go at once, under ever new ids, without end."""
+    while True:
+        client = await here.connect("203.0.113.7")
+        client.send(type="JOIN", room_id="r", payload={})
+        await client.receive()
+        client.abort()
+        await asyncio.sleep(1 / CHURN)
+
+
+async def test_whoever_comes_and_goes_without_end_keeps_nobody_from_linking() -> None:
+    async with clients() as here, agent(here.server.port, "ann") as ann:
+        await ann.says("joined")
+        churning = asyncio.create_task(_churn(here))
+        await asyncio.sleep(STORM)
+        async with agent(here.server.port, "bob") as bob:
+            await asyncio.gather(ann.says("link_up", 15, name="bob"), bob.says("link_up", 15, name="ann"))
+        assert not churning.done()
+        await end(churning)
 
 
 class _Naming(AdversarialServer):

@@ -50,6 +50,9 @@ async def test_the_page_says_where_to_get_the_program_in_the_operators_words() -
             assert "<pre>visavis pipe\nvisavis ping</pre>" in page
         assert "project visavis" in pages[0]
         assert "apt install &lt;visavis&gt;" in pages[1]
+        turned = (await http(plain.port, "/r/%E2%80%AEevil")).body.decode()
+        assert "\u202e" not in turned
+        assert "u202eevil" in turned
 
 
 @pytest.mark.skipif(not BROWSER, reason="no chromium here")

@@ -28,6 +28,8 @@ class RelayCause(StrEnum):
 
 SIGNALING_LOST: Final = "signaling_lost"
 """Name of the failure that the server cannot be reached for now."""
+EVENTS_LOST: Final = "events_lost"
+"""Name of the failure that events were not read in time."""
 NO_INTERFACE: Final = "no_interface"
 """Name of the failure that a chosen interface is not there, for now."""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from visavis_peer.core.effects import DropSession, Effect, SendRefusal, SessionKey
 from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
-from visavis_peer.core.session_budget import SessionBudget
+from visavis_peer.core.session_budget import SETTLING, SessionBudget
 from visavis_shared.messages import Answer, CandidateMessage, IceDescription, Offer, PeerInfo
 
 OWN_ID_COUNT: Final = 64
 """Ids of its own that an agent remembers: more than a server with its defaults has not given up yet."""
+MEMBER_COUNT: Final = 10_000
+"""Members of a room that an agent knows of, 1 KiB each: as many as a server has connections. Others it does not see."""
 PEER_COUNT: Final = 64
 """Peers that one agent links with: with 10 sockets each it stays below the usual limit of 1,024 descriptors."""
 
@@ -32,6 +35,8 @@ class Mesh:
         """By peer id; at most PEER_COUNT. Members beyond that wait for somebody who never says anything."""
         self._session_ids = session_ids
         self._budget = SessionBudget()
+        self._arrived: dict[str, float] = {}
+        """By peer id: when those came whom this agent has seen coming."""
         self._waiting: dict[str, None] = {}
         """Members without a negotiation, who has waited longest first."""
         self._names: dict[str, str | None] = {}
@@ -45,23 +50,27 @@ class Mesh:
         self.own_id = own_id
         self._own_ids.append(own_id)
         for info in members:
-            if info.peer_id not in self._own_ids:
+            if info.peer_id not in self._own_ids and len(self.members) < MEMBER_COUNT:
                 self.members[info.peer_id] = info
                 self._want(info, now + OFFER_FALLBACK)
         return effects
 
     def on_peer_joined(self, info: PeerInfo, now: float) -> list[Effect]:
         """Offer to a newcomer; one that is back by the same id, after the server has restarted, is offered to anew."""
+        if info.peer_id not in self.members and len(self.members) >= MEMBER_COUNT:
+            return []
         self.members[info.peer_id] = info
+        self._arrived[info.peer_id] = now
         known = self.negotiations.get(info.peer_id)
         if known is not None:
-            return known.restart(now) if known.idle and self._budget.take(info.peer_id, now) else []
-        offer_at = now if self._budget.take(info.peer_id, now) else now + OFFER_FALLBACK
+            return known.restart(now) if known.idle and self._may_begin(info.peer_id, now) else []
+        offer_at = now if self._may_begin(info.peer_id, now) else now + OFFER_FALLBACK
         return self._want(info, offer_at, alive=True) + self.handle_timer(now)
 
     def on_peer_left(self, peer_id: str) -> list[Effect]:
         """Stop negotiating with a peer; its link, if up, must prove itself."""
         self.members.pop(peer_id, None)
+        self._arrived.pop(peer_id, None)
         self._waiting.pop(peer_id, None)
         self._names.pop(peer_id, None)
         negotiation = self.negotiations.pop(peer_id, None)
@@ -73,6 +82,7 @@ class Mesh:
             effect for negotiation in self.negotiations.values() for effect in negotiation.abandon(suspect=False)
         ]
         self.members.clear()
+        self._arrived.clear()
         self._waiting.clear()
         self._names.clear()
         self.negotiations.clear()
@@ -206,5 +216,10 @@ class Mesh:
         if peer_id not in self.negotiations:
             if len(self.negotiations) >= PEER_COUNT:
                 return None
-            self.negotiations[peer_id] = Negotiation(self.own_id, peer_id, self._session_ids, self._budget, offer_at)
+            self.negotiations[peer_id] = Negotiation(self.own_id, peer_id, self._session_ids, self._may_begin, offer_at)
         return self.negotiations[peer_id]
+
+    def _may_begin(self, peer_id: str, now: float) -> bool:
+        """Whether a session that a peer wants may begin; if so it is counted."""
+        newcomer = now - self._arrived.get(peer_id, -math.inf) < SETTLING
+        return self._budget.take(peer_id, now, newcomer=newcomer)

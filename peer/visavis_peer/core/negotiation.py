@@ -13,7 +13,7 @@ No check meets a closed filter, and none reaches a Linux NAT before that NAT's o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
@@ -40,7 +40,6 @@ from visavis_peer.core.effects import (
     UpdateNat,
     UseSession,
 )
-from visavis_peer.core.session_budget import SessionBudget
 from visavis_shared import limits
 from visavis_shared.messages import AnswerPayload, CandidatePayload, IceDescription, OfferPayload
 from visavis_shared.nat import NatReport
@@ -100,9 +99,14 @@ class Negotiation:
     """
 
     def __init__(
-        self, own_id: str, peer_id: str, session_ids: Iterator[str], budget: SessionBudget, offer_at: float | None
+        self,
+        own_id: str,
+        peer_id: str,
+        session_ids: Iterator[str],
+        may_begin: Callable[[str, float], bool],
+        offer_at: float | None,
     ) -> None:
-        """`budget` is what all peers share; `offer_at` is when this side offers, if it shall."""
+        """`offer_at` is when this side offers, if it shall; `may_begin` decides on the sessions that the peer wants."""
         self.own_id = own_id
         self.peer_id = peer_id
         self.state: State = Idle(offer_at)
@@ -111,7 +115,7 @@ class Negotiation:
         self.failures = 0
         """Failed rounds in a row."""
         self._session_ids = session_ids
-        self._budget = budget
+        self._may_begin = may_begin
         self.shown = False
         """Whether the peer has said anything that was understood."""
         self.remote_nat: NatReport | None = None
@@ -172,7 +176,7 @@ class Negotiation:
             return []  # glare: the peer drops its OFFER and answers ours
         if self._is_current(offer.session_id) or offer.session_id == self.up:
             return []
-        if not self._budget.take(self.peer_id, now):
+        if not self._may_begin(self.peer_id, now):
             return []  # the peer takes it for lost, and the next round is this side's
         effects = self._drop_attempt()
         self.remote_nat = offer.nat

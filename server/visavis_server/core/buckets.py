@@ -44,6 +44,8 @@ class Cause(StrEnum):
     """A room has been shown NOTICE_COUNT wrong passwords."""
     ROOM_RATE = "room_rate"
     """A room that would have been made."""
+    JOIN_RATE = "join_rate"
+    """A JOIN of a room where others are."""
     ROOMS = "rooms"
     """Another one, of more than there may be."""
     ROOM_CAPACITY = "room_capacity"
@@ -89,6 +91,34 @@ ROOM_BURST: Final = 100
 """Rooms that it may make at once: more than one for each agent that it may have connected, as after a restart."""
 
 
+JOIN_RATE: Final = 2.0
+"""JOINs per second of rooms where others are, by one address: each has every member gather candidates and offer, and of
+four such newcomers a second an agent serves all (core/session_budget.py of the peer)."""
+JOIN_BURST: Final = 128
+"""Such JOINs at once: all agents that it may have connected, twice in a minute."""
+
+
+class _Sites:
+    """A rate by address, and NETWORK_FACTOR times that by the network around it."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        """`rate` is per second, 0 for no limit."""
+        self._addresses = RateLimiter(rate, burst, SOURCE_CAPACITY) if rate else None
+        self._networks = RateLimiter(rate * NETWORK_FACTOR, burst * NETWORK_FACTOR, SOURCE_CAPACITY) if rate else None
+
+    def allow(self, source: str, now: float) -> bool:
+        """Take one into account, of a `source` that is counted (not empty), unless it is one too many."""
+        addresses, networks = self._addresses, self._networks
+        if addresses is None or networks is None or not source:
+            return True
+        network = network_of(source)
+        if not (addresses.has(source, now) and networks.has(network, now)):
+            return False
+        addresses.charge(source, now)
+        networks.charge(network, now)
+        return True
+
+
 class Bucket:
     """The bucket of one connection, as the instant at which it is full again."""
 
@@ -109,17 +139,15 @@ class Buckets:
         address_rate: float = ADDRESS_RATE,
         pair_rate: float = PAIR_RATE,
         room_rate: float = ROOM_RATE,
+        join_rate: float = JOIN_RATE,
     ) -> None:
         """Rates per second; 0 is unlimited."""
         self.refusals: Counter[Cause] = Counter()
         self._message_rate = message_rate
         self._addresses = _limiter(address_rate, SOURCE_CAPACITY)
         self._pairs = _limiter(pair_rate, PAIR_CAPACITY)
-        self._makers = RateLimiter(room_rate, ROOM_BURST, SOURCE_CAPACITY) if room_rate else None
-        """Who makes rooms, by address and by the network around it, which has NETWORK_FACTOR times as much."""
-        self._maker_networks = (
-            RateLimiter(room_rate * NETWORK_FACTOR, ROOM_BURST * NETWORK_FACTOR, SOURCE_CAPACITY) if room_rate else None
-        )
+        self._makers = _Sites(room_rate, ROOM_BURST)
+        self._joiners = _Sites(join_rate, JOIN_BURST)
 
     def admit(self, bucket: Bucket, source: str, now: float) -> Cause | None:
         """Take a message of a connection into account; returns why it is refused, or None."""
@@ -141,15 +169,11 @@ class Buckets:
 
     def admit_room(self, source: str, now: float) -> Cause | None:
         """Take a room into account that is to be made; returns why it is refused, or None."""
-        addresses, networks = self._makers, self._maker_networks
-        if addresses is None or networks is None or not source:
-            return None
-        network = network_of(source)
-        if not (addresses.has(source, now) and networks.has(network, now)):
-            return self._refuse(Cause.ROOM_RATE)
-        addresses.charge(source, now)
-        networks.charge(network, now)
-        return None
+        return None if self._makers.allow(source, now) else self._refuse(Cause.ROOM_RATE)
+
+    def admit_join(self, source: str, now: float) -> Cause | None:
+        """Take a JOIN of a room where others are into account; returns why it is refused, or None."""
+        return None if self._joiners.allow(source, now) else self._refuse(Cause.JOIN_RATE)
 
     def is_told(self, bucket: Bucket, now: float) -> bool:
         """Whether a refusal is to be told to the client, at most one a REFUSAL_INTERVAL."""

@@ -118,6 +118,9 @@ class Directory:
             if 0 < capacity <= len(room.members):
                 self.buckets.refusals[Cause.ROOM_CAPACITY] += 1
                 raise RemoteProtocolError(ErrorCode.ROOM_FULL, "room is full", f"max_peers: {capacity}")
+            cause = self.buckets.admit_join(source, now) if room.members else None
+            if cause is not None:
+                raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many JOINs", f"limit: {cause}")
             return room
         cause = self.buckets.admit_room(source, now)
         if cause is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from visavis_server.core.rate import source_of
+from visavis_server.core.rate import network_of, source_of
 from visavis_shared.ids import PEER_ID_BYTES
 
 RELAY_GRACE: Final = 30.0
@@ -186,6 +186,14 @@ class _Member:
         self.told: dict[DropCause, float] = {}
         """When it was last told of each cause."""
 
+    @property
+    def site(self) -> str:
+        """What it is counted under among those who share places with an address: the network around its own.
+
+        Whoever has one IPv6 /64 has 65,536 of them (RFC 6177).
+        """
+        return network_of(self.location) if "." in self.location or "/" in self.location else self.location
+
 
 class Relay:
     """The relay's books. `now` is in seconds on a monotonic clock."""
@@ -318,12 +326,12 @@ class Relay:
         peers = min(source, target), max(source, target)
         origin = _remembered(self._addresses, ours.source, _Book, ADDRESS_CAPACITY)
         theirs = self._members[target]
-        cause = self._beyond(pair.book, origin, peers, theirs.location, size, now)
+        cause = self._beyond(pair.book, origin, peers, theirs.site, size, now)
         if cause is not None:
             return self._drop(ours, cause, now)
         pair.used_at = now
         if self.rules.sessions:
-            origin.use(peers, theirs.location, self.rules.sessions, now)
+            origin.use(peers, theirs.site, self.rules.sessions, now)
         pair.book.count(size)
         origin.count(size)
         self.relayed += size

@@ -358,6 +358,20 @@ async def test_a_subscriber_that_sleeps_is_told_that_it_lost_something() -> None
         _ = [item async for item in slow]
 
 
+async def test_an_item_stands_for_those_that_were_lost_and_the_others_follow() -> None:
+    source: Broadcast[int] = Broadcast(3, lambda count: -count)
+    slow = source.subscribe()
+    for number in range(1, 6):
+        source.publish(number)
+    assert [await anext(slow) for _ in range(4)] == [1, 2, 3, -2]
+    for number in range(6, 10):
+        source.publish(number)
+    assert await anext(slow) == 6
+    source.publish(10)
+    source.close()
+    assert [item async for item in slow] == [7, 8, -1, 10]
+
+
 async def test_a_subscriber_reads_what_was_published_before_the_end() -> None:
     source: Broadcast[int] = Broadcast(3)
     items = source.subscribe()

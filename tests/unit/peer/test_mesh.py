@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from visavis_peer.core.effects import (
     AddCandidate,
     DropSession,
@@ -14,8 +16,9 @@ from visavis_peer.core.effects import (
     StartSession,
     SuspectSession,
 )
-from visavis_peer.core.mesh import PEER_COUNT, Mesh
+from visavis_peer.core.mesh import MEMBER_COUNT, PEER_COUNT, Mesh
 from visavis_peer.core.negotiation import ANSWER_TIMEOUT, OFFER_FALLBACK
+from visavis_peer.core.session_budget import BURST, NEWCOMER_RESERVE, RATE
 from visavis_shared.messages import (
     Answer,
     AnswerPayload,
@@ -245,14 +248,33 @@ def test_in_a_room_with_a_secret_the_sealed_name_is_the_one_that_counts() -> Non
     assert mesh.name_of("x") is None
 
 
-def test_who_comes_and_goes_has_few_sessions_begun_and_a_friend_is_offered_to_all_the_same() -> None:
-    mesh = joined()
+@pytest.mark.parametrize("own", [False, True], ids=["one id", "ever new ids"])
+def test_who_comes_and_goes_has_few_sessions_begun_and_a_friend_is_offered_to_all_the_same(own: bool) -> None:
+    mesh = joined("old friend")
     begun = 0
     for number in range(500):
-        now = number / 50
-        begun += len(sessions(mesh.on_peer_joined(info("mallory"), now)))
-        mesh.on_peer_left("mallory")
-    assert 0 < begun <= 40
-    assert sessions(mesh.on_peer_joined(info("friend"), 10.0))
-    mesh.on_peer_joined(info("mallory"), 10.0)
-    assert sessions(mesh.handle_timer(10.0 + OFFER_FALLBACK))
+        now, mallory = number / 50, f"m{number if own else 0}"
+        begun += len(sessions(mesh.on_peer_joined(info(mallory), now)))
+        mesh.on_peer_left(mallory)
+    assert 0 < begun <= BURST - NEWCOMER_RESERVE + RATE * 10
+    assert sessions(mesh.receive(offer_from("old friend"), 10.0))
+    soon = sessions(mesh.on_peer_joined(info("friend"), 10.0))
+    assert soon or sessions(mesh.handle_timer(10.0 + OFFER_FALLBACK))
+
+
+def test_the_members_that_an_agent_knows_of_have_a_bound() -> None:
+    mesh = joined(*(f"p{number}" for number in range(MEMBER_COUNT - 1)))
+    for number in range(3):
+        mesh.on_peer_joined(info(f"late {number}"), 1.0)
+    assert len(mesh.members) == MEMBER_COUNT
+    mesh.on_peer_left("late 0")
+    mesh.on_peer_joined(info("late 3"), 1.0)
+    assert "late 3" in mesh.members
+
+
+def test_who_has_just_come_leaves_something_for_those_who_are_there() -> None:
+    mesh = joined("friend")
+    for number in range(PEER_COUNT - 1):
+        mesh.on_peer_joined(info(f"m{number}"), 0.0)
+        mesh.receive(offer_from(f"m{number}", f"S{number}"), 0.0)
+    assert sessions(mesh.receive(offer_from("friend"), 0.0))

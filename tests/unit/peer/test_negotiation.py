@@ -48,7 +48,7 @@ WHO = {"fingerprint": "f" * 64, "nonce": "0" * 32}
 
 
 def negotiation(own_id: str = "aa", peer_id: str = "bb", offer_at: float | None = None) -> Negotiation:
-    return Negotiation(own_id, peer_id, (f"s{number}" for number in itertools.count()), SessionBudget(), offer_at)
+    return Negotiation(own_id, peer_id, (f"s{number}" for number in itertools.count()), SessionBudget().take, offer_at)
 
 
 def offer(session_id: str = "theirs", **members: object) -> OfferPayload:

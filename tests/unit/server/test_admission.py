@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.server_world import Message, World
 from visavis_server.core.auth import Authorizer, make_room_token
-from visavis_server.core.buckets import ROOM_BURST, Cause
+from visavis_server.core.buckets import JOIN_BURST, JOIN_RATE, ROOM_BURST, Cause
 from visavis_server.core.guessing import FAILURE_BURST, KNOWN_TIME, NOTICE_COUNT
 from visavis_server.core.hub import TOO_MANY
 from visavis_server.core.rate import NETWORK_FACTOR, network_of
@@ -205,3 +205,15 @@ def test_a_token_of_the_operators_is_asked_for_as_by_a_join(world: World) -> Non
     world.hub.authorizer = Authorizer([SECRET])
     world.now += 60
     assert reason(resume(world, told)) == "the token has expired"
+
+
+def test_an_address_has_so_many_join_those_who_are_there_and_others_are_let_in(world: World) -> None:
+    assert join(world, "member", "r", "203.0.113.1")["type"] == "ACK"
+    for number in range(JOIN_BURST):
+        assert join(world, f"n{number}", "r", "192.0.2.1")["type"] == "ACK"
+        world.disconnect(f"n{number}")
+    assert reason(join(world, "one more", "r", "192.0.2.1")) == "limit: join_rate"
+    assert join(world, "friend", "r", "203.0.113.2")["type"] == "ACK"
+    world.now += 1 / JOIN_RATE
+    assert join(world, "one more", "r", "192.0.2.1")["type"] == "ACK"
+    assert world.hub.buckets.refusals[Cause.JOIN_RATE] == 1

@@ -206,11 +206,14 @@ def test_an_address_has_so_many_pairs_with_traffic_at_a_time() -> None:
     assert world.send(A, peers[2]) == Forward(peers[2])
 
 
-def test_the_other_end_that_has_most_places_of_an_address_makes_way() -> None:
+@pytest.mark.parametrize("place", ["198.51.100.7", "198.51.100.{}", "20010db8000000{:02x}/64"])
+def test_the_other_end_that_has_most_places_of_an_address_makes_way(place: str) -> None:
     """So nobody takes an agent's relay away by letting it send to many peers of one address."""
     world = World(A, sessions=4)
     crowd, friends = [f"{number:016x}" for number in range(6)], [f"{number + 100:016x}" for number in range(3)]
-    for peer, location in (*((peer, "198.51.100.7") for peer in crowd), *((peer, f"at {peer}") for peer in friends)):
+    theirs = [place.format(number) for number in range(len(crowd))]
+    friendly = [f"203.0.{number}.1" for number in range(len(friends))]
+    for peer, location in zip((*crowd, *friends), (*theirs, *friendly), strict=True):
         world.relay.admit(peer, f"token of {peer}", location)
         world.connect(peer)
         world.introduce(A, peer)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.server_world import WELCOME
 from visavis_server import connections as module
-from visavis_server.core.buckets import Cause
+from visavis_server.core.buckets import JOIN_BURST, Cause
 from visavis_server.core.directory import ServerFull
 from visavis_server.core.effects import Report
 from visavis_server.core.frames import BINARY, frame
@@ -223,7 +223,7 @@ async def test_a_full_outbox_closes_that_peer_and_no_other(board: Switchboard) -
 async def test_a_room_in_which_nobody_reads_empties_without_recursion(board: Switchboard) -> None:
     """Each PEER_LEFT fills the next outbox: effects queue up, the stack does not."""
     outboxes = []
-    for _ in range(200):
+    for _ in range(JOIN_BURST):
         outbox = connect(board, FakeTransport())
         say(board, outbox, type="JOIN", room_id="r")
         outboxes.append(outbox)
