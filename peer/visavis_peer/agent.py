@@ -51,11 +51,10 @@ from visavis_peer.errors import (
     from_server,
     reason_of,
 )
-from visavis_peer.net.ice import IceSession, is_server_of
+from visavis_peer.net.ice import IceSession
 from visavis_peer.net.interfaces import list_interfaces
-from visavis_peer.net.names import resolve
 from visavis_peer.net.relay import RelayClient
-from visavis_peer.net.signaling import RETURNING, SignalingClient, offered_stun
+from visavis_peer.net.signaling import RETURNING, SignalingClient
 from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.outbox import Outbox
 from visavis_peer.peering import Peering
@@ -64,8 +63,8 @@ from visavis_peer.reporting import OutcomeReporter
 from visavis_peer.server_urls import chosen_proxy, relay_url, websocket_url, without_login
 from visavis_peer.settings import AgentSettings
 from visavis_peer.sleep_watch import SleepWatch
+from visavis_peer.stun_servers import StunServers
 from visavis_peer.turn_servers import TurnServers
-from visavis_shared.endpoints import parse_host_port
 from visavis_shared.errors import WRONG_PRIVATE, ErrorCode
 from visavis_shared.ids import printable
 from visavis_shared.messages import (
@@ -95,7 +94,6 @@ from visavis_shared.messages import (
 )
 from visavis_shared.messages import Notice as NoticeMessage
 from visavis_shared.nat import NatReport
-from visavis_shared.stun import Address
 from visavis_shared.tasks import end, own, sentence
 
 if TYPE_CHECKING:
@@ -107,7 +105,6 @@ FRESH_SIZE: Final = 16
 """Bytes of the value that a process draws for those who seal for it (docs/link.md)."""
 EVENT_COUNT: Final = 16_384
 """Events kept for a subscriber that is busy, 4 MiB: the members of the largest room (core/mesh.py), and more."""
-STUN_PORT: Final = 3478
 _M = TypeVar("_M", bound=BaseModel)
 _JOIN: Final = "join"
 _RESUME: Final = "resume"
@@ -381,7 +378,9 @@ class Agent:
         if self._resume.token is not None:
             await client.send(self._resume_request(self._resume.token))
         self._pool.loopback, self._server_address = client.by_loopback, client.server_address
-        session = await self._pool.start(await self._stun_servers(client))
+        chosen = self.settings.stun
+        stun = StunServers.chosen(chosen) if chosen else StunServers.offered(client)
+        session = await self._pool.start(await stun.addresses())
         if self._pool.choice.missing:
             names = ", ".join(map(printable, self._pool.choice.missing))
             self._events.publish(Failure(NO_INTERFACE, f"this machine has no interface {names} (--interface)"))
@@ -527,12 +526,6 @@ class Agent:
         """Let sessions use the TURN servers that come with a member list."""
         if self.settings.relay != "never":
             self._turn.put(listed.ice_servers, self._server_address)
-
-    async def _stun_servers(self, client: SignalingClient) -> list[Address]:
-        """Return the configured STUN servers, or those that the signaling server offers, if they may be asked."""
-        if self.settings.stun:
-            return await resolve(parse_host_port(text, STUN_PORT) for text in self.settings.stun)
-        return [each for each in await resolve(offered_stun(client)) if is_server_of(each, client.server_address)]
 
     def _on_message(self, message: ServerMessage) -> None:
         assert self._peering is not None

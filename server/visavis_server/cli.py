@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from visavis_server.configuration import UsageError, read_settings
-from visavis_server.usage import USAGE
+from visavis_server.usage import FAILED, USAGE
 from visavis_shared.descriptors import prepare_standard_streams, print_status
 from visavis_shared.ids import printable
 
@@ -20,6 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print_status(f"visavis-server: {printable(str(error))}")
         return USAGE
-    from visavis_server import running  # takes half a second, which who asks for help is not to wait for
+    try:
+        from visavis_server import running  # takes half a second, which who asks for help is not to wait for
+    except OSError as error:  # a file that the environment names, as SSLKEYLOGFILE does
+        from visavis_shared.tasks import sentence
 
+        print_status(f"visavis-server: {printable(sentence(error))}")
+        return FAILED
     return running.run(settings)

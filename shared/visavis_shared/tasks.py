@@ -93,5 +93,7 @@ def sentence(error: BaseException) -> str:
     """Return what a person is told of a failure that ends a program; its text is not escaped."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "too many open files: allow more (ulimit -n), or close some"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename}: {error.strerror}"
     told = str(error).splitlines()
     return f"internal error, please report it: {type(error).__name__}{f': {told[0]}' if told else ''}"

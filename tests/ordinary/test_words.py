@@ -129,3 +129,21 @@ async def test_a_server_without_a_scheme_is_https_but_on_this_machine_and_at_pri
     assert (code, "cannot reach wss://meet.invalid:8080/signal/ws" in errors) == (5, True), errors
     code, output, _ = await run("pipe", "--help")
     assert "without a scheme https is meant" in " ".join(output.split())
+
+
+async def test_a_file_that_the_environment_names_and_nobody_can_write_is_told_by_its_name() -> None:
+    missing = "/nonexistent/keys"
+    code, _, errors = await run("ping", "--server", "http://127.0.0.1:1", "--room", "r", SSLKEYLOGFILE=missing)
+    assert (code, errors) == (1, f"visavis: cannot use {missing}: No such file or directory\n")
+    server = await spawn("--port", "0", SSLKEYLOGFILE=missing)
+    _, told = await server.communicate()
+    assert (server.returncode, told) == (
+        1,
+        b"visavis-server: cannot use %b: No such file or directory\n" % missing.encode(),
+    )
+
+
+async def test_names_of_stun_servers_that_lead_nowhere_are_told() -> None:
+    code, _, errors = await run("discover", "--stun", "nobody.invalid", "--stun", "a..b", "--interface", "lo")
+    assert code == 7
+    assert errors.endswith("none of these leads anywhere: nobody.invalid:3478, a..b:3478\n")

@@ -11,14 +11,14 @@ from visavis_peer.core.events import EndpointDiscovered
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import NoPath, UsageError
 from visavis_peer.net.ice import IceSession
-from visavis_peer.net.names import resolve
 from visavis_peer.net.nat_type import SecondOpinion, classify
-from visavis_peer.net.signaling import SignalingClient, offered_stun
+from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.output import nat_lines
 from visavis_peer.pool import SessionPool
 from visavis_peer.printer import Printer
 from visavis_peer.server_urls import chosen_proxy, websocket_url
-from visavis_shared.endpoints import format_address, parse_host_port
+from visavis_peer.stun_servers import StunServers
+from visavis_shared.endpoints import format_address
 from visavis_shared.ids import printable
 
 
@@ -32,18 +32,21 @@ async def run(arguments: argparse.Namespace) -> int:
     settings = build_settings(arguments, server=arguments.server or "", room="-", name=None)
     timeout = timeout_of(arguments)
     give_up_at = asyncio.get_running_loop().time() + timeout
-    hosts = [parse_host_port(text, 3478) for text in settings.stun]
-    if not hosts:
+    stun = StunServers.chosen(settings.stun)
+    if not stun.hosts:
         url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
         async with SignalingClient(url, settings.token, proxy, timeout) as client:
-            hosts = offered_stun(client)
-        if not hosts:
+            stun = StunServers.offered(client)
+        if not stun.hosts:
             raise UsageError("the server has no STUN server to ask: name one by --stun HOST[:PORT]")
     pool = SessionPool(settings)
     printer = Printer(as_json=arguments.json)
     try:
         async with asyncio.timeout_at(give_up_at):
-            session = await pool.start(await resolve(hosts))
+            servers = await stun.addresses()
+            if not servers:
+                raise NoPath(f"no STUN server can be asked: none of these leads anywhere: {_named(stun)}")
+            session = await pool.start(servers)
             study = NatStudy(lambda _: None, probing=True)
             await study.first_endpoint(session)
             found = await study.complete(session)
@@ -54,9 +57,12 @@ async def run(arguments: argparse.Namespace) -> int:
         await pool.close()
     _print(found, session, pool.choice, opinion, printer)
     if not found.nat.udp:
-        asked = ", ".join(f"{host}:{port}" for host, port in hosts) or "none known"
-        raise NoPath(f"no STUN server answered (asked: {asked}): UDP may be blocked")
+        raise NoPath(f"no STUN server answered (asked: {_named(stun)}): UDP may be blocked")
     return 0
+
+
+def _named(stun: StunServers) -> str:
+    return ", ".join(f"{printable(host)}:{port}" for host, port in stun.hosts)
 
 
 async def _second_opinion(session: IceSession) -> SecondOpinion:

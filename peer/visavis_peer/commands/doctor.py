@@ -26,14 +26,13 @@ from visavis_peer.core.redaction import Redactor
 from visavis_peer.core.silences import LIFETIME_MAX, SILENCES
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import AgentError, PeerAbsent, UsageError
-from visavis_peer.net.names import resolve
-from visavis_peer.net.signaling import SignalingClient, offered_stun
+from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.output import describe_note, describe_path, is_of_nat, peer_label
 from visavis_peer.pool import SessionPool
 from visavis_peer.printer import Printer
 from visavis_peer.server_urls import chosen_proxy, websocket_url, without_login
 from visavis_peer.settings import AgentSettings
-from visavis_shared.endpoints import parse_host_port
+from visavis_peer.stun_servers import StunServers
 from visavis_shared.ids import printable
 from visavis_shared.invite import Invite
 from visavis_shared.nat import NatReport
@@ -75,17 +74,17 @@ async def run(arguments: argparse.Namespace) -> int:
     redactor = Redactor()
     report = _Report()
     _describe_program(report)
-    hosts = [parse_host_port(text, 3478) for text in settings.stun]
+    stun = StunServers.chosen(settings.stun)
     if settings.server:
         redactor.hide_host(urlsplit(websocket_url(settings.server)).hostname or "")
         proxy = chosen_proxy(settings.proxy)
         redactor.hide_host(proxy.host if proxy is not None else "")
         offered = await _examine_signaling(settings, timeout_of(arguments), report)
-        hosts = hosts or offered
-    for host, _ in hosts:
+        stun = stun if stun.hosts else offered
+    for host, _ in stun.hosts:
         redactor.hide_host(host)
     _hide_own_names(redactor)
-    nat, found = await _examine_nat(settings, hosts, report, longest=arguments.lifetime)
+    nat, found = await _examine_nat(settings, stun, report, longest=arguments.lifetime)
     _forecast(nat, report, inside=_is_inside(found.ip))
     if invite is not None and report.error is None:
         await _attempt(settings, timeout_of(arguments), nat, report)
@@ -133,7 +132,7 @@ def _describe_program(report: _Report) -> None:
     }
 
 
-async def _examine_signaling(settings: AgentSettings, timeout: float, report: _Report) -> list[tuple[str, int]]:
+async def _examine_signaling(settings: AgentSettings, timeout: float, report: _Report) -> StunServers:
     """Connect to the signaling server; return the STUN servers that it offers."""
     began = asyncio.get_running_loop().time()
     url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
@@ -145,12 +144,12 @@ async def _examine_signaling(settings: AgentSettings, timeout: float, report: _R
     try:
         async with SignalingClient(url, settings.token, proxy, timeout) as client:
             elapsed = (asyncio.get_running_loop().time() - began) * 1000
-            hosts, welcome = offered_stun(client), client.welcome
+            stun, welcome = StunServers.offered(client), client.welcome
     except AgentError as error:
         members["error"] = str(error)
         report.add("signaling", f"unreachable: {printable(str(error))}")
         report.error = error
-        return []
+        return StunServers(())
     offered = welcome.relay.mode if welcome is not None and welcome.relay is not None else "never"
     server = printable(welcome.server or "") if welcome is not None else ""
     members |= {"connected_ms": round(elapsed, 1), "server": server, "relay": offered}
@@ -159,17 +158,17 @@ async def _examine_signaling(settings: AgentSettings, timeout: float, report: _R
         f"{printable(without_login(settings.server))} answers in {elapsed:.0f} ms ({server or 'it has no name'})",
     )
     report.add("relay", {"never": "none offered", "auto": "offered", "only": "the only path allowed"}[offered])
-    return hosts
+    return stun
 
 
 async def _examine_nat(
-    settings: AgentSettings, hosts: list[tuple[str, int]], report: _Report, *, longest: float | None
+    settings: AgentSettings, stun: StunServers, report: _Report, *, longest: float | None
 ) -> tuple[NatReport, EndpointDiscovered]:
     """Survey the NAT as an agent does, from the sockets that would punch."""
     loop = asyncio.get_running_loop()
     pool = SessionPool(settings)
     try:
-        servers = await resolve(hosts)
+        servers = await stun.addresses()
         began = loop.time()
         session = await pool.start(servers)
         study = NatStudy(lambda _: None, probing=settings.probing == "auto")

@@ -266,14 +266,6 @@ class SignalingClient:
         return kind(whole)
 
 
-def offered_stun(client: SignalingClient) -> list[tuple[str, int]]:
-    """Return host and port of each STUN server that the connected `client`'s server offers."""
-    assert client.welcome is not None
-    here = client.server_address or urlsplit(client.url).hostname or ""
-    offered = ((server.host or here, server.port) for server in client.welcome.stun)
-    return [(host, port) for host, port in offered if host]
-
-
 def _address(name: tuple[object, ...] | None) -> str:
     """Return the IP address of a socket's name, empty when it cannot be told."""
     try:

@@ -91,6 +91,9 @@ async def test_what_a_stranger_can_cause_on_one_connection_ends_nothing(
 def test_a_failure_is_told_in_one_line() -> None:
     assert sentence(Broken("a\nb")) == "internal error, please report it: Broken: a"
     assert sentence(Broken()) == "internal error, please report it: Broken"
+    assert sentence(FileNotFoundError(errno.ENOENT, "No such file or directory", "/x")) == (
+        "cannot use /x: No such file or directory"
+    )
     assert sentence(OSError(errno.EMFILE, "x")) == "too many open files: allow more (ulimit -n), or close some"
 
 
