@@ -22,10 +22,13 @@ VisavisError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from visavis_peer.core.backoff import TOO_MANY_WAIT
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, ErrorCode, VisavisError
+
+BY_PEER: Final = "closed by the peer"
+"""How the reason of a LinkClosed begins where it was the peer that has closed the link."""
 
 
 def reason_of(error: Exception) -> str:

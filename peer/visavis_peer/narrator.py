@@ -76,8 +76,8 @@ class Narrator:
         """Whether paths are told with their addresses."""
         return self._detailed
 
-    def event(self, event: Event, *, ends: bool = False) -> None:
-        """Tell of an event; one that `ends` the command is told as its error, once."""
+    def event(self, event: Event, *, quiet: bool = False) -> None:
+        """Tell of an event; with `quiet`, only record it: it is told otherwise, or is nobody's business here."""
         if self._record is not None:
             self._record.event(event)
         if self.printer.as_json:
@@ -92,7 +92,7 @@ class Narrator:
         self._linked += isinstance(event, LinkUp) - isinstance(event, LinkDown)
         if self._detailed:
             self.printer.line(sentence(event))
-        elif not ends and self._concerns(event):
+        elif not quiet and self._concerns(event):
             topic, text = self._in_brief(event)
             if text and self._told.get(topic) != text:
                 self._remember(topic, text)
@@ -180,7 +180,10 @@ class Narrator:
             f"the link to {qualified_label(peer_id, event.name, event.authenticated)}" if self._company else "the link"
         )
         if fallen:
-            return f"moved {peer_id}", f"{whom} goes through the relay now: the direct way does not work at the moment"
+            return (
+                f"moved {peer_id}",
+                f"{whom} goes through the relay now: nothing comes back on the direct way at the moment",
+            )
         return f"moved {peer_id}", f"{whom} goes {way} now"
 
 

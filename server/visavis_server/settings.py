@@ -183,7 +183,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together")
+            raise ValueError("--tls-cert and --tls-key belong together")
         if self.proxy_protocol and not self.trusted_proxy:
             raise ValueError("proxy_protocol needs trusted_proxy: whose header is to be believed")
         if self.stale_timeout <= self.ping_interval:

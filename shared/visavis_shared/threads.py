@@ -1,4 +1,4 @@
-"""Calls that may block for ever: standard streams, which may be files or terminals, and the system's resolver."""
+"""Calls beside the event loop, some of which may block for ever: standard streams, and the system's resolver."""
 
 from __future__ import annotations
 
@@ -39,9 +39,13 @@ class BlockingThread:
 
 
 async def call_apart(function: Callable[..., T], *arguments: Any) -> T:
-    """Return what `function` returns, or raise what it raises; its thread ends with it, and keeps no program alive."""
+    """Return what `function`, which ends by itself, returns, or raise what it raises; its thread ends with it.
+
+    A program waits for it at its end, whoever no longer does: a thread that Python cuts off while it runs compiled code
+    of C++ or Rust, as imports do, aborts the process.
+    """
     run, future = _prepare(function, *arguments)
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run).start()
     return await future
 
 
@@ -62,7 +66,9 @@ async def look_up(
         finally:
             _lookups.release()
 
-    return await call_apart(ask)
+    run, future = _prepare(ask)
+    threading.Thread(target=run, daemon=True).start()
+    return await future
 
 
 def _prepare(function: Callable[..., T], *arguments: Any) -> tuple[Callable[[], None], asyncio.Future[T]]:

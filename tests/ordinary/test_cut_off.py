@@ -61,10 +61,7 @@ async def test_a_sender_that_is_stopped_leaves_a_receiver_that_knows_how_much_ha
     assert (sender.returncode, receiver.returncode) == (-number, 4)
     assert re.search(r"^incomplete: 100000 bytes \(100\.0 kB\) received, 0 bytes sent in [0-9.]+ s, ", ours, re.M)
     assert ours.endswith("\nvisavis: closed by the peer: it was stopped before the end\n")
-    assert (
-        "incomplete: 0 bytes received, 100000 bytes (100.0 kB) sent (written out on the other side: not known)"
-        in theirs
-    )
+    assert "incomplete: 0 bytes received, 100000 bytes (100.0 kB) sent in " in theirs
     assert "done:" not in ours + theirs
 
 
@@ -74,7 +71,7 @@ async def test_a_receiver_that_is_stopped_tells_the_sender_how_much_it_has_writt
         receiver.send_signal(signal.SIGINT)
         ours = await said(sender)
     assert sender.returncode == 4
-    assert "incomplete: 0 bytes received, 100000 bytes (100.0 kB) sent" in ours
+    assert "incomplete: 0 bytes received, 100000 bytes (100.0 kB) sent in " in ours
     stopped = "it was stopped before the end, 100000 bytes (100.0 kB) of what was sent to it written out"
     assert ours.endswith(f"\nvisavis: closed by the peer: {stopped}\n")
 
@@ -87,7 +84,7 @@ async def test_a_receiver_whose_output_fails_tells_the_sender_how_much_it_has_wr
         sender.stdin.write(PART)
         ours = await said(sender)
     assert sender.returncode == 9
-    assert "incomplete: 0 bytes received, 200000 bytes (200.0 kB) sent" in ours
+    assert "incomplete: 0 bytes received, 200000 bytes (200.0 kB) sent in " in ours
     assert re.search(r"the other side cannot write to standard output: its reader has gone, after [0-9]+ bytes", ours)
 
 

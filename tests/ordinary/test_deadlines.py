@@ -174,3 +174,16 @@ async def test_a_server_that_never_answers_holds_nobody_beyond_the_timeout() -> 
                 assert (verb, code) == (verb, 5), errors
                 assert "within 3 s" in errors
                 assert seconds < TIMEOUT + SLACK or verb == "doctor", verb
+
+
+async def test_who_ends_while_the_rest_is_still_imported_ends_in_order() -> None:
+    """At any moment: a thread that is cut off in compiled code would abort the process."""
+
+    async def ended(timeout: float) -> tuple[int, str]:
+        where = ("--server", "http://127.0.0.1:1", "--room", "r", "--timeout", f"{timeout:g}")
+        code, _, errors = await run("ping", *where)
+        return code, errors
+
+    for first in range(0, 40, 2):
+        for code, errors in await asyncio.gather(*(ended((first + each + 1) / 100) for each in range(2))):
+            assert (code, "FATAL" in errors) == (5, False), errors

@@ -250,9 +250,10 @@ def _forecast(nat: NatReport, report: _Report, *, inside: bool) -> None:
     expected = None if inside and nat.nat is False else forecast(nat)
     for name, method in (expected or {}).items():
         report.add("forecast", f"to {name}: {IN_WORDS[method]}")
-    report.add("conclusion", conclusion(nat, inside=inside))
+    concluded = conclusion(nat, inside=inside, unreachable=report.error is not None)
+    report.add("conclusion", concluded)
     report.members["forecast"] = expected
-    report.members["conclusion"] = conclusion(nat, inside=inside)
+    report.members["conclusion"] = concluded
 
 
 async def _attempt(settings: AgentSettings, timeout: float, nat: NatReport, report: _Report) -> None:

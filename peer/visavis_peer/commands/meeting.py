@@ -132,7 +132,7 @@ async def _watch(
     async for event in events:
         failure = _failure(event, wanted, agent)
         ends = failure is not None and not patient and not _may_pass(failure, agent)
-        narrator.event(event, ends=ends)
+        narrator.event(event, quiet=ends)
         if failure is not None:
             if ends:
                 return failure

@@ -16,8 +16,17 @@ from visavis_peer.commands.begun import BegunAgent
 from visavis_peer.commands.meeting import in_room, meet
 from visavis_peer.commands.options import timeout_of
 from visavis_peer.commands.progress import Meter, exact_size
-from visavis_peer.core.events import Event
-from visavis_peer.errors import LinkClosed, OutputClosed, OutputFailed, PeerAbsent, StreamReset, UsageError, reason_of
+from visavis_peer.core.events import Event, LinkDown, LinkUp, PathChanged
+from visavis_peer.errors import (
+    BY_PEER,
+    LinkClosed,
+    OutputClosed,
+    OutputFailed,
+    PeerAbsent,
+    StreamReset,
+    UsageError,
+    reason_of,
+)
 from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.printer import Printer
@@ -85,18 +94,19 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
         link = await meet(agent, events, narrator, timeout=timeout, began=began, patient=patient)
         meter = Meter()
         helpers = [
-            own(_print_events(events, narrator, meter), bears=(OSError,)),
+            own(_print_events(events, link, narrator, meter), bears=(OSError,)),
             own(meter.show()),
-            own(_refuse_others(agent, link)),
+            own(_refuse_others(agent, link, narrator, meter)),
         ]
         try:
             await _carry_to_the_end(link, meter)
         except OutputClosed:
             raise  # nobody wants more of it, as with any program in front of `head`
-        except BaseException:
+        except BaseException as error:
             await end(*helpers)
             if not meter.complete:
-                narrator.printer.line(meter.shortfall(in_short(link.path)))
+                untold = isinstance(error, LinkClosed) and not str(error).startswith(BY_PEER)
+                narrator.printer.line(meter.shortfall(in_short(link.path), untold=untold))
             raise
         finally:
             await end(*helpers)
@@ -121,15 +131,18 @@ async def _carry_to_the_end(link: Link, meter: Meter) -> None:
         raise
 
 
-async def _print_events(events: AsyncIterator[Event], narrator: Narrator, meter: Meter) -> None:
+async def _print_events(events: AsyncIterator[Event], link: Link, narrator: Narrator, meter: Meter) -> None:
     async for event in events:
         meter.hide()
-        narrator.event(event)
+        others = isinstance(event, LinkUp | LinkDown | PathChanged) and event.peer_id != link.peer_id
+        narrator.event(event, quiet=others)
 
 
-async def _refuse_others(agent: Agent, link: Link) -> None:
+async def _refuse_others(agent: Agent, link: Link, narrator: Narrator, meter: Meter) -> None:
     async for other in agent.links():
         if other is not link:
+            meter.hide()
+            narrator.printer.line("somebody else has come in, and is turned away: a pipe is for two")
             with contextlib.suppress(LinkClosed, PeerAbsent):
                 # QUIC gives no reason to a peer whose own handshake is not over yet (RFC 9000 section 10.2.3)
                 await other.ping(REFUSAL_TIMEOUT)

@@ -37,11 +37,14 @@ class Meter:
         elapsed = time.monotonic() - self._began
         return f"done: {size(self.sent)} sent, {size(self.received)} received in {elapsed:.1f} s, {way}"
 
-    def shortfall(self, way: str) -> str:
-        """Return the last line on a transfer that was cut off: to the byte, for whoever wants to go on from there."""
+    def shortfall(self, way: str, *, untold: bool) -> str:
+        """Return the last line on a transfer that was cut off: to the byte, for whoever wants to go on from there.
+
+        `untold` tells whether the other side has gone without a word: then what is known of it here is all there is.
+        """
         elapsed = time.monotonic() - self._began
         sent = f"{exact_size(self.sent)} sent"
-        if self.sent:
+        if self.sent and untold:
             known = f"at least {exact_size(self.written_there)}" if self.written_there else "not known"
             sent += f" (written out on the other side: {known})"
         return f"incomplete: {exact_size(self.received)} received, {sent} in {elapsed:.1f} s, {way}"

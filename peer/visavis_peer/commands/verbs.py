@@ -22,6 +22,11 @@ END_RULE: Final = (
 )
 
 
+def number(text: str) -> float:
+    """Return what a flag has as a number; a wrong one is called by this function's name."""
+    return float(text)
+
+
 def _add_pipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--events", metavar="FILE", type=Path, help="append the events to this file, one JSON object per line"
@@ -33,7 +38,9 @@ def _add_ping(parser: argparse.ArgumentParser) -> None:
         "--peer", metavar="NAME", help="name, id or key of the peer; default: the first one that is linked"
     )
     parser.add_argument("-c", "--count", metavar="N", type=int, default=4, help="round trips (default 4)")
-    parser.add_argument("-i", "--interval", metavar="SECONDS", type=float, default=1.0, help="between them (default 1)")
+    parser.add_argument(
+        "-i", "--interval", metavar="SECONDS", type=number, default=1.0, help="between them (default 1)"
+    )
 
 
 def _add_agent(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +61,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lifetime",
         metavar="SECONDS",
-        type=float,
+        type=number,
         nargs="?",
         const=max(SILENCES),
         help="also measure how long the NAT keeps a silent mapping: whether it survives so many seconds (default"
@@ -257,7 +264,7 @@ def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
         parser.add_argument(
             "--patience",
             metavar="SECONDS",
-            type=float,
+            type=number,
             help="how long to wait for a peer that has fallen silent, such as one whose machine is asleep, if it has"
             " the room's secret; the smaller value of both sides counts (default 600)",
         )
@@ -295,7 +302,7 @@ def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.add_argument(
         "--port", metavar="N", type=int, help="first UDP port to bind to; the next 31 serve further links"
     )
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, help=verb.timeout)
+    parser.add_argument("--timeout", metavar="SECONDS", type=number, help=verb.timeout)
     parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log to standard error; twice for more")

@@ -48,15 +48,17 @@ def _method(report: NatReport, behaviour: NatBehaviour, partner: NatBehaviour) -
     return Method.RELAY if probes and not report.probing else method
 
 
-def conclusion(report: NatReport, *, inside: bool = False) -> str:
+def conclusion(report: NatReport, *, inside: bool = False, unreachable: bool = False) -> str:
     """Return in one sentence how good this side's network is for direct links.
 
-    `inside` tells that the STUN server has seen an address that is of use within its network only.
+    `inside` tells that the STUN server has seen an address that is of use within its network only; `unreachable` that
+    there is no way to the signaling server.
     """
     if report.udp is False:
         return "UDP does not get out of this network: every link goes through the relay, where the server offers one"
     if NOBODY_ASKED in report.notes:
-        return "nothing is known of this network: there was no STUN server to ask (--stun HOST names one)"
+        cause = "the signaling server cannot be reached, so that " if unreachable else ""
+        return f"nothing is known of this network: {cause}there was no STUN server to ask (--stun HOST names one)"
     if report.nat is False and inside:
         return (
             "the server is in this machine's own network, so only links within that are known to be direct; "

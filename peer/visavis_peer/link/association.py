@@ -18,7 +18,7 @@ from visavis_peer.core.effects import Role
 from visavis_peer.core.events import PathInfo
 from visavis_peer.core.liveness import Verdict
 from visavis_peer.core.paths import Route
-from visavis_peer.errors import AgentError, AuthenticationFailed, LinkClosed, Refused
+from visavis_peer.errors import BY_PEER, AgentError, AuthenticationFailed, LinkClosed, Refused
 from visavis_peer.link import control, quic
 from visavis_peer.link.challenge import Way
 from visavis_peer.link.datagrams import Datagrams
@@ -375,7 +375,7 @@ class Association:
             case quic.Terminated(code, reason, authentic, by_peer):
                 kind = AuthenticationFailed if not authentic else Refused if code == quic.REFUSED else LinkClosed
                 if by_peer:
-                    reason = "closed by the peer" + (f": {printable(reason)}" if reason else "")
+                    reason = BY_PEER + (f": {printable(reason)}" if reason else "")
                 self._end(kind(reason))
             case _:
                 assert_never(event)
