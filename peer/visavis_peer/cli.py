@@ -16,11 +16,12 @@ from visavis_peer.commands.invites import ask_for_invite, note_exposed
 from visavis_peer.commands.opening import run_verb
 from visavis_peer.commands.verbs import VERBS, nearest, overview, parser_of
 from visavis_peer.errors import AgentError, OutputClosed, OutputFailed, UsageError
-from visavis_peer.printer import Printer, StatusHandler
+from visavis_peer.printer import Printer, output_error
 from visavis_peer.stopping import IN_ORDER, SIGPIPE, Stopping
-from visavis_shared.descriptors import STDOUT, prepare_standard_streams, print_status, retire
+from visavis_shared.descriptors import STDOUT, prepare_standard_streams, retire
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop
+from visavis_shared.outlets import OUTPUT, STATUS, StatusHandler, print_status
 from visavis_shared.tasks import sentence, watch_failures
 from visavis_shared.words import as_utf8, read_toml
 
@@ -132,9 +133,26 @@ def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | 
     except Exception as error:
         logger.info("the traceback", exc_info=error)
         code = _report(AgentError(sentence(error)), as_json=arguments.json)
+    code = _write_out(stopping) or code
     number = stopping.number
     in_order = number in IN_ORDER and getattr(arguments, "runs_until_stopped", False)
     return (0, None) if in_order else (code, number)
+
+
+def _write_out(stopping: Stopping) -> int:
+    """Wait until what was printed has been taken; return the exit code of a failure of that.
+
+    A signal ends the wait.
+    """
+    code = 0
+    try:
+        OUTPUT.finish(lambda: stopping.number is not None)
+    except BrokenPipeError:
+        stopping.stop(SIGPIPE)
+    except OSError as error:
+        code = _report(OutputFailed(error), as_json=False)
+    STATUS.finish(lambda: True)
+    return code
 
 
 async def _stoppable(arguments: argparse.Namespace, stopping: Stopping) -> int:
@@ -154,6 +172,7 @@ async def _stoppable(arguments: argparse.Namespace, stopping: Stopping) -> int:
             loop.call_soon(cancel)
 
     watch_failures(loop, fail)
+    OUTPUT.on_failure = lambda error: fail(output_error(error))
     command: Coroutine[Any, Any, int] = run_verb(arguments)
     try:
         return await command

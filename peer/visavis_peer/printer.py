@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Final, TextIO
 
 from visavis_peer.errors import OutputClosed, OutputFailed
-from visavis_shared.descriptors import print_status, write_text
+from visavis_shared.outlets import STATUS, encoded, lost_lines, outlet_of
 
 if TYPE_CHECKING:
     from visavis_peer.core.events import Event
@@ -19,14 +18,18 @@ SCHEMA_VERSION: Final = 1
 
 
 class Printer:
-    """Prints to `stream`, each line at once, for there may be a reader at the other end of a pipe.
+    """Prints to `stream`, each line at once where that takes it, for there may be a reader at the other end of a pipe.
 
-    Standard output is what somebody wants to have; anything else is dispensable: what cannot be printed there is not.
+    It does not wait for that reader (visavis_shared.outlets). Standard output is what somebody wants to have; anything
+    else is dispensable: what cannot be printed there is not.
     """
 
     def __init__(self, *, as_json: bool, stream: TextIO | None = None) -> None:
         self.as_json = as_json
         self._stream = stream or sys.stdout
+        self._outlet = outlet_of(self._stream)
+        if self._outlet is not None and self._outlet is not STATUS:
+            self._outlet.tell = self._lost
 
     def event(self, event: Event) -> None:
         """Print an event of the agent."""
@@ -39,8 +42,11 @@ class Printer:
 
     def json(self, event: str, **members: object) -> None:
         """Print one JSON line; characters beyond ASCII are escaped."""
+        self.line(self._json(event, **members))
+
+    def _json(self, event: str, **members: object) -> str:
         record = {"v": SCHEMA_VERSION, "ts": round(time.time(), 6), "event": event, **members}
-        self.line(json.dumps(record, separators=(",", ":")))
+        return json.dumps(record, separators=(",", ":"))
 
     def line(self, text: str) -> None:
         """Print one line, characters that the stream cannot encode escaped.
@@ -48,19 +54,22 @@ class Printer:
         Raises OutputClosed when standard output's reader has gone, OutputFailed when it takes no more.
         """
         try:
-            write_text(self._stream, f"{text}\n", dispensable=self._stream is not sys.stdout)
-        except BrokenPipeError:
-            raise OutputClosed from None
+            if self._outlet is None:
+                self._stream.write(f"{text}\n")
+            else:
+                self._outlet.write(encoded(self._stream, f"{text}\n"))
         except OSError as error:
-            raise OutputFailed(error) from None
+            raise output_error(error) from None
+
+    def flush(self) -> None:
+        """Write what is taken now of what waits; only for what is dispensable, which raises nothing."""
+        if self._outlet is not None:
+            self._outlet.flush()
+
+    def _lost(self, count: int) -> str:
+        return self._json("lost", count=count) if self.as_json else lost_lines(count)
 
 
-class StatusHandler(logging.Handler):
-    """Logs to standard error, if that takes it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
-        try:
-            print_status(self.format(record))
-        except Exception:  # noqa: BLE001 -- a faulty record is no reason to end
-            self.handleError(record)
+def output_error(error: OSError) -> OutputFailed:
+    """Return what an error of standard output means for a command."""
+    return OutputClosed() if isinstance(error, BrokenPipeError) else OutputFailed(error)

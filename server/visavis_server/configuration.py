@@ -11,8 +11,8 @@ from typing import Any, Final, NoReturn
 
 from visavis_server.settings import Settings
 from visavis_server.usage import UsageError as UsageError
-from visavis_shared.descriptors import print_status
 from visavis_shared.ids import printable
+from visavis_shared.outlets import print_status
 from visavis_shared.words import as_utf8, read_toml
 
 ENVIRONMENT_PREFIX: Final = "VISAVIS_"

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from visavis_shared.outlets import STATUS, StatusHandler, lost_lines
+
 ShowAddress = Callable[[str], str]
 """Returns what stands in the log for a client address; empty for nothing."""
 TEXT_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -46,9 +48,15 @@ class JsonFormatter(logging.Formatter):
 
 def configure(level: str, form: Literal["text", "json"]) -> None:
     """Write the log of this process to standard error."""
-    handler = logging.StreamHandler()
+    handler = StatusHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(TEXT_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+
+    def lost(count: int) -> str:
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, lost_lines(count), None, None)
+        return handler.format(record)
+
+    STATUS.tell = lost
 
 
 def show_addresses(how: Literal["plain", "hashed", "none"], key: bytes | None = None) -> ShowAddress:

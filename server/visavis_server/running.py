@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from typing import Final
 
 from visavis_server import descriptors, logs
@@ -13,9 +12,9 @@ from visavis_server.app import CannotListen, SignalingServer
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings
 from visavis_server.usage import FAILED, OK, USAGE, UsageError
-from visavis_shared.descriptors import print_status, write_text
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop, relax_collector
+from visavis_shared.outlets import STATUS, announce, print_status
 from visavis_shared.tasks import sentence, watch_failures
 
 logger = logging.getLogger(__name__)
@@ -43,6 +42,8 @@ def run(settings: Settings) -> int:
         logger.info("the traceback", exc_info=error)
         print_status(f"visavis-server: {printable(sentence(error))}")
         return FAILED
+    finally:
+        STATUS.finish(lambda: True)
     return OK
 
 
@@ -65,7 +66,7 @@ async def serve(settings: Settings) -> None:
             loop.add_signal_handler(number, stop.set)
     async with SignalingServer(settings, stop.set) as server:
         relax_collector()
-        write_text(sys.stdout, f"{server.announcement}\n", dispensable=True)
+        announce(server.announcement)
         for line in server.instructions:
             logger.info("%s", line)
         await stop.wait()

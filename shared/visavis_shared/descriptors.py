@@ -6,18 +6,15 @@ closed, or has served its purpose, the null device takes its place.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import stat
 import sys
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 STDIN: Final = 0
 STDOUT: Final = 1
 STDERR: Final = 2
-PIECE: Final = 512
-"""Bytes that a descriptor which is ready takes without blocking: the smallest PIPE_BUF (POSIX limits.h)."""
 
 
 def prepare_standard_streams() -> None:
@@ -102,30 +99,3 @@ def write_all(descriptor: int, data: bytes) -> None:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
             wait_writable(descriptor)
-
-
-def write_if_possible(descriptor: int, data: bytes) -> None:
-    """Write what nobody has to read: it waits for nothing, and whatever keeps it from being written is ignored."""
-    view = memoryview(data)
-    with contextlib.suppress(OSError, ValueError):
-        while view and (os.name == "nt" or wait_writable(descriptor, 0)):
-            view = view[os.write(descriptor, view[:PIECE]) :]
-
-
-def print_status(text: str) -> None:
-    """Say something on standard error, if it can be said there."""
-    write_text(sys.stderr, f"{text}\n", dispensable=True)
-
-
-def write_text(stream: TextIO, text: str, *, dispensable: bool) -> None:
-    """Write to a stream at once, escaping what it cannot encode; with `dispensable`, only if that is possible.
-
-    Raises OSError unless it is dispensable.
-    """
-    try:
-        descriptor = stream.fileno()
-    except (OSError, ValueError, AttributeError):  # one in memory
-        stream.write(text)
-        return
-    data = text.encode(stream.encoding or "utf-8", "backslashreplace")
-    (write_if_possible if dispensable else write_all)(descriptor, data)

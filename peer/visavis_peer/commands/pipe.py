@@ -31,8 +31,9 @@ from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.printer import Printer
 from visavis_peer.settings import AgentSettings
-from visavis_shared.descriptors import STDIN, STDOUT, print_status, read_some, retire, write_all
+from visavis_shared.descriptors import STDIN, STDOUT, read_some, retire, write_all
 from visavis_shared.invite import Invite
+from visavis_shared.outlets import print_status
 from visavis_shared.tasks import end, own
 from visavis_shared.threads import BlockingThread
 
@@ -71,6 +72,7 @@ async def run(
             except OSError as error:
                 raise UsageError(f"--events: {reason_of(error)}") from None
             record = Printer(as_json=True, stream=file)
+            stack.callback(record.flush)
         patient = invite is not None
         timeout = None if patient and arguments.timeout is None else timeout_of(arguments)
         narrator = _narrator(settings, arguments, record, invite)

@@ -8,7 +8,8 @@ import sys
 import time
 from typing import Final
 
-from visavis_shared.descriptors import STDIN, STDOUT, write_text
+from visavis_shared.descriptors import STDIN, STDOUT
+from visavis_shared.outlets import STATUS
 
 PROGRESS_INTERVAL: Final = 0.5
 """Seconds between two looks: as often as a person can read it."""
@@ -66,8 +67,8 @@ class Meter:
                 before = total
                 if not (typed and self.sent) and not (read and self.received):
                     text = f"{size(self.sent)} sent, {size(self.received)} received, {size(int(rate))}/s"
-                    _write(f"\r{text[: _width() - 1]}\x1b[K")  # more than a line could not be written over
-                    self._shown = True
+                    shown = f"\r{text[: _width() - 1]}\x1b[K"  # more than a line could not be written over
+                    self._shown = STATUS.offer(shown.encode()) or self._shown
         finally:
             self.hide()
 
@@ -75,7 +76,7 @@ class Meter:
         """Take what is shown away, before something else is written there."""
         if self._shown:
             self._shown = False
-            _write("\r\x1b[K")
+            STATUS.write(b"\r\x1b[K")
 
 
 def _width() -> int:
@@ -84,10 +85,6 @@ def _width() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_WIDTH
     except OSError:
         return USUAL_WIDTH
-
-
-def _write(text: str) -> None:
-    write_text(sys.stderr, text, dispensable=True)
 
 
 def exact_size(count: int) -> str:

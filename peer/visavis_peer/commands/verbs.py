@@ -11,8 +11,8 @@ from typing import Any, Final, NoReturn
 from visavis_peer.commands.invites import add_invite_flags
 from visavis_peer.core.silences import SILENCES
 from visavis_peer.errors import UsageError
-from visavis_shared.descriptors import print_status
 from visavis_shared.ids import printable
+from visavis_shared.outlets import print_status
 
 END_RULE: Final = (
     "A pipe ends when both directions have. A direction ends with the standard input of its side: at the end of a file "
