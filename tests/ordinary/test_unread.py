@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from tests.ordinary.test_streams import VISAVIS, job
-from tests.support.commands import DEADLINE, Process, agent, end, next_event, next_line, read_invite, start, url
+from tests.support.commands import DEADLINE, Process, agent, end, next_event, next_line, read_invite, run, start, url
 from tests.support.server_running import READY, ServerProcess, server_process
 from tests.support.terminal import at_terminal, exit_code, terminal
 from tests.support.ws_raw import RawClient
@@ -192,3 +192,13 @@ def read_until(descriptor: int, part: bytes) -> bytes:
             if part in line:
                 break
         return b"".join(lines)
+
+
+async def test_a_named_pipe_for_events_that_nobody_reads_is_told_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    record = tmp_path / "events"
+    os.mkfifo(record)
+    where = ("--server", "http://127.0.0.1:1", "--timeout", "1")
+    code, _, errors = await run("pipe", *where, "--events", str(record))
+    assert (code, errors) == (2, f"visavis: --events: {record}: nobody reads it\n")
+    code, _, errors = await run("pipe", *where, "--events", str(tmp_path))
+    assert (code, errors) == (2, f"visavis: --events: {tmp_path}: Is a directory\n")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
 
 from visavis_peer.agent import Agent
 from visavis_peer.commands.begun import BegunAgent
@@ -32,6 +34,7 @@ from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.printer import Printer
 from visavis_peer.settings import AgentSettings
 from visavis_shared.descriptors import STDIN, STDOUT, read_some, retire, write_all
+from visavis_shared.ids import printable
 from visavis_shared.invite import Invite
 from visavis_shared.outlets import print_status
 from visavis_shared.tasks import end, own
@@ -67,16 +70,26 @@ async def run(
     with contextlib.ExitStack() as stack:
         record = None
         if arguments.events is not None:
-            try:
-                file = stack.enter_context(arguments.events.open("a", encoding="utf-8"))
-            except OSError as error:
-                raise UsageError(f"--events: {reason_of(error)}") from None
+            file = stack.enter_context(_open_record(arguments.events))
             record = Printer(as_json=True, stream=file)
             stack.callback(record.flush)
         patient = invite is not None
         timeout = None if patient and arguments.timeout is None else timeout_of(arguments)
         narrator = _narrator(settings, arguments, record, invite)
         return await _join(BegunAgent(settings, client), narrator, timeout, patient=patient)
+
+
+def _open_record(path: Path) -> TextIO:
+    """Open the file for events, without waiting where it is a named pipe that nobody reads.
+
+    Raises UsageError.
+    """
+    at_once = getattr(os, "O_NONBLOCK", 0)  # ENXIO where there is no reader (open(2))
+    try:
+        return open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags | at_once, 0o666))
+    except OSError as error:
+        reason = "nobody reads it" if error.errno == errno.ENXIO else reason_of(error)
+        raise UsageError(f"--events: {printable(str(path))}: {reason}") from None
 
 
 def _narrator(
