@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(60)
 
 VICTIM, STRANGER, FRIEND = "192.0.2.1", "198.51.100.1", "203.0.113.1"
 PADDING: Final = "x" * 30_000
-UNLIMITED: Final = ("--message-rate", "0", "--pair-rate", "0", "--address-rate", "0")
+UNLIMITED: Final = ("--join-rate", "0", "--message-rate", "0", "--pair-rate", "0", "--address-rate", "0")
 GHOSTS: Final = 300
 
 
