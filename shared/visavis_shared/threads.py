@@ -27,11 +27,15 @@ class BlockingThread:
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._run, daemon=True).start()
 
-    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return what `function` returns, or raise what it raises."""
+    def begin(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """Return the future of what `function` returns or raises; it is called even if nobody waits for that."""
         run, future = _prepare(function, *arguments)
         self._calls.put(run)
-        return await future
+        return future
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return what `function` returns, or raise what it raises."""
+        return await self.begin(function, *arguments)
 
     def _run(self) -> None:
         while True:

@@ -50,6 +50,8 @@ REFUSAL_TIMEOUT: Final = 5.0
 TYPED_TIMEOUT: Final = 0.25
 """Seconds in which what has been typed already comes to be read, on a machine that is busy."""
 HAND_OVER: Final = "on the other machine run `visavis pipe` and paste this invite when asked (or use --invite-file):"
+LAST_WRITE: Final = 0.1
+"""Seconds for which a side that is stopped waits for a write under way, so that the count that it tells is right."""
 FAREWELL_TIMEOUT: Final = 5.0
 """Seconds for which a side that has everything stays, so that the other one learns it: a dozen retransmissions."""
 
@@ -234,6 +236,19 @@ async def _read(thread: BlockingThread, unless: asyncio.Event | None) -> bytes:
             ended.cancel()
 
 
+async def _write_out(thread: BlockingThread, data: bytes, meter: Meter) -> None:
+    """Write to standard output and count; one that is stopped amid that still counts what is written soon."""
+    writing = thread.begin(write_all, STDOUT, data)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing], timeout=LAST_WRITE)
+        raise
+    finally:
+        if writing.done() and writing.exception() is None:
+            meter.received += len(data)
+
+
 async def _receive(reader: StreamReader, peer_ended: asyncio.Event, meter: Meter) -> None:
     """Write what comes to standard output, and end that when the peer ends its side.
 
@@ -244,8 +259,7 @@ async def _receive(reader: StreamReader, peer_ended: asyncio.Event, meter: Meter
         while data := await reader.read(CHUNK):
             if not meter.received and os.isatty(STDOUT):
                 meter.hide()
-            await thread.call(write_all, STDOUT, data)
-            meter.received += len(data)
+            await _write_out(thread, data, meter)
         meter.hide()  # whoever reads may say now what he has made of it
         await thread.call(retire, STDOUT)
     except BrokenPipeError:
