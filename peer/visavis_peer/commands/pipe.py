@@ -156,10 +156,13 @@ async def _print_events(events: AsyncIterator[Event], link: Link, narrator: Narr
 
 
 async def _refuse_others(agent: Agent, link: Link, narrator: Narrator, meter: Meter) -> None:
+    told = False
     async for other in agent.links():
         if other is not link:
-            meter.hide()
-            narrator.printer.line("somebody else has come in, and is turned away: a pipe is for two")
+            if not told:  # whoever comes again and again fills nobody's terminal
+                told = True
+                meter.hide()
+                narrator.printer.line("somebody else has come in, and is turned away: a pipe is for two")
             with contextlib.suppress(LinkClosed, PeerAbsent):
                 # QUIC gives no reason to a peer whose own handshake is not over yet (RFC 9000 section 10.2.3)
                 await other.ping(REFUSAL_TIMEOUT)

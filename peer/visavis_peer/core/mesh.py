@@ -9,7 +9,7 @@ from typing import Final
 
 from visavis_peer.core.effects import DropSession, Effect, SendRefusal, SessionKey
 from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
-from visavis_peer.core.session_budget import SETTLING, SessionBudget
+from visavis_peer.core.session_budget import SessionBudget
 from visavis_shared.messages import Answer, CandidateMessage, IceDescription, Offer, PeerInfo
 
 OWN_ID_COUNT: Final = 64
@@ -221,5 +221,5 @@ class Mesh:
 
     def _may_begin(self, peer_id: str, now: float) -> bool:
         """Whether a session that a peer wants may begin; if so it is counted."""
-        newcomer = now - self._arrived.get(peer_id, -math.inf) < SETTLING
+        newcomer = now - self._arrived.get(peer_id, -math.inf) < OFFER_FALLBACK
         return self._budget.take(peer_id, now, newcomer=newcomer)

@@ -17,12 +17,10 @@ RATE: Final = 4.0
 one gives to an address; and twice the newcomers that a server lets in from an address (docs/limits.md)."""
 RESERVE: Final = 4.0
 """Sessions that must be left over for others, for each that a peer has had lately."""
-NEWCOMER_RESERVE: Final = 16.0
-"""Sessions that newcomers must leave over: whoever comes and goes under ever new ids is nothing else."""
-SETTLING: Final = 3.0
-"""Seconds for which a peer is a newcomer: after that it is offered to in any case (OFFER_FALLBACK)."""
 RESERVE_MAX: Final = 48.0
 """The same at most: a peer in need of many rounds gets them, on a quiet day."""
+NEWCOMER_RESERVE: Final = 16.0
+"""Sessions that newcomers must leave over: whoever comes and goes under ever new ids is nothing else."""
 LATELY: Final = 120.0
 """Seconds without a session after which a peer's former ones no longer count: two of the longest waits of a round."""
 TABLE_SIZE: Final = 256

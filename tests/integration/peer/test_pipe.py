@@ -180,12 +180,18 @@ async def test_a_third_peer_is_refused_with_the_reason_and_disturbs_nothing() ->
     async with server_process() as server, maker(server) as (one, invite), pipe(invite) as other:
         await write(other, b"first")
         assert await read(one, 5) == b"first"
-        code, output, errors = await run("pipe", invite, "--interface", "lo", given=b"third")
-        assert (code, output) == (9, "")
-        assert "this pipe is in use by another peer" in errors
+        for _ in range(2):
+            code, output, errors = await run("pipe", invite, "--interface", "lo", given=b"third")
+            assert (code, output) == (9, "")
+            assert "this pipe is in use by another peer" in errors
         await asyncio.gather(feed(one, b""), feed(other, b" and last"))
         assert await read(one) == b" and last"
         assert (await exit_code(one), await exit_code(other)) == (0, 0)
+        for each in (one, other):
+            assert each.stderr is not None
+            told = (await each.stderr.read()).decode()
+            assert told.count("somebody else has come in") == 1, "who comes again is not told of again"
+            assert told.count("connected to the other side") == 1, "and is not taken for the peer"
 
 
 async def test_nobody_there_is_exit_code_4() -> None:

@@ -24,6 +24,7 @@ from visavis_peer.core.destinations import PACKET_COUNT
 from visavis_peer.core.events import Failure
 from visavis_peer.net.ice import IceSession, TurnServer
 from visavis_peer.net.ice.turn import allocate
+from visavis_peer.turn_servers import TurnServers
 from visavis_server.app import SignalingServer
 from visavis_server.core.turn import TurnService
 from visavis_server.settings import Settings
@@ -175,3 +176,16 @@ async def test_a_new_secret_is_used_once_it_stands_in_the_file(tmp_path: Path) -
         secret.write_text("second\nfirst\n")
         await until(lambda: server.hub.turn is not None and server.hub.turn.ice_servers("198.51.100.7", 0) != before)
         assert server.hub.turn.secret == b"second"
+
+
+async def test_a_list_in_the_place_of_another_ends_the_look_ups_of_that() -> None:
+    """A signaling server that lists servers again and again has few names looked up at a time."""
+    used: list[asyncio.Task[list[TurnServer]]] = []
+    servers = TurnServers(lambda task: used.append(task) if task is not None else None, lambda: None)
+    for _ in range(100):
+        listed = IceServer(urls=("turn:127.0.0.1:3478",), username="u", credential="c", ttl=60)
+        servers.put([listed], "127.0.0.1")
+    await asyncio.wait(used)
+    assert [task.cancelled() for task in used] == [True] * 99 + [False]
+    assert [server.address for server in used[-1].result()] == [("127.0.0.1", 3478)]
+    await servers.close()
