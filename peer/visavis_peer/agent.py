@@ -54,7 +54,7 @@ from visavis_peer.errors import (
 from visavis_peer.net.ice import IceSession
 from visavis_peer.net.interfaces import list_interfaces
 from visavis_peer.net.relay import RelayClient
-from visavis_peer.net.signaling import RETURNING, SignalingClient
+from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.outbox import Outbox
 from visavis_peer.peering import Peering
@@ -65,6 +65,7 @@ from visavis_peer.settings import AgentSettings
 from visavis_peer.sleep_watch import SleepWatch
 from visavis_peer.stun_servers import StunServers
 from visavis_peer.turn_servers import TurnServers
+from visavis_shared.closing import CloseCode
 from visavis_shared.errors import WRONG_PRIVATE, ErrorCode
 from visavis_shared.ids import printable
 from visavis_shared.messages import (
@@ -403,7 +404,7 @@ class Agent:
             await asyncio.wait([reading, cut_off], return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 reading.result()
-            await client.close(RETURNING)
+            await client.close(CloseCode.RETURNING)
             raise SignalingUnreachable(self._cut_off.reason)
         except asyncio.CancelledError:
             with contextlib.suppress(SignalingUnreachable):

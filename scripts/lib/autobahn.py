@@ -19,6 +19,7 @@ from visavis_server.core import frames
 from visavis_server.outbox import Outbox
 from visavis_server.websocket import WebSocketEndpoint
 from visavis_server.websocket_aiohttp import AiohttpEndpoint
+from visavis_shared.closing import CloseCode
 
 SIZE: Final = 32 << 20
 """Bytes of a message: the suite's largest has 16 MiB."""
@@ -53,7 +54,7 @@ class Echo(Connections):
             try:
                 data.decode()
             except UnicodeDecodeError:
-                self.dismiss(outbox, frames.INVALID_DATA, "no UTF-8")
+                self.dismiss(outbox, CloseCode.INVALID_DATA, "no UTF-8")
                 outbox.finish()
                 return
         self.put(outbox, frames.frame(frames.TEXT if text else frames.BINARY, data))

@@ -12,21 +12,15 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from visavis_server.core import frames
 from visavis_server.core.counts import Histogram
-from visavis_server.core.hub import TOO_MANY
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
+from visavis_shared.closing import LEAVING, CloseCode
 
 logger = logging.getLogger(__name__)
-
-GOING_AWAY: Final = 1001
-"""Close code for a shutdown (RFC 6455 section 7.4.1)."""
-
-LEAVING: Final = frozenset({None, 1000, 1001})
-"""Close codes of a client that does not mean to come back: it is done, or its page is left."""
 
 
 class DeliveryCount(Protocol):
@@ -137,14 +131,14 @@ class Connections(ABC):
         """Close an open connection for a reason of the server's, and forget it."""
         self.closed[code] += 1
         self.retire(outbox, frames.close_frame(code, reason))
-        if code == TOO_MANY:
+        if code == CloseCode.TOO_MANY:
             outbox.ignore()
 
     async def close_all(self, open_ones: Sequence[Outbox]) -> None:
         """Send 1001 to `open_ones`, and wait until all connections are gone, at most CLOSE_TIMEOUT."""
         for outbox in open_ones:
             self._leaving.add(outbox)
-            outbox.retire(frames.close_frame(GOING_AWAY, "the server shuts down"))
+            outbox.retire(frames.close_frame(CloseCode.GOING_AWAY, "the server shuts down"))
         waiting = [outbox.gone.wait() for outbox in self._leaving]
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):

@@ -11,6 +11,7 @@ from visavis_server.core.buckets import Cause
 from visavis_server.relay import MESSAGE_SIZE as RELAY_MESSAGE_SIZE
 from visavis_server.settings import Settings
 from visavis_shared import limits
+from visavis_shared.closing import CloseCode
 from visavis_shared.limit_table import Figure, Limit
 
 BY_ADDRESS: Final = "IPv6 counts by /64; this host itself is not counted"
@@ -72,7 +73,7 @@ SERVER_LIMITS: Final = (
     Limit(
         "time to the first JOIN",
         (_default("join_timeout", "s"),),
-        "close 4008",
+        f"close {CloseCode.NO_JOIN}",
         "the original's clients may talk without a room; 10 is a good value for agents",
         option="join_timeout",
         welcome="limits.join_timeout",
@@ -81,7 +82,7 @@ SERVER_LIMITS: Final = (
     Limit(
         "silence of a client",
         (_default("stale_timeout", "s"),),
-        "close 1011; PEER_LEFT `silent`",
+        f"close {CloseCode.UNRESPONSIVE}; PEER_LEFT `silent`",
         "two lost pings",
         option="stale_timeout",
         welcome="limits.stale_timeout",
@@ -89,7 +90,7 @@ SERVER_LIMITS: Final = (
     Limit(
         "unread messages of a client",
         (Figure(outbox.OUTBOX_SIZE, "bytes"), Figure(outbox.OUTBOX_COUNT, "messages")),
-        "close 1013; PEER_LEFT `silent`",
+        f"close {CloseCode.TRY_AGAIN_LATER}; PEER_LEFT `silent`",
         "a second's worth on a slow line",
         causes=(Cause.UNREAD,),
     ),
@@ -97,7 +98,7 @@ SERVER_LIMITS: Final = (
     Limit(
         "a message",
         (Figure(limits.MESSAGE_SIZE, "bytes"),),
-        "close 1009",
+        f"close {CloseCode.TOO_BIG}",
         "an OFFER with all its candidates is below 6 KiB",
         welcome="limits.message_size",
     ),
@@ -131,7 +132,7 @@ SERVER_LIMITS: Final = (
     Limit(
         "messages of a client",
         (_default("message_rate", "/s"), Figure(buckets.BURST, "s' worth at once")),
-        f"RATE_LIMITED; after {buckets.PATIENCE:g} more seconds' worth close 4029",
+        f"RATE_LIMITED; after {buckets.PATIENCE:g} more seconds' worth close {CloseCode.TOO_MANY}",
         "an agent that meets 63 others at once sends each some ten; pings and pongs count, too",
         option="message_rate",
         welcome="limits.message_rate",
@@ -162,14 +163,14 @@ SERVER_LIMITS: Final = (
             Figure(guessing.FAILURE_RATE * 60, "a minute"),
             Figure(rate.NETWORK_FACTOR, "times as many of its /24 (IPv6: /48)"),
         ),
-        "what is shown is not looked at: RATE_LIMITED, close 4029; upgrade and admin API 429",
+        f"what is shown is not looked at: RATE_LIMITED, close {CloseCode.TOO_MANY}; upgrade and admin API 429",
         "nobody mistypes so often; who was let in within the hour has tries of its own; this host is counted as well",
         causes=(Cause.GUESSES, Cause.WRONG_TOKEN, Cause.WRONG_PASSWORD),
     ),
     Limit(
         "resume tokens of an address that are not accepted",
         (Figure(guessing.RESUME_BURST, "at once"), Figure(guessing.RESUME_RATE, "/s")),
-        "UNAUTHORIZED; close 4029",
+        f"UNAUTHORIZED; close {CloseCode.TOO_MANY}",
         "a site whose agents come back to a server with other keys",
         causes=(Cause.RESUME_TOKEN,),
     ),
@@ -313,7 +314,7 @@ SERVER_LIMITS: Final = (
     Limit(
         "a relayed message",
         (Figure(RELAY_MESSAGE_SIZE, "bytes"),),
-        "close 1009",
+        f"close {CloseCode.TOO_BIG}",
         "a batch of datagrams; short enough for others to have turns",
         welcome="relay.message_size",
     ),

@@ -13,6 +13,7 @@ from visavis_server.core.hub import Hub
 from visavis_server.core.relay import Drop, DropCause, Forward, Relay
 from visavis_server.outbox import Outbox
 from visavis_server.switchboard import now_ms
+from visavis_shared.closing import CloseCode
 from visavis_shared.errors import ErrorCode
 from visavis_shared.ids import PEER_ID_BYTES
 
@@ -20,10 +21,6 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_SIZE: Final = 65_536
 """Bytes of a relayed message, the peer id included: a batch of datagrams, and short enough for others to have turns."""
-REPLACED: Final = 4009
-"""Close code for a connection whose token has been shown by a later one."""
-NO_LONGER: Final = 4001
-"""Close code for a connection whose peer has been gone for the grace period."""
 _REFUSALS: Final[dict[DropCause, tuple[ErrorCode, str]]] = {
     "not_introduced": (ErrorCode.PEER_NOT_FOUND, "OFFER and ANSWER have not been exchanged with this peer"),
     "volume": (ErrorCode.RELAY_LIMIT, "these two peers have relayed as much as they may"),
@@ -77,7 +74,7 @@ class RelayConnections(Connections):
         kept = self.relay.connect(peer_id, address, self._loop.time())
         former = self._open.pop(peer_id, None)
         if former is not None:
-            self.dismiss(former, REPLACED, "replaced by a later connection")
+            self.dismiss(former, CloseCode.REPLACED, "replaced by a later connection")
         outbox = self._open[peer_id] = Outbox(peer_id, transport, self._loop)
         self.put(outbox, preamble)
         for source, body in kept:
@@ -144,6 +141,6 @@ class RelayConnections(Connections):
         for peer_id in self.relay.handle_timer(self._loop.time()):
             outbox = self._open.get(peer_id)
             if outbox is not None:
-                self.dismiss(outbox, NO_LONGER, "the peer is gone")
+                self.dismiss(outbox, CloseCode.PEER_GONE, "the peer is gone")
         for outbox in list(self._open.values()):
             self.put(outbox, _PING)

@@ -23,6 +23,7 @@ from visavis_server.core.quiet import Quiet
 from visavis_server.logs import ShowAddress, fields
 from visavis_server.outbox import CLOSE_TIMEOUT, Outbox
 from visavis_shared import ids
+from visavis_shared.closing import CloseCode
 from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import Departure, Endpoint, RelayOffer, WelcomePayload
 
@@ -30,10 +31,6 @@ logger = logging.getLogger(__name__)
 audit = logging.getLogger("visavis_server.audit")
 """Who has governed what: one line each."""
 
-TRY_AGAIN_LATER: Final = 1013
-"""Close code for a client that does not read what it is sent (registered with IANA)."""
-SERVICE_RESTART: Final = 1012
-"""Close code for a client that is to reconnect (registered with IANA)."""
 DRAIN_RATE: Final = 200
 """Connections closed per second of a drain: half of what a server that starts accepts without delaying anybody."""
 _ORDINARY: Final = frozenset({"relay_early"})
@@ -185,7 +182,7 @@ class Switchboard(Connections):
 
     def _let_go(self, outbox: Outbox) -> None:
         if outbox.open:
-            self.dismiss(outbox, SERVICE_RESTART, "the server restarts")
+            self.dismiss(outbox, CloseCode.SERVICE_RESTART, "the server restarts")
 
     async def close(self) -> None:
         """Send 1001 to everybody and wait until all are gone, at most CLOSE_TIMEOUT."""
@@ -257,7 +254,7 @@ class Switchboard(Connections):
             logger.debug("%s does not read what it is sent", outbox.peer_id, extra=about)
             self.hub.buckets.refusals[Cause.UNREAD] += 1
             outbox.deaf = True
-            self.dismiss(outbox, TRY_AGAIN_LATER, "too slow: unread messages pile up")
+            self.dismiss(outbox, CloseCode.TRY_AGAIN_LATER, "too slow: unread messages pile up")
 
     def _sweep(self) -> None:
         self._sweep_handle = self._loop.call_later(self._cleanup_interval, self._sweep)

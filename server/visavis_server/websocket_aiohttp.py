@@ -15,6 +15,7 @@ from aiohttp import WebSocketError, WSMsgType, web
 from visavis_server.connections import Connections
 from visavis_server.outbox import Outbox
 from visavis_server.websocket import Connect, WebSocketEndpoint
+from visavis_shared.closing import CloseCode
 
 _MORE: Final = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
 """What more may follow; anything else ends a connection."""
@@ -82,6 +83,6 @@ class AiohttpEndpoint(WebSocketEndpoint):
 class _Socket(web.WebSocketResponse[Literal[False]]):
     """aiohttp's engine, without its way of closing."""
 
-    async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
+    async def close(self, *, code: int = CloseCode.NORMAL, message: bytes = b"", drain: bool = True) -> bool:
         """Do nothing: the owner sends the close frame, with a reason."""
         return False

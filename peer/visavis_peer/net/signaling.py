@@ -19,6 +19,7 @@ from visavis_peer.core.proxies import Proxy
 from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, TokenUntimely, UsageError
 from visavis_peer.net.http import describe, describe_opening, open_http
 from visavis_peer.server_urls import token_headers, without_login
+from visavis_shared.closing import CloseCode
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, RemoteProtocolError
 from visavis_shared.ids import printable
 
@@ -33,14 +34,6 @@ HEARTBEAT: Final = 20.0
 """Seconds between this side's pings; a server that is silent for half of it longer is taken for gone."""
 CLOSE_TIMEOUT: Final = 0.5
 """Seconds that the server has to answer a close frame: on a dead network it never does."""
-REPLACED: Final = 4009
-"""Close code for a connection whose session another one has resumed (docs/protocol.md)."""
-RETURNING: Final = 4000
-"""Close code of a client that connects again at once: any but those that leave (docs/protocol.md) lets it resume."""
-LEAVING: Final = 1000
-"""Close code of a client that leaves (RFC 6455 section 7.4.1)."""
-TOO_MANY: Final = 4029
-"""Close code for a client that has shown too many wrong tokens or sent too many messages."""
 MESSAGE_SIZE: Final = 4 << 20
 """Bytes of one message from the server: a member list of 10,000 peers has about 2 MiB."""
 
@@ -194,10 +187,10 @@ class SignalingClient:
             elif frame.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
                 code = self._socket.close_code
                 reason = printable(str(frame.extra or "")) if frame.type is aiohttp.WSMsgType.CLOSE else ""
-                if code == REPLACED:
+                if code == CloseCode.REPLACED:
                     raise Refused("another connection has resumed this agent's session")
                 text = f"the signaling server closed the connection (code {code}) {reason}".strip()
-                if code == TOO_MANY:
+                if code == CloseCode.TOO_MANY:
                     raise ServerBusy(text, TOO_MANY_WAIT)
                 raise SignalingUnreachable(text)
             elif frame.type is aiohttp.WSMsgType.ERROR:
@@ -216,7 +209,7 @@ class SignalingClient:
     def _broken(self, error: Exception) -> SignalingUnreachable:
         return SignalingUnreachable(f"the connection to the signaling server broke: {describe(error)}")
 
-    async def close(self, code: int = LEAVING) -> None:
+    async def close(self, code: int = CloseCode.NORMAL) -> None:
         """Close the connection; the room sees this peer leave, unless it is RETURNING. Idempotent."""
         opening, self._opening = self._opening, None
         socket, self._socket = self._socket, None

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from visavis_shared.closing import CloseCode
+
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
 BINARY: Final = 0x2
@@ -15,12 +17,6 @@ CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
 """Opcodes (section 5.2)."""
-
-PROTOCOL_ERROR: Final = 1002
-INVALID_DATA: Final = 1007
-POLICY: Final = 1008
-TOO_BIG: Final = 1009
-"""Close codes for what the client did wrong (section 7.4.1)."""
 
 Payload = bytes | bytearray
 LARGE: Final = 8 << 10
@@ -150,7 +146,7 @@ class FrameReader:
         elif size <= CONTROL_SIZE:
             pass
         elif first & _CONTROL:
-            self.violation = Violation(PROTOCOL_ERROR, "control frame too long")
+            self.violation = Violation(CloseCode.PROTOCOL_ERROR, "control frame too long")
         else:
             width = 2 if size == 126 else 8
             start += width
@@ -159,7 +155,9 @@ class FrameReader:
             size = int.from_bytes(data[position + 2 : position + 2 + width])
         # before the payload is here, so that nobody is made to buffer it
         if size + len(self._partial) > self._size_limit and not first & _CONTROL:
-            self.violation = self.violation or Violation(TOO_BIG, f"message larger than {self._size_limit} bytes")
+            self.violation = self.violation or Violation(
+                CloseCode.TOO_BIG, f"message larger than {self._size_limit} bytes"
+            )
         return start, start + size
 
     def _on_other(self, first: int, payload: bytearray, messages: list[tuple[int, Payload]]) -> None:
@@ -171,7 +169,7 @@ class FrameReader:
             if self.violation is None:
                 messages.append((opcode, bytes(payload)))
         elif (opcode == CONTINUATION) != (self._opcode != CONTINUATION):
-            self.violation = Violation(PROTOCOL_ERROR, "continuation of nothing, or a message inside another")
+            self.violation = Violation(CloseCode.PROTOCOL_ERROR, "continuation of nothing, or a message inside another")
         else:
             self._opcode = self._opcode or opcode
             self._partial += payload
@@ -183,7 +181,9 @@ class FrameReader:
             elif not payload:
                 self._empty += 1
                 if self._empty > EMPTY_COUNT:
-                    self.violation = Violation(POLICY, f"more than {EMPTY_COUNT} empty fragments in a message")
+                    self.violation = Violation(
+                        CloseCode.POLICY_VIOLATION, f"more than {EMPTY_COUNT} empty fragments in a message"
+                    )
 
 
 def close_code(payload: Payload) -> int | None:
@@ -220,7 +220,7 @@ def _describe_header(first: int) -> Violation:
         reason = "fragmented control frame"
     else:
         reason = "frame not masked"
-    return Violation(PROTOCOL_ERROR, reason)
+    return Violation(CloseCode.PROTOCOL_ERROR, reason)
 
 
 def _check_close(payload: bytearray) -> Violation | None:
@@ -230,9 +230,9 @@ def _check_close(payload: bytearray) -> Violation | None:
     code = int.from_bytes(payload[:2])
     assigned = 1000 <= code <= 1014 and code not in _UNASSIGNED_CODES
     if len(payload) == 1 or not (assigned or 3000 <= code <= 4999):
-        return Violation(PROTOCOL_ERROR, "invalid close code")
+        return Violation(CloseCode.PROTOCOL_ERROR, "invalid close code")
     try:
         payload[2:].decode()
     except UnicodeDecodeError:
-        return Violation(INVALID_DATA, "close reason is not UTF-8")
+        return Violation(CloseCode.INVALID_DATA, "close reason is not UTF-8")
     return None

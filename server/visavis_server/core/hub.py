@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -32,6 +32,7 @@ from visavis_server.core.rooms import Peer, Room
 from visavis_server.core.rules import Exposure, Rules
 from visavis_server.core.turn import TurnService
 from visavis_shared import limits
+from visavis_shared.closing import CloseCode
 from visavis_shared.envelope import Envelope, NotUtf8, check_opaque_payload, decode_envelope, request_id_of
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import (
@@ -43,16 +44,6 @@ from visavis_shared.messages import (
     check_room_id,
     decode_payload,
 )
-
-INVALID_TEXT: Final = 1007
-"""Close code for a text message that is not UTF-8 (RFC 6455 section 8.1)."""
-UNRESPONSIVE: Final = 1011
-"""Close code for a peer that was silent for the stale timeout; as other servers do on a missing pong."""
-
-NO_JOIN: Final = 4008
-"""Close code for a client that joins no room."""
-TOO_MANY: Final = 4029
-"""Close code for a client that fails or sends too often: it should wait before it comes again."""
 
 
 class Hub(Governing, Resuming):
@@ -158,14 +149,14 @@ class Hub(Governing, Resuming):
                 raise
         except NotUtf8 as error:
             if text:
-                self._drop(peer, INVALID_TEXT, error.message, now, now_ms)
+                self._drop(peer, CloseCode.INVALID_DATA, error.message, now, now_ms)
             else:
                 self._refuse(peer, RemoteProtocolError(error.code, "invalid JSON", error.details), now_ms, None)
         except _Excess as excess:
             self._on_excess(peer, excess.cause, data, now, now_ms)
         except TooManyGuesses as error:
             self._refuse(peer, error, now_ms, request_id)
-            self._drop(peer, TOO_MANY, error.message, now, now_ms)
+            self._drop(peer, CloseCode.TOO_MANY, error.message, now, now_ms)
         except RemoteProtocolError as error:
             self._refuse(peer, error, now_ms, request_id or request_id_of(data))
         except Exception as error:  # noqa: BLE001 -- one client's message must not end the others' connections
@@ -177,7 +168,7 @@ class Hub(Governing, Resuming):
     def _on_excess(self, peer: Peer, cause: Cause, data: bytes, now: float, now_ms: int) -> None:
         """Refuse a message that is beyond a limit; who goes on at that pace is closed."""
         if not self.buckets.is_patient(peer.bucket, now):
-            self._drop(peer, TOO_MANY, "too many messages", now, now_ms)
+            self._drop(peer, CloseCode.TOO_MANY, "too many messages", now, now_ms)
         elif self.buckets.is_told(peer.bucket, now):
             error = RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many messages", f"limit: {cause}")
             self._refuse(peer, error, now_ms, request_id_of(data))
@@ -192,7 +183,7 @@ class Hub(Governing, Resuming):
         if self.buckets.admit(peer.bucket, peer.source, now) is None:
             return None
         if not self.buckets.is_patient(peer.bucket, now):
-            self._drop(peer, TOO_MANY, "too many messages", now, now_ms)
+            self._drop(peer, CloseCode.TOO_MANY, "too many messages", now, now_ms)
         return self._take()
 
     def touch(self, peer_id: str, now: float) -> None:
@@ -253,7 +244,7 @@ class Hub(Governing, Resuming):
         silent = [peer for peer in connected if now - peer.last_seen_at >= self.rules.stale_timeout]
         for peer in silent:
             reason = f"no traffic for {self.rules.stale_timeout:g} s"
-            self._drop(peer, UNRESPONSIVE, reason, now, now_ms, Departure.SILENT)
+            self._drop(peer, CloseCode.UNRESPONSIVE, reason, now, now_ms, Departure.SILENT)
         if self.rules.join_timeout:
             self._drop_idlers(connected, now, now_ms)
         due = [
@@ -379,7 +370,7 @@ class Hub(Governing, Resuming):
             late = not peer.info and now - peer.connected_at >= self.rules.join_timeout
             if late and peer.peer_id in self.peers:
                 self.buckets.refusals[Cause.NO_JOIN] += 1
-                self._drop(peer, NO_JOIN, f"no JOIN for {self.rules.join_timeout:g} s", now, now_ms)
+                self._drop(peer, CloseCode.NO_JOIN, f"no JOIN for {self.rules.join_timeout:g} s", now, now_ms)
 
 
 class _Verdict(msgspec.Struct, gc=False):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from visavis_server.core import replies
 from visavis_server.core.admission import Admission
 from visavis_server.core.buckets import Cause
@@ -15,12 +13,10 @@ from visavis_server.core.mailbox import Kind, Letter
 from visavis_server.core.resumption import Resumption
 from visavis_server.core.rooms import Peer, Room
 from visavis_server.core.tickets import Ticket, TicketRefused
+from visavis_shared.closing import CloseCode
 from visavis_shared.envelope import Envelope
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import ResumePayload, decode_payload
-
-REPLACED: Final = 4009
-"""Close code for a connection whose peer has resumed on another one: no reason to reconnect."""
 
 
 class Resuming(Admission):
@@ -57,7 +53,7 @@ class Resuming(Admission):
             room = self._room_with_space(ticket.room_id, fresh.source, now, now_ms, password=password)
         # nothing below can fail
         del self.peers[fresh.peer_id]
-        self._effects.append(Rebind(fresh.peer_id, ticket.peer_id, REPLACED, "resumed on another connection"))
+        self._effects.append(Rebind(fresh.peer_id, ticket.peer_id, CloseCode.REPLACED, "resumed on another connection"))
         if self.relay is not None:
             self.relay.take_over(ticket.peer_id, fresh.peer_id, now)
         if peer is None:

@@ -22,8 +22,8 @@ from visavis_peer.errors import Refused, ServerBusy
 from visavis_server.app import SignalingServer
 from visavis_server.core.auth import make_room_token
 from visavis_server.core.buckets import Cause
-from visavis_server.core.hub import TOO_MANY
 from visavis_server.switchboard import now_ms
+from visavis_shared.closing import CloseCode
 from visavis_shared.messages import CandidateMessage, CandidatePayload, Discover
 
 SECRET: Final = bytes(range(32))
@@ -109,7 +109,7 @@ async def test_a_server_that_finds_a_message_one_too_many_gets_none_for_a_while(
 async def test_after_4029_an_agent_stays_away_for_as_long_as_limits_fill_again() -> None:
     async with running_server() as server, watched(server, "ann") as ann:
         switchboard = server._switchboard
-        switchboard.dismiss(switchboard._open[ann.agent.peer_id], TOO_MANY, "too many messages")
+        switchboard.dismiss(switchboard._open[ann.agent.peer_id], CloseCode.TOO_MANY, "too many messages")
         await until(lambda: ann.of(Failure))
         (failure,) = ann.of(Failure)
         assert failure.error == "signaling_lost"

@@ -10,10 +10,10 @@ from tests.support.server_world import Message, World
 from visavis_server.core.auth import Authorizer, make_room_token
 from visavis_server.core.buckets import JOIN_BURST, JOIN_RATE, ROOM_BURST, Cause
 from visavis_server.core.guessing import FAILURE_BURST, KNOWN_TIME, NOTICE_COUNT
-from visavis_server.core.hub import TOO_MANY
 from visavis_server.core.rate import NETWORK_FACTOR, network_of
 from visavis_server.core.rules import RESUME_GRACE
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
+from visavis_shared.closing import CloseCode
 from visavis_shared.messages import KickPayload
 
 SECRET = bytes(range(32))
@@ -72,7 +72,7 @@ def test_beyond_the_tries_not_even_the_right_password_is_looked_at(world: World)
     owned(world)
     assert guess(world, "192.0.2.1", FAILURE_BURST + 1) == ["UNAUTHORIZED"] * FAILURE_BURST + ["RATE_LIMITED"]
     assert reason(join(world, "late", address="192.0.2.1", password="open")) == "limit: guesses"
-    assert world.closed["late"][0] == TOO_MANY
+    assert world.closed["late"][0] == CloseCode.TOO_MANY
     assert world.hub.buckets.refusals[Cause.GUESSES] == 2
     assert join(world, "elsewhere", address="203.0.113.1", password="open")["type"] == "ACK", "no budget of the room"
 

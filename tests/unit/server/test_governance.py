@@ -11,8 +11,8 @@ from tests.support.server_world import Message, World
 from visavis_server.core.effects import Audit
 from visavis_server.core.governance import BAN_COUNT, Charter
 from visavis_server.core.guessing import FAILURE_BURST
-from visavis_server.core.hub import TOO_MANY
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
+from visavis_shared.closing import CloseCode
 from visavis_shared.messages import KickPayload, RoomTerms
 
 SIGNER = TicketSigner([bytes(KEY_SIZE)])
@@ -52,7 +52,7 @@ def test_wrong_passwords_end_the_connection(world: World) -> None:
     for _ in range(FAILURE_BURST):
         assert refusal(join(world, "a", password="guess"))
     world.send("a", type="JOIN", room_id="r", payload={"password": "guess"})
-    assert world.closed["a"][0] == TOO_MANY
+    assert world.closed["a"][0] == CloseCode.TOO_MANY
 
 
 def test_a_locked_room_lets_only_its_owner_in(world: World) -> None:

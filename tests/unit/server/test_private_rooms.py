@@ -11,8 +11,8 @@ from tests.support.server_world import Message, World
 from visavis_server.core import views
 from visavis_server.core.admin import Admin
 from visavis_server.core.guessing import FAILURE_BURST, NOTICE_INTERVAL
-from visavis_server.core.hub import TOO_MANY
 from visavis_server.core.tickets import KEY_SIZE, TicketSigner
+from visavis_shared.closing import CloseCode
 from visavis_shared.messages import KickPayload
 
 RIGHT, WRONG = "the right password", "another password"
@@ -112,7 +112,7 @@ def test_wrong_passwords_count_as_failures_of_their_address(world: World) -> Non
     for _ in range(FAILURE_BURST):
         assert join(world, "thief", WRONG, address="198.51.100.7")["type"] == "ERROR"
     world.send("thief", type="JOIN", room_id="den", payload={"private": {"password": WRONG}})
-    assert world.closed["thief"][0] == TOO_MANY
+    assert world.closed["thief"][0] == CloseCode.TOO_MANY
 
 
 def test_members_are_told_of_attempts_once_a_minute_and_nothing_of_whose(world: World) -> None:

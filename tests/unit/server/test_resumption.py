@@ -9,11 +9,10 @@ import pytest
 from tests.support.server_world import WELCOME, Message, World
 from visavis_server.core.directory import ServerFull
 from visavis_server.core.guessing import RESUME_BURST
-from visavis_server.core.hub import TOO_MANY
 from visavis_server.core.mailbox import SENDER_SIZE
-from visavis_server.core.resuming import REPLACED
 from visavis_server.core.rules import RESUME_GRACE
 from visavis_server.core.tickets import KEY_SIZE, TICKET_LIFETIME, TicketSigner
+from visavis_shared.closing import CloseCode
 from visavis_shared.messages import Departure
 
 SIGNER = TicketSigner([bytes(KEY_SIZE)])
@@ -193,7 +192,7 @@ def test_messages_lost_on_the_way_come_again_when_the_server_has_not_noticed(wor
     world.take("a")
     _, missed = resume(world, token, received=2)
     assert missed["request_id"] == "2"
-    assert world.replaced == [("a", REPLACED, "resumed on another connection")]
+    assert world.replaced == [("a", CloseCode.REPLACED, "resumed on another connection")]
     assert world.take("b") == []
 
 
@@ -350,7 +349,7 @@ def test_a_used_token_is_refused_and_the_victim_unharmed(world: World) -> None:
     (ack,) = resume(world, stolen, received=0)
     world.hub.on_pong("a")
     assert refused(resume(world, stolen, received=0, fresh="thief")) == "the token has been used"
-    assert world.replaced == [("a", REPLACED, "resumed on another connection")]
+    assert world.replaced == [("a", CloseCode.REPLACED, "resumed on another connection")]
     assert world.request("thief", type="KEEP_ALIVE")["peer_id"] == "thief", "it goes on with its own id"
     offer(world, "a", "a2", "1")
     assert world.take("a")[0]["payload"]["code"] == "PEER_NOT_FOUND"
@@ -371,7 +370,7 @@ def test_a_token_whose_ack_was_lost_may_be_used_again(world: World) -> None:
 def test_of_two_connections_the_newer_one_wins(world: World) -> None:
     token = join(world, "a")
     (ack,) = resume(world, token, received=0, fresh="second")
-    assert world.replaced == [("a", REPLACED, "resumed on another connection")]
+    assert world.replaced == [("a", CloseCode.REPLACED, "resumed on another connection")]
     world.hub.on_pong("a")
     assert refused(resume(world, token, received=0, fresh="third")) == "the token has been used"
     assert len(world.replaced) == 1
@@ -390,7 +389,7 @@ def test_wrong_tokens_cost_and_in_the_end_the_connection(world: World) -> None:
     for _ in range(RESUME_BURST):
         assert refused(resume(world, "wrong", received=0, fresh="thief"))
     world.send("thief", type="RESUME", request_id="r1", payload={"token": "wrong", "received": 0})
-    assert world.closed["thief"] == (TOO_MANY, "too many wrong tokens or passwords")
+    assert world.closed["thief"] == (CloseCode.TOO_MANY, "too many wrong tokens or passwords")
 
 
 def test_the_victim_is_not_shut_out_by_failures_from_its_own_address(world: World) -> None:
