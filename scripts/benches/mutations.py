@@ -53,7 +53,7 @@ def main() -> None:
     for number, data in enumerate(islice(mutated(options.seed), options.count)):
         now = number / 1000
         peer_id = f"{number // STAY:016x}"
-        if peer_id not in hub.peers:
+        if peer_id not in hub.rooms.peers:
             hub.connect(peer_id, welcome, now, number)
         for effect in hub.receive(peer_id, data, now, number):
             match effect:
@@ -63,13 +63,13 @@ def main() -> None:
                     outcome["refused" if b'"type":"ERROR"' in answer else "other answers"] += 1
                 case Close():
                     outcome["closed"] += 1
-        if number % STAY == STAY - 1 and peer_id in hub.peers:
+        if number % STAY == STAY - 1 and peer_id in hub.rooms.peers:
             hub.disconnect(peer_id, now, number, leaving=True)
         if number == min(WARM, options.count - 1):
             warm = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - warm
     print(f"{options.count} messages in {time.monotonic() - begun:.1f} s: {dict(outcome)}")
-    print(f"no exception; peak memory grew by {grown} KiB since message {WARM}; {len(hub.peers)} peers left")
+    print(f"no exception; peak memory grew by {grown} KiB since message {WARM}; {len(hub.rooms.peers)} peers left")
 
 
 if __name__ == "__main__":

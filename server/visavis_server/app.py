@@ -26,8 +26,8 @@ from visavis_server.connections import Connections
 from visavis_server.core.admin import Admin
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Cause, counted_source
-from visavis_server.core.directory import TooManyConnections, TooManyFailures
 from visavis_server.core.door import HANDSHAKE_TIMEOUT, SOURCE_PENDING_LIMIT, Door, capacity_of
+from visavis_server.core.edge import Edge, TooManyConnections, TooManyFailures
 from visavis_server.core.forwarding import (
     client_address,
     is_host_allowed,
@@ -116,7 +116,7 @@ class SignalingServer:
         rules = replace(hub_rules(settings), peer_limit=capacity.peers)
         self.hub = Hub(rules, self.relay, buckets=new_buckets(settings))
         address_limit = settings.address_limit and settings.address_limit + SOURCE_PENDING_LIMIT
-        self.door: Door[Visitor] = Door(capacity, address_limit, refusals=self.hub.buckets.refusals)
+        self.door: Door[Visitor] = Door(capacity, address_limit, refusals=self.hub.refusals)
         """Where every connection is counted, and waits until it makes a request."""
         self.metrics: MetricsEndpoint | None = None
         """Where metrics are served, if anywhere."""
@@ -175,7 +175,7 @@ class SignalingServer:
     async def _start(self) -> None:
         settings = self.settings
         self._show_address = show_address = await _open_address_log(settings)
-        self.hub.resumption = await _open_resumption(settings)
+        self.hub.rooms.resumption = await _open_resumption(settings)
         self._credentials = await Credentials.open(settings)
         self._on_authorizer(self._credentials.authorizer)
         address = await _resolve(settings.host)
@@ -188,7 +188,7 @@ class SignalingServer:
         listener = None if self._mounted else _listen(address, settings)
         try:
             if settings.stun:
-                self._stun = _open_stun(address, settings, self.hub)
+                self._stun = _open_stun(address, settings, self.hub.edge)
                 self.stun_ports = self._stun.service.ports
         except CannotListen:
             if listener is not None:
@@ -207,13 +207,20 @@ class SignalingServer:
         endpoint = {"own": WebSocketEndpoint, "aiohttp": AiohttpEndpoint}[settings.engine]
         self._websocket = endpoint(self._switchboard, self._connect, limits.MESSAGE_SIZE)
         if self.relay is not None:
-            self._relay_connections = RelayConnections(self.relay, self.hub, settings.ping_interval)
+            self._relay_connections = RelayConnections(self.relay, self.hub.edge, settings.ping_interval)
             self._relay_endpoint = endpoint(
                 self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
             )
-        admin = Admin(self.hub, lambda: self._credentials.admin_tokens, self._stop)
+        admin = Admin(
+            self.hub.overview, self.hub.governing, self.hub.gate, lambda: self._credentials.admin_tokens, self._stop
+        )
         self._rest = RestApi(
-            self.hub, admin, self._switchboard.perform, settings.invite_install, settings.answer_timeout
+            self.hub.overview,
+            admin,
+            self._switchboard.perform,
+            self.hub.refusals,
+            install=settings.invite_install,
+            timeout=settings.answer_timeout,
         )
         if listener is not None:
             self._accept(listener)
@@ -272,7 +279,7 @@ class SignalingServer:
             await self.metrics.close()
 
     def _is_ready(self) -> bool:
-        return (self._mounted or self._acceptor is not None) and not self.hub.draining
+        return (self._mounted or self._acceptor is not None) and not self.hub.overview.draining
 
     def _measure(self) -> None:
         """Show to whoever watches what is counted, if somebody does."""
@@ -290,7 +297,15 @@ class SignalingServer:
         connections: dict[str, Connections] = {"signaling": self._switchboard}
         if self._relay_connections is not None:
             connections["relay"] = self._relay_connections
-        return Sources(self.hub, self.door, connections, self._stun, self._responses)
+        return Sources(
+            self.hub.overview,
+            self.hub.refusals,
+            self.relay,
+            self.door,
+            connections,
+            self._stun,
+            self._responses,
+        )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer any HTTP request; for a WebSocket, when that has ended."""
@@ -319,7 +334,7 @@ class SignalingServer:
                 return refusal(HTTPStatus.NOT_FOUND, "not found", target.shown)
             hosts = [request.headers.get("Host", ""), *([] if target.authority is None else [target.authority])]
             if not all(is_host_allowed(host, self.settings.allowed_host) for host in hosts):
-                self.hub.buckets.refusals[Cause.HOST] += 1
+                self.hub.refusals[Cause.HOST] += 1
                 return refusal(HTTPStatus.FORBIDDEN, "this server does not go by that name (see --allowed-host)", path)
             endpoint = self._endpoint(path)
             if path.startswith(ADMIN_PREFIX):
@@ -327,7 +342,7 @@ class SignalingServer:
             if endpoint is None or request.method == "OPTIONS":
                 return self._rest.answer(request, path, counted_source(self._client_address(request)))
             if not is_origin_allowed(request.headers.get("Origin"), self.settings.allowed_origin):
-                self.hub.buckets.refusals[Cause.ORIGIN] += 1
+                self.hub.refusals[Cause.ORIGIN] += 1
                 return refusal(HTTPStatus.FORBIDDEN, "pages of this origin may not connect", path)
             return await endpoint.handle(request, self._client_address(request))
         except Exception as error:  # noqa: BLE001 -- reported
@@ -342,7 +357,7 @@ class SignalingServer:
 
     def _on_fault(self, request: web.BaseRequest, fault: Fault) -> None:
         """Count what is not HTTP, and say so once a second and kind."""
-        self.hub.buckets.refusals[Cause.UNREAD if fault is Fault.UNREAD else Cause.MALFORMED] += 1
+        self.hub.refusals[Cause.UNREAD if fault is Fault.UNREAD else Cause.MALFORMED] += 1
         unsaid = self._quiet.speak(fault, asyncio.get_running_loop().time())
         if unsaid is not None:
             address = parse_address(self._client_address(request))
@@ -357,7 +372,7 @@ class SignalingServer:
         self.hub.turn.secret = secret
 
     def _on_authorizer(self, authorizer: Authorizer) -> None:
-        self.hub.authorizer = authorizer
+        self.hub.gate.authorizer = authorizer
 
     def _endpoint(self, path: str) -> WebSocketEndpoint | None:
         return self._websocket if path == "/ws" else self._relay_endpoint if path == "/relay" else None
@@ -396,7 +411,7 @@ class SignalingServer:
         token = shown.strip() if scheme.lower() == "bearer" else ""
         now = asyncio.get_running_loop().time()
         try:
-            self.hub.check_header(token, counted_source(address), now, now_ms())
+            self.hub.gate.check_header(token, counted_source(address), now, now_ms())
         except TooManyGuesses as refused:
             raise TooManyFailures(refused.message) from None
         except TokenRefused as refused:
@@ -406,7 +421,7 @@ class SignalingServer:
         try:
             return self._switchboard.connect(transport, preamble, endpoint, address=address, token=token)
         except TooManyConnections:
-            self._on_one_address(self.hub.share_of(counted_source(address)), address)
+            self._on_one_address(self.hub.edge.share_of(counted_source(address)), address)
             raise
 
     def _drop(self, visitor: Visitor) -> None:
@@ -588,7 +603,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-def _open_stun(address: str, settings: Settings, hub: Hub) -> StunResponder:
+def _open_stun(address: str, settings: Settings, edge: Edge) -> StunResponder:
     hosts = list(settings.stun_address) or [address]
     if hosts == ["::"] and socket.has_dualstack_ipv6():
         hosts.append("0.0.0.0")  # noqa: S104 -- the operator asked for every address
@@ -600,7 +615,7 @@ def _open_stun(address: str, settings: Settings, hub: Hub) -> StunResponder:
         raise CannotListen(f"cannot answer STUN on {where}: {_reason(error)} (see --stun-port, --stun off)") from error
     configured = tuple(host for host in hosts if not ipaddress.ip_address(host).is_unspecified)
     service = StunService(ports, configured, secrets.token_bytes(KEY_SIZE))
-    return StunResponder(service, sockets, lambda ip: hub.is_connected(counted_source(ip)))
+    return StunResponder(service, sockets, lambda ip: edge.is_connected(counted_source(ip)))
 
 
 def _offer(stun: StunResponder, settings: Settings) -> list[StunServer]:

@@ -19,8 +19,8 @@ from visavis_server.connections import Connections
 from visavis_server.core.buckets import Cause
 from visavis_server.core.counts import Histogram, ResumeResult
 from visavis_server.core.door import Door
-from visavis_server.core.hub import Hub
-from visavis_server.core.relay import DropCause
+from visavis_server.core.overview import Overview
+from visavis_server.core.relay import DropCause, Relay
 from visavis_server.stun import StunResponder
 from visavis_shared.errors import ErrorCode
 
@@ -33,7 +33,9 @@ _DROP_CAUSES: Final = get_args(DropCause)
 class Sources:
     """What the metrics are read from; all of it belongs to one event loop."""
 
-    hub: Hub
+    overview: Overview
+    refusals: Mapping[Cause, int]
+    relay: Relay | None
     door: Door[Visitor]
     connections: Mapping[str, Connections]
     """By kind: `signaling`, and `relay` where there is one."""
@@ -64,9 +66,8 @@ class ServerCollector(Collector):
         )
 
     def _clients(self) -> Iterator[Metric]:
-        hub, resumption = self._sources.hub, self._sources.hub.resumption
-        relay_count = {} if hub.relay is None else {"relay": hub.relay.connections}
-        kinds = self._sources.connections
+        overview, relay, kinds = self._sources.overview, self._sources.relay, self._sources.connections
+        relay_count = {} if relay is None else {"relay": relay.connections}
         yield _gauges(
             "visavis_connections",
             "WebSocket connections.",
@@ -77,24 +78,24 @@ class ServerCollector(Collector):
             "visavis_connections_opened",
             "WebSocket connections accepted.",
             "kind",
-            {"signaling": hub.counts.connections, **relay_count},
+            {"signaling": overview.counts.connections, **relay_count},
         )
         yield _gauge("visavis_connections_pending", "Connections without a request yet.", value=len(self._sources.door))
-        yield _gauge("visavis_rooms", "Rooms, empty ones included.", value=hub.room_count)
-        members = hub.member_count
+        yield _gauge("visavis_rooms", "Rooms, empty ones included.", value=overview.room_count)
+        members = overview.member_count
         yield _gauge("visavis_members", "Peers in rooms, those away for a moment included.", value=members)
-        yield _gauge("visavis_draining", "1 while the server is about to stop.", value=hub.draining)
+        yield _gauge("visavis_draining", "1 while the server is about to stop.", value=overview.draining)
         yield _gauge(
             "visavis_peers_away",
             "Peers kept after their connection was lost.",
-            value=0 if resumption is None else len(resumption.away),
+            value=overview.away_count,
         )
         yield _gauge(
             "visavis_mailbox_bytes",
             "Bytes kept for peers that may resume.",
-            value=0 if resumption is None else resumption.space.used,
+            value=overview.mailbox_bytes,
         )
-        yield _counters("visavis_resumes", "RESUME by result.", "result", _all(ResumeResult, hub.counts.resumes))
+        yield _counters("visavis_resumes", "RESUME by result.", "result", _all(ResumeResult, overview.counts.resumes))
         closed = CounterMetricFamily("visavis_closed", "Connections closed by the server.", labels=("kind", "code"))
         for kind, each in kinds.items():
             for code, count in each.closed.items():
@@ -112,7 +113,7 @@ class ServerCollector(Collector):
         )
 
     def _messages(self) -> Iterator[Metric]:
-        sources, counts = self._sources, self._sources.hub.counts
+        sources, counts = self._sources, self._sources.overview.counts
         received = {**counts.received, "invalid": counts.invalid}
         yield _counters("visavis_messages_received", "Messages of clients.", "type", received)
         yield _counters("visavis_messages_refused", "Messages refused whatever their cause.", "type", counts.refused)
@@ -123,7 +124,7 @@ class ServerCollector(Collector):
             counts.undelivered,
         )
         yield _counters("visavis_errors", "ERROR messages sent.", "code", _all(ErrorCode, counts.errors))
-        refusals = _all(Cause, sources.hub.buckets.refusals)
+        refusals = _all(Cause, sources.refusals)
         if sources.stun is not None:
             refusals["stun_rate"] = sources.stun.refused_count
         yield _counters("visavis_refusals", "What was refused, by cause.", "cause", refusals)
@@ -152,7 +153,7 @@ class ServerCollector(Collector):
             yield _counters("visavis_stun_datagrams", "Datagrams to the STUN ports.", "result", answers)
 
     def _relay(self, now: float) -> Iterator[Metric]:
-        relay = self._sources.hub.relay
+        relay = self._sources.relay
         if relay is None:
             return
         yield _gauge("visavis_relay_pairs", "Pairs with traffic of late.", value=relay.active_pairs(now))

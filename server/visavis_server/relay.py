@@ -9,7 +9,7 @@ from typing import Final
 
 from visavis_server.connections import Connections
 from visavis_server.core import buckets, frames, replies
-from visavis_server.core.hub import Hub
+from visavis_server.core.edge import Edge
 from visavis_server.core.relay import Drop, DropCause, Forward, Relay
 from visavis_server.outbox import Outbox
 from visavis_server.switchboard import now_ms
@@ -43,16 +43,16 @@ class Unauthorized(Exception):
 class RelayConnections(Connections):
     """The relay's books and the connections that they are about."""
 
-    def __init__(self, relay: Relay, hub: Hub, interval: float) -> None:
-        """The `hub` limits connections; `interval` is the time between sweeps and pings, in seconds."""
+    def __init__(self, relay: Relay, edge: Edge, interval: float) -> None:
+        """The `edge` limits connections; `interval` is the time between sweeps and pings, in seconds."""
         super().__init__(relay)
         self.relay = relay
-        self._hub = hub
+        self._edge = edge
         self._interval = interval
         self._open: dict[str, Outbox] = {}
         """By peer_id."""
         self._sources: dict[str, str] = {}
-        """What each of these is counted under at the hub."""
+        """What each of these is counted under at the edge."""
         self._sweep_handle = self._loop.call_later(interval, self._sweep)
 
     def connect(
@@ -66,10 +66,10 @@ class RelayConnections(Connections):
         token = shown.strip() if scheme.lower() == "bearer" else ""
         peer_id = self.relay.peer_of(token)
         if peer_id is None:
-            self._hub.buckets.refusals[buckets.Cause.RELAY_TOKEN] += 1
+            self._edge.buckets.refusals[buckets.Cause.RELAY_TOKEN] += 1
             raise Unauthorized("the relay needs the token of a connected peer")
         source = buckets.counted_source(address)
-        self._hub.admit(source, self._sources.get(peer_id))
+        self._edge.admit(source, self._sources.get(peer_id))
         self._sources[peer_id] = source
         kept = self.relay.connect(peer_id, address, self._loop.time())
         former = self._open.pop(peer_id, None)
@@ -116,7 +116,7 @@ class RelayConnections(Connections):
         """Forget a connection, unless a later one has taken its place."""
         if self._open.get(outbox.peer_id) is outbox:
             del self._open[outbox.peer_id]
-            self._hub.release(self._sources.pop(outbox.peer_id))
+            self._edge.release(self._sources.pop(outbox.peer_id))
             self.relay.disconnect(outbox.peer_id)
 
     async def close(self) -> None:

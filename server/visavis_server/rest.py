@@ -1,9 +1,10 @@
-"""The REST API of the seed document: read-only views of the hub, JSON and CORS on every answer."""
+"""The REST API of the seed document: read-only views of the rooms, JSON and CORS on every answer."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
@@ -17,8 +18,8 @@ from visavis_server.core import views
 from visavis_server.core.admin import BODY_SIZE, COMMANDS, Admin, AdminRefused
 from visavis_server.core.buckets import Cause, counted_source
 from visavis_server.core.effects import Effect
-from visavis_server.core.hub import Hub
 from visavis_server.core.listing import BadQuery, Listing, parse_page
+from visavis_server.core.overview import Overview
 from visavis_server.core.rules import Exposure
 from visavis_server.core.targets import INVITE_PREFIX, ROOM_PREFIX
 from visavis_server.invite_page import HEADERS, invite_page
@@ -46,16 +47,24 @@ class RestApi:
     """Answers every request that is not for /ws."""
 
     def __init__(
-        self, hub: Hub, admin: Admin, perform: Callable[[list[Effect]], None], install: str, timeout: float
+        self,
+        overview: Overview,
+        admin: Admin,
+        perform: Callable[[list[Effect]], None],
+        refusals: Counter[Cause],
+        *,
+        install: str,
+        timeout: float,
     ) -> None:
         """`perform` does what the operator's commands want done; `install` stands on the page behind an invite.
 
         `timeout` is how many seconds a client has to read a large answer.
         """
-        self._hub = hub
+        self._overview = overview
         self._admin = admin
         self._perform = perform
-        self._listing = Listing(hub)
+        self._refusals = refusals
+        self._listing = Listing(overview)
         self._large = LargeAnswers(timeout)
         self._install = install
 
@@ -72,7 +81,7 @@ class RestApi:
             return response
         if path.startswith(INVITE_PREFIX):
             return _invite(path, self._install)
-        if path == "/api/rooms" and self._hub.rules.exposure is not Exposure.COUNTS:
+        if path == "/api/rooms" and self._overview.exposure is not Exposure.COUNTS:
             return self._list(request, path, source)
         response = self._view(path)
         if response.status == HTTPStatus.OK and isinstance(response.body, bytes):
@@ -125,22 +134,22 @@ class RestApi:
             return web.Response(body=body, content_type="application/json", headers=headers)
         if self._large.admit(source, size):
             return LargeAnswer(body, headers, self._large, source, size)
-        self._hub.buckets.refusals[Cause.ANSWERS] += 1
+        self._refusals[Cause.ANSWERS] += 1
         response = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many large answers are under way; ask for pages", path)
         response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
         return response
 
     def _view(self, path: str) -> web.Response:
-        exposure = self._hub.rules.exposure
+        exposure = self._overview.exposure
         match path:
             case "/health":
                 return _document(views.health(now_ms()))
             case "/ready":
-                if self._hub.draining:
+                if self._overview.draining:
                     return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the server is about to stop", path)
                 return _document(views.ready(now_ms()))
             case "/api/stats":
-                return _document(views.stats(self._hub, now_ms()))
+                return _document(views.stats(self._overview, now_ms()))
             case "/api/rooms":
                 return _hidden(path, "rooms", exposure)
         room_id = path.removeprefix(ROOM_PREFIX)
@@ -148,10 +157,9 @@ class RestApi:
             return refusal(HTTPStatus.BAD_REQUEST, "room ID required", path)
         if exposure is not Exposure.SEED:
             return _hidden(path, "members of rooms", exposure)
-        room = self._hub.rooms.get(room_id)
-        if room is not None and room.charter is not None and room.charter.is_private:
+        if not self._overview.shows_members(room_id):
             return refusal(HTTPStatus.FORBIDDEN, "the members of this room are shown to members only", path)
-        document = views.room(self._hub, room_id)
+        document = views.room(self._overview, room_id)
         return refusal(HTTPStatus.NOT_FOUND, "room not found", path) if document is None else _document(document)
 
 

@@ -69,7 +69,7 @@ class Switchboard(Connections):
         self._open: dict[str, Outbox] = {}
         """The connections that the hub knows, by peer_id."""
         self._logged_refusals: Counter[str] = Counter()
-        self.refusals: list[Callable[[], Iterable[tuple[str, int]]]] = [lambda: self.hub.buckets.refusals.items()]
+        self.refusals: list[Callable[[], Iterable[tuple[str, int]]]] = [lambda: self.hub.refusals.items()]
         """What has been refused so far by cause, the server's other parts included: for the log."""
         if hub.relay is not None:
             drops = hub.relay.drops
@@ -99,7 +99,7 @@ class Switchboard(Connections):
         elif observed is None or address != observed.ip:
             observed = None
         peer_id = ids.hex_id(secrets.token_bytes(ids.PEER_ID_BYTES))
-        while peer_id in self.hub.peers:
+        while peer_id in self.hub.rooms.peers:
             peer_id = ids.hex_id(secrets.token_bytes(ids.PEER_ID_BYTES))
         welcome = self.welcome.model_copy(update={"observed": observed, "relay": self._new_relay_offer()})
         now = self._loop.time()
@@ -129,7 +129,7 @@ class Switchboard(Connections):
 
     def on_alive(self, outbox: Outbox) -> None:
         """Note that a client lives."""
-        self.hub.touch(outbox.peer_id, self._loop.time())
+        self.hub.edge.touch(outbox.peer_id, self._loop.time())
 
     def on_ping(self, outbox: Outbox, data: frames.Payload) -> None:
         """Answer a client's ping, unless it sends too many."""
@@ -165,7 +165,7 @@ class Switchboard(Connections):
         With few connections it takes less: no more than DRAIN_RATE a second come back to whoever takes over, none of
         them before DRAIN_NOTICE. Nobody's room is told that they are gone.
         """
-        resuming = [outbox for peer_id, outbox in self._open.items() if self.hub.peers[peer_id].mailbox is not None]
+        resuming = [outbox for peer_id, outbox in self._open.items() if self.hub.may_resume(peer_id)]
         notice = min(longest, DRAIN_NOTICE)
         span = min(longest, notice + len(resuming) / DRAIN_RATE)
         delays = {outbox.peer_id: random.uniform(notice, span) for outbox in resuming}
@@ -252,7 +252,7 @@ class Switchboard(Connections):
         if not self.put(outbox, frame):
             about = fields(event="unread", peer_id=outbox.peer_id)
             logger.debug("%s does not read what it is sent", outbox.peer_id, extra=about)
-            self.hub.buckets.refusals[Cause.UNREAD] += 1
+            self.hub.refusals[Cause.UNREAD] += 1
             outbox.deaf = True
             self.dismiss(outbox, CloseCode.TRY_AGAIN_LATER, "too slow: unread messages pile up")
 

@@ -23,7 +23,7 @@ from aiohttp.http import HttpVersion11
 
 from visavis_server.connections import Connections
 from visavis_server.core import frames
-from visavis_server.core.directory import ServerFull
+from visavis_server.core.edge import ServerFull
 from visavis_server.outbox import Outbox
 from visavis_server.relay import Unauthorized
 from visavis_server.rest import CORS, refusal

@@ -102,7 +102,7 @@ class World:
                 case Ping(to=to):
                     self.pinged += to
                 case Close(peer_id=peer_id, code=code, reason=reason):
-                    assert peer_id not in self.hub.peers, "who is closed is forgotten"
+                    assert peer_id not in self.hub.rooms.peers, "who is closed is forgotten"
                     self.closed[peer_id] = (code, reason)
                 case Rebind(fresh_id=fresh_id, peer_id=peer_id, code=code, reason=reason):
                     self.replaced.append((peer_id, code, reason))

@@ -21,9 +21,10 @@ from visavis_server.core.auth import TokenRefused
 from visavis_server.core.buckets import Cause
 from visavis_server.core.documents import CloseRequest, KickRequest
 from visavis_server.core.effects import Audit, Effect
+from visavis_server.core.gate import Gate
 from visavis_server.core.governance import TooManyGuesses
-from visavis_server.core.governing import ADMIN
-from visavis_server.core.hub import Hub
+from visavis_server.core.governing import ADMIN, Governing
+from visavis_server.core.overview import Overview, RoomRecord
 from visavis_shared.messages import NoticePayload
 
 BODY_SIZE: Final = 4096
@@ -45,9 +46,18 @@ class AdminRefused(Exception):
 class Admin:
     """Answers the operator's requests; every command is audited."""
 
-    def __init__(self, hub: Hub, tokens: Callable[[], Sequence[str]], stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        overview: Overview,
+        governing: Governing,
+        gate: Gate,
+        tokens: Callable[[], Sequence[str]],
+        stop: Callable[[], None],
+    ) -> None:
         """`tokens` returns those accepted besides JSON Web Tokens with the grant `admin`; `stop` begins the drain."""
-        self._hub = hub
+        self._overview = overview
+        self._governing = governing
+        self._gate = gate
         self._tokens = tokens
         self._stop = stop
 
@@ -59,8 +69,8 @@ class Admin:
         if not token:
             raise AdminRefused(HTTPStatus.UNAUTHORIZED, "the admin API asks for a token")
         try:
-            if not self._hub.authorizer.is_open:
-                if self._hub.authorizer.identify(token, now_ms).admin:
+            if not self._gate.authorizer.is_open:
+                if self._gate.authorizer.identify(token, now_ms).admin:
                     return
                 raise AdminRefused(HTTPStatus.UNAUTHORIZED, "the token does not allow this")
             reason = "the admin API asks for a token"
@@ -69,17 +79,16 @@ class Admin:
             if refused.genuine:
                 raise AdminRefused(HTTPStatus.UNAUTHORIZED, reason) from None
         try:
-            self._hub.check_tries(ADMIN, source, now)
+            self._gate.check_tries(ADMIN, source, now)
         except TooManyGuesses as refused:
             raise AdminRefused(HTTPStatus.TOO_MANY_REQUESTS, refused.message) from None
         shown = token.encode(errors="replace")
         # all are compared, so that the time does not tell which one is like it
         verdicts = [hmac.compare_digest(shown, each.encode()) for each in self._tokens()]
         if not any(verdicts):
-            self._hub.buckets.refusals[Cause.WRONG_TOKEN] += 1
-            self._hub.guard.fail(ADMIN, source, now)
+            self._gate.fail(ADMIN, Cause.WRONG_TOKEN, source, now)
             raise AdminRefused(HTTPStatus.UNAUTHORIZED, reason)
-        self._hub.guard.let_in(ADMIN, source, now)
+        self._gate.guard.let_in(ADMIN, source, now)
 
     def perform(self, command: str, body: bytes, now: float, now_ms: int) -> tuple[bytes, list[Effect]]:
         """Return the answer to a command of COMMANDS (one line of JSON), and what is to be done.
@@ -92,12 +101,12 @@ class Admin:
                 return self._rooms(now), []
             case "kick":
                 kick = _read(KickRequest, body)
-                effects = self._hub.kick(kick.room_id, kick.peer_id, kick, now, now_ms)
+                effects = self._governing.kick(kick.room_id, kick.peer_id, kick, now, now_ms)
             case "close":
                 close = _read(CloseRequest, body)
-                effects = self._hub.close_room(close.room_id, close.reason, now, now_ms)
+                effects = self._governing.close_room(close.room_id, close.reason, now, now_ms)
             case "broadcast":
-                effects = self._hub.broadcast(_read(NoticePayload, body).message, now_ms)
+                effects = self._governing.broadcast(_read(NoticePayload, body).message, now_ms)
             case "drain":
                 self._stop()
                 effects = [Audit(ADMIN, "drain", "", "")]
@@ -106,17 +115,15 @@ class Admin:
         return b'{"done":true}', effects
 
     def _rooms(self, now: float) -> bytes:
-        listed: list[dict[str, Any]] = []
-        for room in self._hub.all_rooms():
-            rules = None if room.charter is None else room.charter.describe(now).model_dump(exclude_none=True)
-            owner = None if room.charter is None else room.charter.owner_id
-            peers = [
-                json.loads(peer.info) | {"away": peer.away_since is not None, "subject": peer.grants.subject}
-                for peer in room.members.values()
-            ]
-            head = {"id": room.room_id, "private": room.private, "seq": room.seq}
-            listed.append({**head, "owner_id": owner, "rules": rules, "peers": peers})
+        listed = [_shown(room) for room in self._overview.records(now)]
         return json.dumps({"rooms": listed}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _shown(room: RoomRecord) -> dict[str, Any]:
+    rules = None if room.rules is None else room.rules.model_dump(exclude_none=True)
+    peers = [json.loads(member.info) | {"away": member.away, "subject": member.subject} for member in room.members]
+    head = {"id": room.room_id, "private": room.private, "seq": room.seq}
+    return {**head, "owner_id": room.owner_id, "rules": rules, "peers": peers}
 
 
 def _read(model: type[_M], body: bytes) -> _M:

@@ -9,102 +9,75 @@ from dataclasses import replace
 from typing import Final
 
 from visavis_server.core import replies
-from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.buckets import Buckets, Cause
-from visavis_server.core.directory import Directory
+from visavis_server.core.edge import Client
 from visavis_server.core.effects import Audit
-from visavis_server.core.governance import TooManyGuesses, cannot_join, digest, identity_of
+from visavis_server.core.gate import Gate
+from visavis_server.core.governance import cannot_join, digest, identity_of
 from visavis_server.core.grants import Grants
-from visavis_server.core.guessing import LINE_INTERVAL, Guard
-from visavis_server.core.relay import Relay
-from visavis_server.core.resumption import Resumption
-from visavis_server.core.rooms import Peer, Room
-from visavis_server.core.rules import Rules
+from visavis_server.core.guessing import LINE_INTERVAL
+from visavis_server.core.post import Post
+from visavis_server.core.room import Peer, Room
+from visavis_server.core.rooms import Rooms
 from visavis_server.core.tickets import Ticket, TicketRefused
-from visavis_shared.errors import TOKEN_EXPIRED, WRONG_PRIVATE, RemoteProtocolError
+from visavis_shared.errors import TOKEN_EXPIRED, WRONG_PRIVATE, ErrorCode, RemoteProtocolError
 from visavis_shared.messages import JoinPayload
 
-TOKENS: Final = "tokens"
-"""The scope of the operator's tokens."""
 SERVER: Final = "server"
 """Who says it in the audit log, where nobody has asked for anything."""
 NO_CREATE: Final = "the room does not exist, and the token does not allow to create it"
 
 
-class Admission(Directory):
-    """Lets peers in, by JOIN or by RESUME."""
+class Admission:
+    """Lets peers into rooms, by JOIN or by RESUME."""
 
-    def __init__(
-        self, rules: Rules, relay: Relay | None, resumption: Resumption | None, buckets: Buckets | None = None
-    ) -> None:
-        super().__init__(rules, relay, resumption, buckets)
-        self.authorizer = Authorizer()
-        self.guard = Guard()
+    def __init__(self, rooms: Rooms, gate: Gate, buckets: Buckets, post: Post) -> None:
+        self._rooms = rooms
+        self._gate = gate
+        self._buckets = buckets
+        self._post = post
         self._guess_line_at = float("-inf")
         """When a line about a guessed room was last written."""
 
-    # --- secrets of the operator --------------------------------------------------------------------------------------
+    def room_with_space(self, room_id: str, password: bytes | None, source: str, now: float, now_ms: int) -> Room:
+        """Return the room, made if need be, for `source`; with a `password` (its digest) the private room of that name.
 
-    def check_tries(self, scope: str, source: str, now: float) -> None:
-        """To be called before a secret is compared.
-
-        Raises TooManyGuesses.
+        Raises RemoteProtocolError (ROOM_FULL, RATE_LIMITED), with nothing changed.
         """
-        if not self.guard.may_try(scope, source, now):
-            self.buckets.refusals[Cause.GUESSES] += 1
-            raise TooManyGuesses
-
-    def fail_token(self, source: str, now: float) -> None:
-        """A token has been shown that no key of ours has signed; nobody guesses one, so the right one is not kept out.
-
-        Raises TooManyGuesses for one too many.
-        """
-        self.buckets.refusals[Cause.WRONG_TOKEN] += 1
-        if not self.guard.may_try(TOKENS, source, now):
-            raise TooManyGuesses
-        self.guard.fail(TOKENS, source, now)
-
-    def check_header(self, token: str, source: str, now: float, now_ms: int) -> None:
-        """Check what an upgrade request shows, before a room is known; an empty token is none.
-
-        Raises TooManyGuesses or TokenRefused.
-        """
-        try:
-            self.authorizer.check(token, now_ms)
-        except TokenRefused as refused:
-            if not refused.genuine:
-                self.fail_token(source, now)
-            raise
+        room = self._rooms.existing(room_id, password)
+        if room is None:
+            cause = self._buckets.admit_room(source, now)
+            if cause is not None:
+                raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many rooms", f"limit: {cause}")
+            return self._rooms.make(room_id, password, now, now_ms)
+        self._rooms.check_space(room)
+        cause = self._buckets.admit_join(source, now) if room.members else None
+        if cause is not None:
+            raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many JOINs", f"limit: {cause}")
+        return room
 
     # --- JOIN ---------------------------------------------------------------------------------------------------------
 
-    def _authorize(
-        self, peer: Peer, room_id: str, payload: JoinPayload, private: bytes | None, now: float, now_ms: int
+    def authorize(
+        self, client: Client, room_id: str, payload: JoinPayload, private: bytes | None, now: float, now_ms: int
     ) -> Grants:
         """Check that a peer may join a room, and return what else it may; `private` is the digest of its password.
 
         Raises RemoteProtocolError (UNAUTHORIZED), TooManyGuesses.
         """
-        grants = self._grants(payload.token or peer.token, room_id, peer.source, now, now_ms)
-        room = self._existing(room_id, private)
+        peer = client.peer
+        grants = self._gate.grants(payload.token or peer.token, room_id, client.source, now, now_ms)
+        room = self._rooms.existing(room_id, private)
         if room is None and not grants.create:
             raise cannot_join(NO_CREATE)
         if room is not None and payload.create is not None:
-            raise RemoteProtocolError(cannot_join("").code, "cannot create this room", "it exists already")
+            raise RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot create this room", "it exists already")
         shown = private
         if shown is None and payload.password is not None:
             shown = digest(payload.password)
         if room is not None and not grants.admin:
             self._check_password(peer, room, grants, shown, now, now_ms)
         return grants
-
-    def _grants(self, token: str, room_id: str, source: str, now: float, now_ms: int) -> Grants:
-        try:
-            return self.authorizer.grants(token, room_id, now_ms)
-        except TokenRefused as refused:
-            if token and not refused.genuine:
-                self.fail_token(source, now)
-            raise cannot_join(str(refused)) from None
 
     def _check_password(
         self, peer: Peer, room: Room, grants: Grants, shown: bytes | None, now: float, now_ms: int
@@ -117,12 +90,11 @@ class Admission(Directory):
         if shown is None:
             raise cannot_join("the room has a password")
         scope = f"private {room.room_id}" if room.private else f"room {room.room_id}"
-        self.check_tries(scope, peer.source, now)
+        self._gate.check_tries(scope, peer.source, now)
         if charter.opens(shown):
-            self.guard.let_in(scope, peer.source, now)
+            self._gate.guard.let_in(scope, peer.source, now)
             return
-        self.buckets.refusals[Cause.WRONG_PASSWORD] += 1
-        self.guard.fail(scope, peer.source, now)
+        self._gate.fail(scope, Cause.WRONG_PASSWORD, peer.source, now)
         self._tell_guesses(room, charter.suspicion.add(now), now, now_ms)
         if room.private and (count := charter.visitors.add(now)):
             self._tell_members(room, count, now_ms)
@@ -133,23 +105,24 @@ class Admission(Directory):
         times = "" if count == 1 else f" ({count} times since this was last said)"
         told = replies.notice(f"somebody has tried to come in with a wrong secret{times}", now_ms)
         for member in room.members.values():
-            self._send(member, told)
+            self._post.send(member, told)
 
     def _tell_guesses(self, room: Room, count: int, now: float, now_ms: int) -> None:
         """Tell owner and log that a room has been shown `count` wrong passwords; nothing if that is 0."""
         if not count:
             return
-        self.buckets.refusals[Cause.GUESSED_ROOM] += 1
+        self._buckets.refusals[Cause.GUESSED_ROOM] += 1
         owner = room.members.get(room.charter.owner_id) if room.charter is not None else None
         if owner is not None:
-            self._send(owner, replies.notice(f"somebody guesses at the password: {count} wrong ones so far", now_ms))
+            told = f"somebody guesses at the password: {count} wrong ones so far"
+            self._post.send(owner, replies.notice(told, now_ms))
         if now - self._guess_line_at >= LINE_INTERVAL:
             self._guess_line_at = now
-            self._effects.append(Audit(SERVER, "guessed", room.room_id, f"{count} wrong passwords"))
+            self._post.effects.append(Audit(SERVER, "guessed", room.room_id, f"{count} wrong passwords"))
 
     # --- RESUME -------------------------------------------------------------------------------------------------------
 
-    def _authorize_resume(self, fresh: Peer, ticket: Ticket, now: float, now_ms: int, *, present: bool) -> Grants:
+    def authorize_resume(self, fresh: Client, ticket: Ticket, now: float, now_ms: int, *, present: bool) -> Grants:
         """Check that whoever shows a ticket for a room may be in it: one that is no member is let in as by a JOIN.
 
         Returns what else it may.
@@ -158,7 +131,7 @@ class Admission(Directory):
         """
         rights = ticket.rights
         identity = identity_of(ticket.peer_id, fresh.source, rights.grants.subject)
-        room = self._existing(ticket.room_id, rights.password if rights.private else None)
+        room = self._rooms.existing(ticket.room_id, rights.password if rights.private else None)
         self._check_bans(room, ticket, identity, now_ms)
         if present:
             return rights.grants
@@ -174,7 +147,7 @@ class Admission(Directory):
             raise TicketRefused(WRONG_PRIVATE if room.private else "the room has another password now")
         return grants
 
-    def _check_member(self, fresh: Peer, peer: Peer, room: Room, ticket: Ticket, now_ms: int) -> None:
+    def check_member(self, fresh: Client, peer: Peer, room: Room, ticket: Ticket, now_ms: int) -> None:
         """Check that nothing holds against a member who shows a ticket from before its JOIN, which names no room.
 
         Raises TicketRefused.
@@ -183,14 +156,15 @@ class Admission(Directory):
         self._check_bans(room, named, identity_of(peer.peer_id, fresh.source, peer.grants.subject), now_ms)
 
     def _check_bans(self, room: Room | None, ticket: Ticket, identity: str, now_ms: int) -> None:
-        self.verdicts.check(ticket, identity, now_ms)
+        self._rooms.verdicts.check(ticket, identity, now_ms)
         if room is not None and room.charter is not None:
             room.charter.check_ban(identity)
 
-    def _grants_of_ticket(self, fresh: Peer, ticket: Ticket, now: float, now_ms: int) -> Grants:
+    def _grants_of_ticket(self, fresh: Client, ticket: Ticket, now: float, now_ms: int) -> Grants:
         """Return what this connection's token allows, else what the one allowed with which the peer joined."""
-        if self.authorizer.is_open or fresh.token:
-            return self._grants(fresh.token, ticket.room_id, fresh.source, now, now_ms)
+        shown = fresh.peer.token
+        if self._gate.authorizer.is_open or shown:
+            return self._gate.grants(shown, ticket.room_id, fresh.source, now, now_ms)
         grants = ticket.rights.grants
         if not grants.expires_at:
             raise TicketRefused("this server asks for a token")

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from visavis_server.core import views
 from visavis_server.core.documents import PAGE_LIMIT
-from visavis_server.core.hub import Hub
+from visavis_server.core.overview import Overview
 
 SHARED_TIME: Final = 1.0
 """Seconds for which one list of many rooms is given to all who ask: 10,000 rooms take some 30 ms to write."""
@@ -46,8 +46,8 @@ class Page:
 class Listing:
     """`now` is in seconds, monotonic."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, overview: Overview) -> None:
+        self._overview = overview
         self._listed = Listed(b"", "")
         self._listed_at = float("-inf")
         self._names: list[str] = []
@@ -56,7 +56,7 @@ class Listing:
     def whole(self, now: float) -> Listed:
         """Return all rooms, oldest first; the same bytes to all who ask within SHARED_TIME, if there are many."""
         if self._is_old(self._listed_at, now):
-            body = views.rooms(self._hub) + b"\n"
+            body = views.rooms(self._overview) + b"\n"
             if body != self._listed.body:
                 self._listed = Listed(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"')
             self._listed_at = now
@@ -65,13 +65,13 @@ class Listing:
     def page(self, page: Page, now: float) -> bytes:
         """Return one page; rooms that come and go between two pages shift none of the others."""
         if self._is_old(self._named_at, now):
-            self._names = sorted(self._hub.rooms)
+            self._names = self._overview.names()
             self._named_at = now
         start = bisect_right(self._names, page.after)
-        return views.rooms(self._hub, self._names[start : start + page.limit])
+        return views.rooms(self._overview, self._names[start : start + page.limit])
 
     def _is_old(self, since: float, now: float) -> bool:
-        return now - since >= SHARED_TIME or len(self._hub.rooms) <= FRESH_COUNT
+        return now - since >= SHARED_TIME or self._overview.open_count <= FRESH_COUNT
 
 
 def parse_page(query: str) -> Page | None:

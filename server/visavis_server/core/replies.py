@@ -6,7 +6,7 @@ our `seq` behind them. Peer ids are ours (hexadecimal), so they need no escaping
 
 from __future__ import annotations
 
-from visavis_server.core.rooms import Peer, Room
+from visavis_server.core.room import Peer, Room
 from visavis_shared.envelope import encode_text
 from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import (

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import Final
 
 from visavis_server.core.mailbox import Mailbox, Space
-from visavis_server.core.rooms import Peer
+from visavis_server.core.room import Peer
 from visavis_server.core.tickets import TICKET_LIFETIME, Rights, Ticket, TicketRefused, TicketSigner
 from visavis_shared.messages import ResumeOffer
 

@@ -1,4 +1,4 @@
-"""The hub's state as the documents of the REST API: JSON text, one line."""
+"""What may be seen of the rooms as the documents of the REST API: JSON text, one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from visavis_server.core.hub import Hub
+from visavis_server.core.overview import Overview
 from visavis_shared.envelope import encode_text
 
 
@@ -25,46 +25,46 @@ def not_ready(now_ms: int) -> bytes:
     return b'{"status":"not ready","timestamp":%d}' % now_ms
 
 
-def stats(hub: Hub, now_ms: int) -> bytes:
+def stats(overview: Overview, now_ms: int) -> bytes:
     """Return the document of GET /api/stats; rooms that are empty count too."""
-    members = hub.member_count
+    peers, members = overview.peer_count, overview.member_count
     document = {
-        "peers": {"total": len(hub.peers), "without_room": len(hub.peers) - members},
-        "rooms": {"total": hub.room_count, "total_peers": members},
+        "peers": {"total": peers, "without_room": peers - members},
+        "rooms": {"total": overview.room_count, "total_peers": members},
         "timestamp": now_ms,
     }
     return _encode(document)
 
 
-def rooms(hub: Hub, names: Iterable[str] | None = None) -> bytes:
+def rooms(overview: Overview, names: Iterable[str] | None = None) -> bytes:
     """Return the document of GET /api/rooms: those of `names` that exist, or all, oldest first; no private ones.
 
     `created_at` is as RFC 3339, in UTC.
     """
-    shown = hub.rooms.values() if names is None else [hub.rooms[name] for name in names if name in hub.rooms]
+    capacity = overview.room_capacity
     listed = [
         {
             "id": room.room_id,
-            "peer_count": len(room.members),
-            "max_peers": hub.rules.room_capacity,
+            "peer_count": room.member_count,
+            "max_peers": capacity,
             "created_at": _rfc3339(room.created_at),
         }
-        for room in shown
+        for room in overview.open_rooms(names)
     ]
     return _encode({"rooms": listed})
 
 
-def room(hub: Hub, room_id: str) -> bytes | None:
+def room(overview: Overview, room_id: str) -> bytes | None:
     """Return the document of GET /api/rooms/{id}, None for an unknown room; times in milliseconds since the epoch."""
-    found = hub.rooms.get(room_id)
+    found = overview.open_room(room_id)
     if found is None:
         return None
     return b'{"id":%b,"peers":[%b],"peer_count":%d,"max_peers":%d,"created_at":%d}' % (
         encode_text(room_id),
-        b",".join([member.info for member in found.members.values()]),
-        len(found.members),
-        hub.rules.room_capacity,
-        found.created_at,
+        b",".join(found.infos),
+        found.summary.member_count,
+        overview.room_capacity,
+        found.summary.created_at,
     )
 
 

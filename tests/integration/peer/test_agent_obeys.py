@@ -39,7 +39,7 @@ async def test_an_agent_that_is_put_out_ends_with_the_reason_and_does_not_come_b
             (failure,) = ann.of(Failure)
             assert failure.error == "refused"
             assert len(ann.of(Joined)) == 1
-        await until(lambda: set(server.hub.peers) == {owner.peer_id})
+        await until(lambda: set(server.hub.rooms.peers) == {owner.peer_id})
 
 
 @pytest.mark.parametrize("verb", ["agent", "ping", "pipe"])
@@ -61,7 +61,7 @@ async def test_commands_that_are_put_out_end_with_9(verb: str) -> None:
 
 async def test_a_notice_is_an_event() -> None:
     async with running_server() as server, watched(server, "ann") as ann:
-        server._switchboard.perform(server.hub.broadcast("restart at \u202enoon", now_ms()))
+        server._switchboard.perform(server.hub.governing.broadcast("restart at \u202enoon", now_ms()))
         await until(lambda: ann.of(Notice))
         assert ann.of(Notice) == [Notice("restart at \u202enoon")]
 
@@ -73,7 +73,7 @@ async def test_goaway_holds_messages_back_and_an_agent_that_is_not_let_go_leaves
     async with running_server() as server, watched(server, "ann") as ann, await joined(server, "r") as other:
         peer_id = ann.agent.peer_id
         server._switchboard.perform(server.hub.drain({peer_id: 0}, now_ms()))
-        server.hub.draining = False  # it stays: only the agent can end the connection
+        server.hub.rooms.draining = False  # it stays: only the agent can end the connection
         await until(lambda: ann.agent._outbox._held)
         ann.agent._outbox.put(Discover())
         await until(lambda: len(ann.of(Joined)) == 2)
@@ -90,7 +90,7 @@ async def test_an_agent_keeps_below_the_rate_that_the_welcome_tells() -> None:
         for _ in range(10):
             ann.agent._outbox.put(Discover())
         await until(lambda: server.hub.counts.received["DISCOVER"] == 10)
-        assert server.hub.buckets.refusals[Cause.CONNECTION_RATE] == 0
+        assert server.hub.refusals[Cause.CONNECTION_RATE] == 0
 
 
 async def test_a_server_that_finds_a_message_one_too_many_gets_none_for_a_while(
@@ -101,7 +101,7 @@ async def test_a_server_that_finds_a_message_one_too_many_gets_none_for_a_while(
         for number in range(30):
             payload = CandidatePayload(session_id=str(number), end_of_candidates=True)
             ann.agent._outbox.put(CandidateMessage(target_id=other.peer_id, payload=payload))
-        await until(lambda: server.hub.buckets.refusals[Cause.PAIR_RATE])
+        await until(lambda: server.hub.refusals[Cause.PAIR_RATE])
         until_then = asyncio.get_running_loop().time() + 3000
         await until(lambda: ann.agent._outbox._pacer.delay(until_then) > 0)
 
@@ -119,14 +119,14 @@ async def test_after_4029_an_agent_stays_away_for_as_long_as_limits_fill_again()
 
 async def test_retry_after_is_heeded_at_the_first_connection_too() -> None:
     async with running_server() as server:
-        server.hub.draining = True
+        server.hub.rooms.draining = True
         refused = asyncio.create_task(_end_drain_after_refusal(server))
         async with watched(server, "ann") as ann:
             await refused
             assert [failure.error for failure in ann.of(Failure)] == ["signaling_lost"]
             assert "HTTP 503" in ann.of(Failure)[0].message
             assert "trying again in 1." in ann.of(Failure)[0].message
-        assert server.hub.buckets.refusals[Cause.DRAINING] == 1
+        assert server.hub.refusals[Cause.DRAINING] == 1
 
 
 async def test_a_wait_longer_than_the_time_given_is_a_busy_server() -> None:
@@ -176,5 +176,5 @@ async def test_a_token_with_a_space_is_a_usage_error() -> None:
 
 
 async def _end_drain_after_refusal(server: SignalingServer) -> None:
-    await until(lambda: server.hub.buckets.refusals[Cause.DRAINING])
-    server.hub.draining = False
+    await until(lambda: server.hub.refusals[Cause.DRAINING])
+    server.hub.rooms.draining = False

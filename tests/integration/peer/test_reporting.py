@@ -37,7 +37,7 @@ async def test_what_has_not_been_reported_yet_is_said_before_leaving() -> None:
     async with running_server(metrics_port=0) as server:
         async with linked_pair(server, relay="only"):
             assert not server.hub.counts.outcomes
-        await until(lambda: not server.hub.peers)
+        await until(lambda: not server.hub.rooms.peers)
         outcomes = server.hub.counts.outcomes
         assert {key[:2] for key in outcomes} == {(OutcomePath.RELAY, OutcomeReason.RELAY_ONLY)}
         assert outcomes.total() == 2
@@ -47,7 +47,7 @@ async def test_who_does_not_want_to_reports_nothing() -> None:
     async with running_server(stun=True, metrics_port=0) as server:
         async with linked_pair(server, report=False):
             pass
-        await until(lambda: not server.hub.peers)
+        await until(lambda: not server.hub.rooms.peers)
         assert server.hub.counts.outcomes == {}
         assert server.hub.counts.received["KEEP_ALIVE"] == 0
 
@@ -61,7 +61,7 @@ async def test_a_link_that_fails_is_reported_with_its_reason() -> None:
         ):
             bob.send(type="OFFER", target_id=ann.agent.peer_id, payload={"session_id": "s"})
             await until(lambda: any(getattr(e, "error", "") == "authentication_failed" for e in ann.events))
-        await until(lambda: not server.hub.peers)
+        await until(lambda: not server.hub.rooms.peers)
         keys = set(server.hub.counts.outcomes)
         assert (OutcomePath.FAILED, OutcomeReason.AUTHENTICATION_FAILED) in {key[:2] for key in keys}
         assert {key[3] for key in keys} == {NatKind.UNKNOWN}, "a description that does not open says nothing"

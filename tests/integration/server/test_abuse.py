@@ -62,7 +62,7 @@ async def test_a_flood_of_empty_frames(server: SignalingServer, others: tuple[Ra
         flooder.write(client_frame(TEXT) * FLOOD)
         await check_others(*others)
         assert (await flooder.closed()).code == 4029
-    assert set(server.hub.peers) == {each.peer_id for each in others}
+    assert set(server.hub.rooms.peers) == {each.peer_id for each in others}
 
 
 async def test_nothing_more_is_read_of_a_client_that_floods(server: SignalingServer) -> None:
@@ -112,8 +112,8 @@ async def test_a_flood_of_control_frames(
             pongs += 1
         assert int.from_bytes(frame.payload[:2]) == 4029
         assert pongs < FLOOD / 2
-    assert server.hub.buckets.refusals[Cause.CONNECTION_RATE] >= 1000
-    assert set(server.hub.peers) == {each.peer_id for each in others}
+    assert server.hub.refusals[Cause.CONNECTION_RATE] >= 1000
+    assert set(server.hub.rooms.peers) == {each.peer_id for each in others}
 
 
 async def test_connections_of_one_address_share_its_rate_and_other_addresses_have_theirs() -> None:
@@ -129,7 +129,7 @@ async def test_connections_of_one_address_share_its_rate_and_other_addresses_hav
         assert (await first.request(type="KEEP_ALIVE"))["type"] == "ACK", "one in ten seconds"
         assert (await second.request(type="KEEP_ALIVE"))["payload"]["details"] == "limit: address_rate"
         assert (await other.request(type="KEEP_ALIVE"))["type"] == "ACK"
-        assert server.hub.buckets.refusals[Cause.ADDRESS_RATE] == 1
+        assert server.hub.refusals[Cause.ADDRESS_RATE] == 1
 
 
 async def test_a_flood_of_fragments_of_one_byte(server: SignalingServer, others: tuple[RawClient, RawClient]) -> None:
@@ -222,7 +222,7 @@ async def test_mutated_messages_are_answered_or_end_their_own_connection() -> No
                     assert b"INTERNAL_ERROR" not in frame.payload
         await first.nothing_more()
         await second.nothing_more()
-        await until(lambda: set(server.hub.peers) == {first.peer_id, second.peer_id})
+        await until(lambda: set(server.hub.rooms.peers) == {first.peer_id, second.peer_id})
 
 
 def is_text(data: bytes) -> bool:

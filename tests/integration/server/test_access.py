@@ -126,7 +126,7 @@ async def test_a_room_is_created_only_by_who_may(jwks_file: Path) -> None:
     async with running_server(jwks_file=jwks_file) as server:
         guest = await connect(server)
         assert "does not allow to create it" in await details(guest, token=web_token())
-        assert server.hub.rooms == {}
+        assert server.hub.rooms.open == {}
         host = await connect(server)
         await host.request(type="JOIN", room_id="team-1", payload={"token": web_token(create=True)})
         answer = await guest.request(type="JOIN", room_id="team-1", payload={"token": web_token()})
@@ -145,9 +145,9 @@ async def test_keys_change_while_the_server_runs(jwks_file: Path) -> None:
     new = bytes(reversed(SECRET))
     async with running_server(jwks_file=jwks_file) as server:
         client = await connect(server)
-        before = server.hub.authorizer
+        before = server.hub.gate.authorizer
         replace(jwks_file, key_set(new))
-        await until(lambda: server.hub.authorizer is not before)
+        await until(lambda: server.hub.gate.authorizer is not before)
         assert "no key of this server" in await details(client, token=web_token(create=True))
         payload = {"token": web_token(new, create=True)}
         assert (await client.request(type="JOIN", room_id="team-1", payload=payload))["type"] == "ACK"
@@ -169,7 +169,7 @@ async def test_wrong_tokens_in_the_header_are_throttled(jwks_file: Path) -> None
     async with running_server(jwks_file=jwks_file) as server:
         wrong = {"Authorization": f"Bearer {web_token(bytes(32))}"}
         assert [status(await attempt(server, **wrong)) for _ in range(12)] == [401] * 10 + [429] * 2
-        assert server.hub.buckets.refusals[Cause.WRONG_TOKEN] == 12
+        assert server.hub.refusals[Cause.WRONG_TOKEN] == 12
         client = await connect(server, Authorization=f"Bearer {web_token(create=True)}")
         assert (await client.request(type="JOIN", room_id="team-1"))["type"] == "ACK"
 
@@ -212,10 +212,10 @@ async def test_a_proxy_is_believed_only_where_it_is_declared() -> None:
     forwarded = {"X-Forwarded-For": "203.0.113.9, 192.0.2.1"}
     async with running_server(trusted_proxy=["127.0.0.0/8"]) as server:
         client = await connect(server, **forwarded)
-        assert server.hub.peers[client.peer_id].source == "192.0.2.1"
+        assert server.hub.rooms.peers[client.peer_id].source == "192.0.2.1"
     async with running_server() as server:
         client = await connect(server, **forwarded)
-        assert server.hub.peers[client.peer_id].source == ""
+        assert server.hub.rooms.peers[client.peer_id].source == ""
 
 
 async def test_a_path_prefix_stands_before_everything() -> None:
@@ -239,7 +239,7 @@ async def test_connections_of_one_address_are_limited() -> None:
         assert "Retry-After: 30" in refused.response
         await connect(server, **{"X-Forwarded-For": "2001:db8:0:1::1"})
         first.abort()
-        await until(lambda: len(server.hub.peers) == 2)
+        await until(lambda: len(server.hub.rooms.peers) == 2)
         await connect(server, **one)
 
 
@@ -260,7 +260,7 @@ async def test_messages_beyond_the_rate_are_refused_and_a_flood_is_closed() -> N
             client.send(type="KEEP_ALIVE")
         closed = await client.closed(answer=False)
         assert (closed.code, closed.reason) == (4029, "too many messages")
-        assert server.hub.buckets.refusals[Cause.CONNECTION_RATE] > 100
+        assert server.hub.refusals[Cause.CONNECTION_RATE] > 100
 
 
 async def test_one_target_is_spared() -> None:

@@ -38,7 +38,7 @@ async def test_connections_rooms_and_messages_are_counted() -> None:
         assert during("process_open_fds") > 2
         assert "canary" not in during.text
         assert a.peer_id not in during.text
-        await until(lambda: not server.hub.peers)
+        await until(lambda: not server.hub.rooms.peers)
         after = await scrape(server)
         assert (after("visavis_connections", kind="signaling"), after("visavis_rooms")) == (0, 1)
         assert after("visavis_members") == 0
@@ -183,7 +183,7 @@ async def test_ready_is_refused_before_listening_and_while_draining_and_health_i
     async with running_server(metrics_port=0, drain_time=0.01) as server:
         assert server.metrics is not None
         async with await joined(server, "r", resume=True):
-            server.hub.draining = True
+            server.hub.rooms.draining = True
             assert (await http(server.metrics.port, "/ready")).status == 503
             assert (await scrape(server))("visavis_draining") == 1
 

@@ -143,8 +143,8 @@ async def test_without_a_valid_token_there_is_no_connection(header: str) -> None
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(f"http://127.0.0.1:{server.port}/relay", headers={"Authorization": header})
         assert refused.value.status == 401
-        assert server.hub.buckets.refusals[Cause.RELAY_TOKEN] == 1
-        assert not server.hub.buckets.refusals[Cause.WRONG_TOKEN], "nobody is locked out for having been forgotten"
+        assert server.hub.refusals[Cause.RELAY_TOKEN] == 1
+        assert not server.hub.refusals[Cause.WRONG_TOKEN], "nobody is locked out for having been forgotten"
 
 
 async def refused(attempt: Awaitable[aiohttp.ClientWebSocketResponse]) -> int:
@@ -177,7 +177,7 @@ async def test_relay_connections_count_in_the_limit_of_an_address() -> None:
         async with session.ws_connect(signaling, headers=site) as member:
             await member.receive_json()
             assert await refused(bob.relay(**site)) == 429
-        await until(lambda: len(server.hub.peers) == 2)
+        await until(lambda: len(server.hub.rooms.peers) == 2)
         await bob.relay(**site)
 
 

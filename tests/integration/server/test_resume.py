@@ -36,7 +36,7 @@ async def test_all_connections_are_cut_and_nobody_notices() -> None:
         for room in rooms:
             for member in room[1:]:
                 member.cut()
-        await until(lambda: server.hub.resumption is not None and len(server.hub.resumption.away) == 30)
+        await until(lambda: server.hub.rooms.resumption is not None and len(server.hub.rooms.resumption.away) == 30)
         for room in rooms:
             for number in range(5):
                 for target in room[1:]:
@@ -86,7 +86,7 @@ async def test_resume_grace_0_keeps_nobody() -> None:
         ack = await client.request(type="JOIN", room_id="r", payload={"resume": True})
         assert "resume" not in ack["payload"]
         client.abort()
-        await until(lambda: not server.hub.peers)
+        await until(lambda: not server.hub.rooms.peers)
 
 
 async def test_a_killed_server_gives_everybody_their_ids_back(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ async def test_a_faulty_upgrade_is_refused(server: SignalingServer, fault: str, 
         response = await client.read_response()
         assert response.startswith("HTTP/1.1 400 "), fault
         assert "sec-websocket-version: 13" in response.lower()
-    assert not server.hub.peers
+    assert not server.hub.rooms.peers
 
 
 async def test_http_1_0_cannot_upgrade(server: SignalingServer) -> None:

@@ -181,7 +181,7 @@ async def test_half_a_connection_is_none(server: SignalingServer) -> None:
     async with await joined(server, "r") as client:
         client.writer.write_eof()
         await client.ended()
-        await until(lambda: not server.hub.peers)
+        await until(lambda: not server.hub.rooms.peers)
 
 
 # --- liveness ---------------------------------------------------------------------------------------------------------
@@ -203,10 +203,10 @@ async def test_any_traffic_counts_as_life(server: SignalingServer, sign: str) ->
     """Section 6, fix: in the original only a pong does, and a client that talks without pause is cut."""
     frames = {"pong": client_frame(PONG), "ping": client_frame(PING), "message": client_frame(TEXT, KEEP_ALIVE)}
     async with await RawClient.connect(server.port) as client:
-        peer = server.hub.peers[client.peer_id]
-        peer.last_seen_at = long_ago = peer.last_seen_at - 59
+        known = server.hub.edge.clients[client.peer_id]
+        known.last_seen_at = long_ago = known.last_seen_at - 59
         client.write(frames[sign])
-        await until(lambda: peer.last_seen_at > long_ago + 58)
+        await until(lambda: known.last_seen_at > long_ago + 58)
 
 
 async def test_a_silent_peer_is_closed_and_its_room_told() -> None:
@@ -217,7 +217,7 @@ async def test_a_silent_peer_is_closed_and_its_room_told() -> None:
         await joined(server, "r") as silent,
     ):
         await alive.receive()
-        server.hub.peers[silent.peer_id].last_seen_at -= 60
+        server.hub.edge.clients[silent.peer_id].last_seen_at -= 60
         left = await alive.receive()
         assert (left["type"], left["peer_id"]) == ("PEER_LEFT", silent.peer_id)
         assert await silent.closed() == (1011, "no traffic for 60 s")
@@ -227,7 +227,7 @@ async def test_a_silent_peer_is_closed_and_its_room_told() -> None:
 async def test_a_client_that_ignores_a_close_is_cut_off() -> None:
     """Ours: nobody can keep a closed connection for longer than the close timeout."""
     async with running_server(cleanup_interval=0.01) as server, await RawClient.connect(server.port) as client:
-        server.hub.peers[client.peer_id].last_seen_at -= 60
+        server.hub.edge.clients[client.peer_id].last_seen_at -= 60
         assert (await client.closed(answer=False)).code == 1011
         await until(lambda: not server._switchboard._leaving)
 

@@ -173,7 +173,7 @@ async def test_a_failure_of_the_server_is_answered_and_the_connection_lives(
         def fail(*_: object) -> None:
             raise ZeroDivisionError("a bug")
 
-        monkeypatch.setitem(server.hub._handlers, "LEAVE", fail)
+        monkeypatch.setitem(server.hub.handlers, "LEAVE", fail)
         async with await RawClient.connect(server.port) as client:
             answer = await client.request(type="LEAVE", request_id="q")
             assert answer["payload"]["code"] == "INTERNAL_ERROR"

@@ -95,7 +95,7 @@ async def test_a_slow_reader_is_closed_and_stalls_nobody(server: SignalingServer
             json.dumps({"type": "OFFER", "target_id": victim.peer_id, "payload": {"x": "y" * 20_000}}).encode(),
         )
         longest = 0.0
-        while victim.peer_id in server.hub.peers:
+        while victim.peer_id in server.hub.rooms.peers:
             sender.write(frame)
             begun = loop.time()
             assert (await http(server.port, "/api/stats")).status == 200
@@ -124,7 +124,7 @@ async def test_a_flood_of_requests_without_reading_is_bounded(server: SignalingS
             most = max(most, outbox.transport.get_write_buffer_size())
             await asyncio.sleep(0)
         assert most <= OUTBOX_SIZE + 100_000
-        await until(lambda: greedy.peer_id not in server.hub.peers)
+        await until(lambda: greedy.peer_id not in server.hub.rooms.peers)
     for member in members:
         member.abort()
 
@@ -155,7 +155,7 @@ async def test_connections_that_come_and_go_leave_nothing_behind(server: Signali
     for _ in range(100):
         client = await joined(server, "r")
         client.abort()
-    await until(lambda: not server.hub.peers)
+    await until(lambda: not server.hub.rooms.peers)
     switchboard = server._switchboard
     assert not switchboard._open
     assert not switchboard._leaving

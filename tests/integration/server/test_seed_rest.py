@@ -197,7 +197,7 @@ async def test_a_failure_of_the_server_is_a_500_in_json(
     server: SignalingServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ours: CORS and JSON on this error as well."""
-    monkeypatch.setattr(server.hub, "rooms", None)
+    monkeypatch.setattr(server.hub.rooms, "open", None)
     answer = await http(server.port, "/api/rooms")
     assert (answer.status, answer.json) == (500, {"error": "internal error", "path": "/api/rooms"})
     assert CORS.items() <= answer.headers.items()

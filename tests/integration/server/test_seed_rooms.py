@@ -141,7 +141,7 @@ async def test_room_ids_are_bounded(server: SignalingServer, room_id: str) -> No
             answer = await client.request(type=kind, room_id=room_id)
             assert error_of(answer)[0] == "INVALID_MESSAGE"
             assert answer["payload"]["details"].startswith("room_id: ")
-    assert not server.hub.rooms
+    assert not server.hub.rooms.open
 
 
 async def test_any_other_text_is_a_room(server: SignalingServer) -> None:
@@ -149,7 +149,7 @@ async def test_any_other_text_is_a_room(server: SignalingServer) -> None:
     async with await RawClient.connect(server.port) as client:
         for room_id in ("a/b", "../x", "a b", "é", "房间", "R", "r", "x" * 128, '"', "\\"):
             assert (await client.request(type="JOIN", room_id=room_id))["room_id"] == room_id
-    assert {"R", "r"} <= set(server.hub.rooms)
+    assert {"R", "r"} <= set(server.hub.rooms.open)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ async def test_a_bad_join_payload_is_refused_by_field(server: SignalingServer, p
         assert error_of(answer) == ("INVALID_MESSAGE", "invalid message")
         assert answer["payload"]["details"].startswith(f"{field}: ")
         assert answer["request_id"] == "bad"
-    assert not server.hub.rooms
+    assert not server.hub.rooms.open
 
 
 async def test_an_empty_or_null_payload_is_as_none(server: SignalingServer) -> None:
@@ -208,7 +208,7 @@ async def test_a_full_room_refuses_and_the_peer_stays_where_it_was() -> None:
 async def test_without_a_capacity_rooms_are_unlimited(server: SignalingServer) -> None:
     """Section 2: default max_peers is 0."""
     clients = [await joined(server, "r") for _ in range(40)]
-    assert len(server.hub.rooms["r"].members) == 40
+    assert len(server.hub.rooms.open["r"].members) == 40
     for client in clients:
         client.abort()
 
@@ -320,14 +320,14 @@ async def test_an_empty_room_still_exists(server: SignalingServer) -> None:
 async def test_an_empty_room_lives_from_when_it_became_empty() -> None:
     """Section 3, fix: the time to live does not count from the creation of the room."""
     async with running_server(cleanup_interval=0.01) as server, await joined(server, "r1") as client:
-        room = server.hub.rooms["r1"]
+        room = server.hub.rooms.open["r1"]
         room.created_at -= 10 * 60 * 1000
         await client.request(type="LEAVE")
         sweeps = count_sweeps(server)
         await until(lambda: len(sweeps) > 3)
-        assert "r1" in server.hub.rooms, "older than its time to live, but empty only now"
+        assert "r1" in server.hub.rooms.open, "older than its time to live, but empty only now"
         room.empty_at -= 300
-        await until(lambda: "r1" not in server.hub.rooms)
+        await until(lambda: "r1" not in server.hub.rooms.open)
         assert error_of(await client.request(type="DISCOVER", room_id="r1"))[0] == "ROOM_NOT_FOUND"
 
 

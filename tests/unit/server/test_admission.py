@@ -26,7 +26,7 @@ def world() -> World:
 
 def join(world: World, peer_id: str, room_id: str = "r", address: str = "", **payload: Any) -> Message:
     """Connect if need be, join, and return the last message that this brings."""
-    if peer_id not in world.hub.peers:
+    if peer_id not in world.hub.rooms.peers:
         world.connect(peer_id, address)
     world.send(peer_id, type="JOIN", room_id=room_id, payload=payload)
     return world.take(peer_id)[-1]
@@ -73,7 +73,7 @@ def test_beyond_the_tries_not_even_the_right_password_is_looked_at(world: World)
     assert guess(world, "192.0.2.1", FAILURE_BURST + 1) == ["UNAUTHORIZED"] * FAILURE_BURST + ["RATE_LIMITED"]
     assert reason(join(world, "late", address="192.0.2.1", password="open")) == "limit: guesses"
     assert world.closed["late"][0] == CloseCode.TOO_MANY
-    assert world.hub.buckets.refusals[Cause.GUESSES] == 2
+    assert world.hub.refusals[Cause.GUESSES] == 2
     assert join(world, "elsewhere", address="203.0.113.1", password="open")["type"] == "ACK", "no budget of the room"
 
 
@@ -96,7 +96,7 @@ def test_who_was_let_in_within_the_hour_is_not_kept_out_by_its_neighbours(world:
         guess(world, f"192.0.2.{number}", FAILURE_BURST)
     assert join(world, "member", password="open")["type"] == "ACK"
     world.pass_time(KNOWN_TIME)
-    assert not world.hub.guard._is_known("room r", "192.0.2.200", world.now)
+    assert not world.hub.gate.guard._is_known("room r", "192.0.2.200", world.now)
 
 
 def test_being_let_in_somewhere_gives_no_tries_elsewhere(world: World) -> None:
@@ -113,7 +113,7 @@ def test_a_room_that_is_guessed_at_is_counted_and_its_owner_told_once(world: Wor
         guess(world, f"192.0.2.{number}", FAILURE_BURST)
     (notice,) = world.take("owner")
     assert (notice["type"], str(NOTICE_COUNT) in notice["payload"]["message"]) == ("NOTICE", True)
-    refusals = world.hub.buckets.refusals
+    refusals = world.hub.refusals
     assert (refusals[Cause.GUESSED_ROOM], refusals[Cause.WRONG_PASSWORD]) == (1, 3 * FAILURE_BURST)
 
 
@@ -136,7 +136,7 @@ def test_an_address_makes_so_many_rooms_at_once_and_others_theirs(world: World) 
     assert join(world, "other", "one more", "203.0.113.1")["type"] == "ACK"
     world.now += 1
     assert join(world, "maker", "one a second")["type"] == "ACK"
-    assert world.hub.buckets.refusals[Cause.ROOM_RATE] == 1
+    assert world.hub.refusals[Cause.ROOM_RATE] == 1
 
 
 # --- RESUME -----------------------------------------------------------------------------------------------------------
@@ -175,34 +175,34 @@ def test_who_has_a_connection_again_within_the_grace_stays(world: World) -> None
 def test_nobody_resumes_into_a_room_that_was_closed(world: World) -> None:
     token = gone(world, "a")
     join(world, "b")
-    world.perform(world.hub.close_room("r", "over", world.now, world.now_ms) or [])
+    world.perform(world.hub.governing.close_room("r", "over", world.now, world.now_ms) or [])
     assert reason(resume(world, token)) == "the room has been closed"
-    assert world.hub.rooms == {}
+    assert world.hub.rooms.open == {}
 
 
 def test_a_ban_is_remembered_beyond_the_room(world: World) -> None:
     token = gone(world, "a")
     world.now += 1
     join(world, "b", address="192.0.2.1")
-    world.perform(world.hub.kick("r", "b", KickPayload(ban=True), world.now, world.now_ms) or [])
+    world.perform(world.hub.governing.kick("r", "b", KickPayload(ban=True), world.now, world.now_ms) or [])
     world.pass_time(world.rules.empty_room_ttl)
-    assert world.hub.rooms == {}
+    assert world.hub.rooms.open == {}
     assert reason(resume(world, token, "192.0.2.1")) == "you are banned from the room"
 
 
 def test_a_token_of_the_operators_is_asked_for_as_by_a_join(world: World) -> None:
     untold = gone(world, "a")
-    world.hub.authorizer = Authorizer([SECRET])
+    world.hub.gate.authorizer = Authorizer([SECRET])
     assert reason(resume(world, untold)) == "this server asks for a token"
     world.disconnect("fresh")
     token = make_room_token(SECRET, "r", world.now_ms // 1000 + 60)
     told = gone(world, "b", token=token)
     world.start()
-    world.hub.authorizer = Authorizer([SECRET])
+    world.hub.gate.authorizer = Authorizer([SECRET])
     assert resume(world, told)["peer_id"] == "b", "what it was allowed stands in the token"
     world.disconnect("b")
     world.start()
-    world.hub.authorizer = Authorizer([SECRET])
+    world.hub.gate.authorizer = Authorizer([SECRET])
     world.now += 60
     assert reason(resume(world, told)) == "the token has expired"
 
@@ -216,4 +216,4 @@ def test_an_address_has_so_many_join_those_who_are_there_and_others_are_let_in(w
     assert join(world, "friend", "r", "203.0.113.2")["type"] == "ACK"
     world.now += 1 / JOIN_RATE
     assert join(world, "one more", "r", "192.0.2.1")["type"] == "ACK"
-    assert world.hub.buckets.refusals[Cause.JOIN_RATE] == 1
+    assert world.hub.refusals[Cause.JOIN_RATE] == 1

@@ -9,7 +9,7 @@ import pytest
 from tests.support.server_world import World
 from visavis_server.core.buckets import Cause
 from visavis_server.core.counts import CLIENT_TYPES, Histogram, ResumeResult
-from visavis_server.core.directory import Draining
+from visavis_server.core.edge import Draining
 from visavis_server.core.tickets import TicketSigner
 from visavis_shared.messages import ClientMessage
 from visavis_shared.nat import NatKind
@@ -88,7 +88,7 @@ def test_a_drain_counts_whom_it_turns_away() -> None:
     world.perform(world.hub.drain({}, world.now_ms))
     with pytest.raises(Draining):
         world.connect("a")
-    assert world.hub.buckets.refusals == {Cause.DRAINING: 1}
+    assert world.hub.refusals == {Cause.DRAINING: 1}
 
 
 def test_outcomes_that_agents_report_are_counted_and_the_keep_alive_is_answered() -> None:

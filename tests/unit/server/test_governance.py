@@ -25,7 +25,7 @@ def world() -> World:
 
 def join(world: World, peer_id: str, room_id: str = "r", address: str = "", **payload: Any) -> Message:
     """Connect if need be, join, and return the answer."""
-    if peer_id not in world.hub.peers:
+    if peer_id not in world.hub.rooms.peers:
         world.connect(peer_id, address)
     return world.request(peer_id, type="JOIN", room_id=room_id, payload=payload)
 
@@ -82,7 +82,7 @@ def test_the_smaller_capacity_holds(world: World) -> None:
 def test_a_room_that_exists_is_not_created_again(world: World) -> None:
     join(world, "a")
     assert refusal(join(world, "b", create={})) == "it exists already"
-    assert world.hub.rooms["r"].charter is None
+    assert world.hub.rooms.open["r"].charter is None
 
 
 def test_a_room_ends_when_its_time_is_over(world: World) -> None:
@@ -99,7 +99,7 @@ def test_a_room_ends_when_its_time_is_over(world: World) -> None:
         "a",
         {"reason": "the time of the room is over"},
     )
-    assert world.hub.rooms == {}
+    assert world.hub.rooms.open == {}
     assert join(world, "a")["seq"] == 1, "a new room of that name belongs to nobody"
 
 
@@ -199,18 +199,18 @@ def test_the_operator_kicks_closes_and_tells_everybody(world: World) -> None:
     join(world, "a")
     join(world, "b")
     world.take("a")
-    assert world.hub.kick("r", "nobody", KickPayload(), world.now, world.now_ms) is None
-    assert world.hub.kick("nowhere", "a", KickPayload(), world.now, world.now_ms) is None
-    effects = world.hub.kick("r", "a", KickPayload(ban=True, reason="spam"), world.now, world.now_ms)
+    assert world.hub.governing.kick("r", "nobody", KickPayload(), world.now, world.now_ms) is None
+    assert world.hub.governing.kick("nowhere", "a", KickPayload(), world.now, world.now_ms) is None
+    effects = world.hub.governing.kick("r", "a", KickPayload(ban=True, reason="spam"), world.now, world.now_ms)
     assert effects is not None
     assert effects[0] == Audit("admin", "ban", "r", "peer a: spam")
     world.perform(effects)
     assert world.take("a")[-1]["payload"] == {"reason": "spam"}
-    assert world.hub.close_room("nowhere", "x", world.now, world.now_ms) is None
-    world.perform(world.hub.close_room("r", "over", world.now, world.now_ms) or [])
+    assert world.hub.governing.close_room("nowhere", "x", world.now, world.now_ms) is None
+    world.perform(world.hub.governing.close_room("r", "over", world.now, world.now_ms) or [])
     assert world.take("b")[-1]["payload"] == {"reason": "over"}
-    assert world.hub.rooms == {}
-    world.perform(world.hub.broadcast("restart at noon", world.now_ms))
+    assert world.hub.rooms.open == {}
+    world.perform(world.hub.governing.broadcast("restart at noon", world.now_ms))
     for name in ("a", "b"):
         assert world.take(name)[-1]["payload"] == {"message": "restart at noon"}
 

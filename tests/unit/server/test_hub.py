@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.server_world import WELCOME, World
-from visavis_server.core.directory import ServerFull
+from visavis_server.core.edge import ServerFull
 from visavis_server.core.effects import Send
 from visavis_server.core.hub import Hub
 from visavis_server.core.relay import Forward, Relay, RelayRules
@@ -94,7 +94,7 @@ def test_a_refused_join_changes_nothing(world: World) -> None:
     assert "display_name" not in world.request("b", type="DISCOVER")["payload"]["peers"][0]
     world.send("b", type="JOIN", room_id="other", payload={"endpoint": 5})
     assert code_of(world.take("b")[0]) == "INVALID_MESSAGE"
-    assert set(world.hub.rooms) == {"full", "mine"}
+    assert set(world.hub.rooms.open) == {"full", "mine"}
 
 
 def test_a_place_in_a_full_room_that_is_given_up_is_free(world: World) -> None:
@@ -110,7 +110,7 @@ def test_the_limit_of_peers_refuses_connections_and_nothing_else() -> None:
     world.connect("b")
     with pytest.raises(ServerFull, match="2 connections"):
         world.hub.connect("c", WELCOME, world.now, world.now_ms)
-    assert list(world.hub.peers) == ["a", "b"]
+    assert list(world.hub.rooms.peers) == ["a", "b"]
     world.disconnect("b")
     world.connect("c")
 
@@ -123,7 +123,7 @@ def test_at_the_limit_of_rooms_the_longest_empty_one_makes_way() -> None:
     world.now += 1
     world.request("a", type="LEAVE")
     world.joined("d", "4")
-    assert set(world.hub.rooms) == {"1", "3", "4"}
+    assert set(world.hub.rooms.open) == {"1", "3", "4"}
 
 
 def test_at_the_limit_of_rooms_with_none_empty_a_new_one_is_refused() -> None:
@@ -148,11 +148,11 @@ def test_an_empty_room_goes_when_its_time_is_over_and_not_before() -> None:
     world.pass_time(5)
     world.request("b", type="LEAVE")
     world.pass_time(4.9)
-    assert set(world.hub.rooms) == {"1", "2"}
+    assert set(world.hub.rooms.open) == {"1", "2"}
     world.pass_time(0.1)
-    assert set(world.hub.rooms) == {"2"}
+    assert set(world.hub.rooms.open) == {"2"}
     world.pass_time(5)
-    assert not world.hub.rooms
+    assert not world.hub.rooms.open
 
 
 def test_a_room_that_is_entered_again_is_empty_no_more() -> None:
@@ -162,7 +162,7 @@ def test_a_room_that_is_entered_again_is_empty_no_more() -> None:
     world.pass_time(9)
     assert world.request("a", type="JOIN", room_id="1")["seq"] == 3, "the room is the same one"
     world.pass_time(9)
-    assert set(world.hub.rooms) == {"1"}
+    assert set(world.hub.rooms.open) == {"1"}
 
 
 def test_a_peer_is_stale_only_after_the_whole_timeout() -> None:
@@ -170,12 +170,12 @@ def test_a_peer_is_stale_only_after_the_whole_timeout() -> None:
     world.joined("a", "r")
     world.joined("b", "r")
     world.pass_time(59)
-    world.hub.touch("a", world.now)
+    world.hub.edge.touch("a", world.now)
     world.take("a")
     world.pass_time(1)
     assert world.closed == {"b": (1011, "no traffic for 60 s")}
     assert [(message["type"], message["peer_id"]) for message in world.take("a")] == [("PEER_LEFT", "b")]
-    assert list(world.hub.peers) == ["a"]
+    assert list(world.hub.rooms.peers) == ["a"]
 
 
 def test_a_whole_room_may_go_stale_at_once(world: World) -> None:
@@ -183,7 +183,7 @@ def test_a_whole_room_may_go_stale_at_once(world: World) -> None:
     world.joined("b", "r")
     world.pass_time(60)
     assert set(world.closed) == {"a", "b"}
-    assert not world.hub.rooms["r"].members
+    assert not world.hub.rooms.open["r"].members
 
 
 def test_every_peer_is_pinged_once_an_interval_whatever_it_sends() -> None:
@@ -214,7 +214,7 @@ def test_a_failure_inside_is_reported_and_answered(world: World, monkeypatch: py
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setitem(world.hub._handlers, "JOIN", fail)
+    monkeypatch.setitem(world.hub.handlers, "JOIN", fail)
     answer = world.request("a", type="JOIN", room_id="r", request_id="q")
     assert (code_of(answer), answer["request_id"]) == ("INTERNAL_ERROR", "q")
     assert world.reports == [error]
@@ -271,7 +271,7 @@ def test_text_of_clients_cannot_break_out_of_a_message(world: World) -> None:
 
 def test_records_show_their_state(world: World) -> None:
     world.joined("a", "r")
-    assert repr(world.hub.peers["a"]) == "<Peer a in <Room 'r' 1 members seq 1>>"
+    assert repr(world.hub.rooms.peers["a"]) == "<Peer a in <Room 'r' 1 members seq 1>>"
 
 
 def test_hidden_rooms_are_hidden_also_from_who_is_in_another(world: World) -> None:
@@ -298,7 +298,7 @@ def test_all_eight_codes_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None
     seed = World()
     seed.connect("c")
     answers.append(seed.request("c", type="DISCOVER", room_id="nope"))
-    monkeypatch.setitem(seed.hub._handlers, "LEAVE", lambda *_: json.loads("{"))
+    monkeypatch.setitem(seed.hub.handlers, "LEAVE", lambda *_: json.loads("{"))
     answers.append(seed.request("c", type="LEAVE"))
     assert [code_of(answer) for answer in answers] == [
         "INVALID_MESSAGE",

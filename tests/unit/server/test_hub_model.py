@@ -116,7 +116,9 @@ class HubMachine(RuleBasedStateMachine):
         self.world.pass_time(seconds)
         for peer_id in self.world.closed.keys() & self.room_of.keys():
             self.forget(peer_id)
-        self.rooms = {room_id: members for room_id, members in self.rooms.items() if room_id in self.world.hub.rooms}
+        self.rooms = {
+            room_id: members for room_id, members in self.rooms.items() if room_id in self.world.hub.rooms.open
+        }
 
     @rule(peer_id=peers)
     def keep_alive(self, peer_id: str) -> None:
@@ -168,11 +170,11 @@ class HubMachine(RuleBasedStateMachine):
     @invariant()
     def the_hub_agrees_with_the_model(self) -> None:
         hub = self.world.hub
-        assert hub.peers.keys() == self.room_of.keys()
-        assert hub._connection_count == len(hub.peers)
-        assert {room_id: list(room.members) for room_id, room in hub.rooms.items()} == self.rooms
+        assert hub.rooms.peers.keys() == self.room_of.keys()
+        assert hub.edge.connection_count == len(hub.rooms.peers)
+        assert {room_id: list(room.members) for room_id, room in hub.rooms.open.items()} == self.rooms
         empty = {room_id for room_id, members in self.rooms.items() if not members}
-        assert {room.room_id for room in hub._empty} == empty
+        assert {room.room_id for room in hub.rooms.empty} == empty
 
 
 HubMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

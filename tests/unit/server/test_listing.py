@@ -25,7 +25,7 @@ def crowded(count: int = FRESH_COUNT + 1) -> World:
 
 def test_many_rooms_are_written_once_a_second() -> None:
     world = crowded()
-    listing = Listing(world.hub)
+    listing = Listing(world.hub.overview)
     first = listing.whole(0.0)
     assert len(ids(first.body)) == FRESH_COUNT + 1
     world.joined("late", "late")
@@ -37,7 +37,7 @@ def test_many_rooms_are_written_once_a_second() -> None:
 
 def test_few_rooms_are_shown_as_they_are() -> None:
     world = World()
-    listing = Listing(world.hub)
+    listing = Listing(world.hub.overview)
     empty = listing.whole(0.0)
     assert ids(empty.body) == []
     world.joined("a", "r")
@@ -47,13 +47,13 @@ def test_few_rooms_are_shown_as_they_are() -> None:
 
 def test_what_has_not_changed_is_the_same_bytes() -> None:
     world = crowded()
-    listing = Listing(world.hub)
+    listing = Listing(world.hub.overview)
     assert listing.whole(0.0) is listing.whole(5.0)
 
 
 def test_pages_add_up_to_the_whole_though_rooms_come_and_go() -> None:
     world = crowded()
-    listing = Listing(world.hub)
+    listing = Listing(world.hub.overview)
     found: list[str] = []
     page = ids(listing.page(Page(limit=10), 0.0))
     world.joined("early", "a room before all others")
@@ -65,9 +65,9 @@ def test_pages_add_up_to_the_whole_though_rooms_come_and_go() -> None:
 
 def test_a_room_that_has_gone_is_not_on_a_page_of_names_that_are_older() -> None:
     world = crowded(FRESH_COUNT + 2)
-    listing = Listing(world.hub)
+    listing = Listing(world.hub.overview)
     listing.page(Page(), 0.0)
-    del world.hub.rooms["r0003"]
+    del world.hub.rooms.open["r0003"]
     assert ids(listing.page(Page(limit=3, after="r0002"), 0.1)) == ["r0004", "r0005"]
 
 

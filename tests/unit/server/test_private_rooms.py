@@ -25,7 +25,7 @@ def world() -> World:
 
 def join(world: World, peer_id: str, shown: str | None = RIGHT, address: str = "", **payload: Any) -> Message:
     """Connect a client and return the answer to its JOIN; without a password of the open room."""
-    if peer_id not in world.hub.peers:
+    if peer_id not in world.hub.rooms.peers:
         world.connect(peer_id, address)
     private = {} if shown is None else {"private": {"password": shown}}
     return world.request(peer_id, type="JOIN", room_id="den", payload=private | payload)
@@ -59,10 +59,10 @@ def test_the_open_room_of_the_same_name_is_another_one(world: World) -> None:
 
 def test_it_counts_in_totals_and_shows_nowhere(world: World) -> None:
     join(world, "a")
-    stats = json.loads(views.stats(world.hub, 0))
+    stats = json.loads(views.stats(world.hub.overview, 0))
     assert (stats["rooms"], stats["peers"]["without_room"]) == ({"total": 1, "total_peers": 1}, 0)
-    assert json.loads(views.rooms(world.hub)) == {"rooms": []}
-    assert views.room(world.hub, "den") is None
+    assert json.loads(views.rooms(world.hub.overview)) == {"rooms": []}
+    assert views.room(world.hub.overview, "den") is None
     world.connect("stranger")
     asked = world.request("stranger", type="DISCOVER", room_id="den")
     assert asked["payload"]["code"] == "ROOM_NOT_FOUND"
@@ -87,16 +87,16 @@ def test_it_belongs_to_nobody(world: World) -> None:
 def test_the_operator_sees_and_closes_it(world: World) -> None:
     join(world, "a")
     join(world, "b", None)
-    admin = Admin(world.hub, lambda: (), lambda: None)
+    admin = Admin(world.hub.overview, world.hub.governing, world.hub.gate, lambda: (), lambda: None)
     listed, _ = admin.perform("rooms", b"", world.now, world.now_ms)
     shown = [(room["id"], room["private"]) for room in json.loads(listed)["rooms"]]
     assert sorted(shown) == [("den", False), ("den", True)]
-    kicked = world.hub.kick("den", "a", KickPayload(), world.now, world.now_ms)
+    kicked = world.hub.governing.kick("den", "a", KickPayload(), world.now, world.now_ms)
     assert kicked is not None
-    closed = world.hub.close_room("den", "over", world.now, world.now_ms)
+    closed = world.hub.governing.close_room("den", "over", world.now, world.now_ms)
     assert closed is not None
     world.perform([*kicked, *closed])
-    assert world.hub.room_count == 0
+    assert world.hub.rooms.room_count == 0
 
 
 def test_once_it_is_empty_another_password_makes_it_anew(world: World) -> None:
@@ -104,7 +104,7 @@ def test_once_it_is_empty_another_password_makes_it_anew(world: World) -> None:
     world.request("a", type="LEAVE")
     assert members(join(world, "b", WRONG)) == ["b"]
     assert refusal(join(world, "a")) == ("UNAUTHORIZED", "private: wrong password")
-    assert world.hub.room_count == 1
+    assert world.hub.rooms.room_count == 1
 
 
 def test_wrong_passwords_count_as_failures_of_their_address(world: World) -> None:
@@ -143,7 +143,7 @@ def test_a_restart_brings_it_back_with_its_password(world: World) -> None:
     world.connect("fresh")
     world.send("fresh", type="RESUME", payload={"token": token, "received": 0})
     assert members(world.take("a")[0]) == ["a"]
-    assert views.room(world.hub, "den") is None
+    assert views.room(world.hub.overview, "den") is None
     assert refusal(join(world, "thief", WRONG)) == ("UNAUTHORIZED", "private: wrong password")
     assert members(join(world, "b")) == ["a", "b"]
 
@@ -178,13 +178,13 @@ def test_the_room_is_told_why_a_member_is_gone(world: World) -> None:
     join(world, "a")
     for peer_id in ("leaves", "closes", "sleeps"):
         join(world, peer_id)
-    for peer_id in world.hub.peers:
+    for peer_id in world.hub.rooms.peers:
         world.take(peer_id)
     world.request("leaves", type="LEAVE")
     world.disconnect("closes")
     for _ in range(4):
         world.pass_time(world.rules.stale_timeout / 4)
-        world.hub.touch("a", world.now)
+        world.hub.edge.touch("a", world.now)
     gone = {message["peer_id"]: message["cause"] for message in world.take("a")}
     assert gone == {"leaves": "left", "closes": "closed", "sleeps": "silent"}
 
@@ -194,6 +194,6 @@ def test_who_is_kept_and_does_not_come_back_was_closed(world: World) -> None:
     join(world, "b", resume=True)
     world.take("a")
     world.disconnect("b")
-    world.hub.touch("a", world.now + world.rules.resume_grace)
+    world.hub.edge.touch("a", world.now + world.rules.resume_grace)
     world.pass_time(world.rules.resume_grace)
     assert [(each["type"], each["cause"]) for each in world.take("a")] == [("PEER_LEFT", "closed")]

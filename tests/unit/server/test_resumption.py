@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.server_world import WELCOME, Message, World
-from visavis_server.core.directory import ServerFull
+from visavis_server.core.edge import ServerFull
 from visavis_server.core.guessing import RESUME_BURST
 from visavis_server.core.mailbox import SENDER_SIZE
 from visavis_server.core.rules import RESUME_GRACE
@@ -36,7 +36,7 @@ def token_of(ack: Message) -> str:
 
 def resume(world: World, token: str, received: int, fresh: str = "fresh", **payload: Any) -> list[Message]:
     """Resume on a new connection; return the messages that this brings."""
-    if fresh not in world.hub.peers:
+    if fresh not in world.hub.rooms.peers:
         world.connect(fresh)
     message = {"token": token, "received": received} | payload
     world.send(fresh, type="RESUME", request_id="r1", payload=message)
@@ -84,7 +84,7 @@ def test_a_peer_that_comes_back_was_never_gone(world: World) -> None:
     assert world.take("b") == [], "neither PEER_LEFT nor PEER_JOINED"
     offer(world, "a", "b", "s")
     assert world.take("b")[0]["peer_id"] == "a"
-    assert "fresh" not in world.hub.peers
+    assert "fresh" not in world.hub.rooms.peers
 
 
 def test_who_does_not_come_back_leaves_after_the_grace(world: World) -> None:
@@ -96,7 +96,7 @@ def test_who_does_not_come_back_leaves_after_the_grace(world: World) -> None:
     world.pass_time(0.1)
     (left,) = world.take("b")
     assert (left["type"], left["peer_id"]) == ("PEER_LEFT", "a")
-    assert list(world.hub.peers) == ["b"]
+    assert list(world.hub.rooms.peers) == ["b"]
 
 
 def test_who_never_asked_is_gone_at_once(world: World) -> None:
@@ -118,7 +118,7 @@ def test_leaving_the_room_ends_it(world: World) -> None:
     token = join(world, "a")
     world.request("a", type="LEAVE")
     world.disconnect("a")
-    assert "a" not in world.hub.peers
+    assert "a" not in world.hub.rooms.peers
     ack, *_ = resume(world, token, received=1)
     assert ack["payload"]["gap"], "the id is given back, but nothing was kept"
 
@@ -129,7 +129,7 @@ def test_without_a_signer_nobody_resumes() -> None:
     ack = world.request("a", type="JOIN", room_id="r", payload={"resume": True})
     assert "resume" not in ack["payload"]
     world.disconnect("a")
-    assert world.hub.peers == {}
+    assert world.hub.rooms.peers == {}
     assert refused(resume(world, SIGNER.issue("a", "r", 0, world.now_ms), received=0)) == "this server keeps nobody"
 
 
@@ -144,7 +144,7 @@ def test_peers_that_are_away_take_no_connection_from_others() -> None:
     with pytest.raises(ServerFull):
         world.hub.connect("e", WELCOME, world.now, world.now_ms)
     world.disconnect("c")
-    assert set(world.hub.peers) == {"b", "c", "d"}, "as many are away as may be connected; the longest makes way"
+    assert set(world.hub.rooms.peers) == {"b", "c", "d"}, "as many are away as may be connected; the longest makes way"
 
 
 def test_the_welcome_carries_a_token_for_the_connection(world: World) -> None:
@@ -313,12 +313,12 @@ def test_a_description_may_be_brought_up_to_date(world: World) -> None:
 
 
 def test_space_is_given_back_however_a_peer_goes(world: World) -> None:
-    assert world.hub.resumption is not None
+    assert world.hub.rooms.resumption is not None
     for end in ("leave", "close", "expire", "move", "kept"):
         join(world, "a")
         world.joined("b", "r")
         offer(world, "b", "a", "1")
-        assert world.hub.resumption.space.used > 0
+        assert world.hub.rooms.resumption.space.used > 0
         match end:
             case "leave":
                 world.send("a", type="LEAVE")
@@ -330,14 +330,14 @@ def test_space_is_given_back_however_a_peer_goes(world: World) -> None:
             case "kept":
                 for _ in range(5):
                     world.pass_time(30)
-                    world.hub.touch("a", world.now)
-                    world.hub.touch("b", world.now)
-                assert world.hub.peers["a"].mailbox is not None
+                    world.hub.edge.touch("a", world.now)
+                    world.hub.edge.touch("b", world.now)
+                assert world.hub.rooms.peers["a"].mailbox is not None
         if end != "kept":
             world.perform(world.hub.disconnect("a", world.now, world.now_ms, leaving=True))
         world.disconnect("b")
-        assert world.hub.resumption.space.used == (0 if end != "kept" else world.hub.resumption.space.used)
-    assert world.hub.resumption.away == {}
+        assert world.hub.rooms.resumption.space.used == (0 if end != "kept" else world.hub.rooms.resumption.space.used)
+    assert world.hub.rooms.resumption.away == {}
 
 
 # --- who may ----------------------------------------------------------------------------------------------------------
@@ -501,7 +501,7 @@ def test_a_connected_peer_gets_a_new_token_before_the_last_one_expires(world: Wo
     token = join(world, "a")
     for _ in range(round(TICKET_LIFETIME / 2 / 50)):
         world.pass_time(50)
-        world.hub.touch("a", world.now)
+        world.hub.edge.touch("a", world.now)
     (refreshed,) = world.take("a")
     assert refreshed["type"] == "RESUME"
     assert refreshed["payload"]["token"] != token
@@ -553,11 +553,11 @@ def test_as_many_of_an_address_are_kept_as_it_may_have_connections_and_others_ar
     for number in range(5):
         join_from(world, f"ghost{number}", "192.0.2.1")
         world.disconnect(f"ghost{number}")
-    assert set(world.hub.peers) == {"other", "ghost2", "ghost3", "ghost4"}
+    assert set(world.hub.rooms.peers) == {"other", "ghost2", "ghost3", "ghost4"}
     world.pass_time(RESUME_GRACE)
-    assert not world.hub.peers
-    assert world.hub.resumption is not None
-    assert not world.hub.resumption._away_of
+    assert not world.hub.rooms.peers
+    assert world.hub.rooms.resumption is not None
+    assert not world.hub.rooms.resumption._away_of
 
 
 def join_from(world: World, peer_id: str, address: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.support.server_world import WELCOME
 from visavis_server import connections as module
 from visavis_server.core.buckets import JOIN_BURST, Cause
-from visavis_server.core.directory import ServerFull
+from visavis_server.core.edge import ServerFull
 from visavis_server.core.effects import Report
 from visavis_server.core.frames import BINARY, frame
 from visavis_server.core.hub import Hub
@@ -217,7 +217,7 @@ async def test_a_full_outbox_closes_that_peer_and_no_other(board: Switchboard) -
         assert transport.messages[-1]["peer_id"] == victim.peer_id
         assert transport.messages[-1]["cause"] == "silent", "it may be asleep"
         assert transport.close_code is None
-    assert victim.peer_id not in board.hub.peers
+    assert victim.peer_id not in board.hub.rooms.peers
 
 
 async def test_a_room_in_which_nobody_reads_empties_without_recursion(board: Switchboard) -> None:
@@ -235,8 +235,8 @@ async def test_a_room_in_which_nobody_reads_empties_without_recursion(board: Swi
         outbox.flush()
     say(board, outboxes[-1], type="LEAVE")
     await turn()
-    assert list(board.hub.peers) == [outboxes[-1].peer_id]
-    assert not board.hub.rooms["r"].members
+    assert list(board.hub.rooms.peers) == [outboxes[-1].peer_id]
+    assert not board.hub.rooms.open["r"].members
 
 
 async def test_a_peer_that_overflows_while_it_is_being_dropped_is_closed_once(board: Switchboard) -> None:
@@ -247,13 +247,13 @@ async def test_a_peer_that_overflows_while_it_is_being_dropped_is_closed_once(bo
     await turn()
     outboxes[1].put(FILLER)
     outboxes[1].flush()
-    for peer in board.hub.peers.values():
-        peer.last_seen_at = -1000.0
+    for client in board.hub.edge.clients.values():
+        client.last_seen_at = -1000.0
     board._sweep()
     await turn()
     assert first.close_code == 1011
     assert second.close_code == 1013, "told of the first, and full"
-    assert not board.hub.peers
+    assert not board.hub.rooms.peers
     assert not board._open
 
 
@@ -280,7 +280,7 @@ async def test_nothing_of_a_client_counts_once_it_is_being_closed(board: Switchb
     await turn()
     assert transport.writes == written
     assert transport.close_code == 4001
-    assert not board.hub.rooms
+    assert not board.hub.rooms.open
 
 
 async def test_a_violation_hangs_up_behind_the_close_frame(board: Switchboard) -> None:
@@ -296,7 +296,7 @@ async def test_losing_a_connection_twice_is_as_once(board: Switchboard) -> None:
     outbox = connect(board, FakeTransport())
     board.on_lost(outbox)
     board.on_lost(outbox)
-    assert not board.hub.peers
+    assert not board.hub.rooms.peers
     assert outbox.gone.is_set()
 
 
@@ -314,7 +314,7 @@ async def test_close_waits_for_answers_and_cuts_off_who_gives_none() -> None:
     await closing
     assert (polite.events, rude.events) == ([], ["abort"])
     board.on_lost(rude_outbox)
-    assert not board.hub.peers
+    assert not board.hub.rooms.peers
 
 
 @pytest.mark.parametrize("how", ["plain", "hashed", "none"])
@@ -343,7 +343,7 @@ async def test_refusals_are_logged_once_a_second_and_cause_however_many_there_ar
 ) -> None:
     now = 100.0
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
-    refusals = board.hub.buckets.refusals
+    refusals = board.hub.refusals
     with caplog.at_level(logging.WARNING):
         for _ in range(40):
             now += 0.25
