@@ -16,7 +16,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from visavis_server.core import proxy_header
-from visavis_server.core.buckets import Cause, counted_source
+from visavis_server.core.buckets import counted_source
+from visavis_server.core.causes import Cause
 from visavis_server.core.door import Door
 from visavis_server.core.forwarding import IpNetwork, is_trusted, parse_address
 from visavis_server.core.proxy_header import MalformedHeader

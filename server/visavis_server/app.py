@@ -25,7 +25,8 @@ from visavis_server.configuration import OTEL_ENVIRONMENT, UsageError
 from visavis_server.connections import Connections
 from visavis_server.core.admin import Admin
 from visavis_server.core.auth import Authorizer, TokenRefused
-from visavis_server.core.buckets import Cause, counted_source
+from visavis_server.core.buckets import counted_source
+from visavis_server.core.causes import Cause
 from visavis_server.core.door import HANDSHAKE_TIMEOUT, SOURCE_PENDING_LIMIT, Door, capacity_of
 from visavis_server.core.edge import Edge, TooManyConnections, TooManyFailures
 from visavis_server.core.forwarding import (

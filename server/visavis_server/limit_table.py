@@ -7,7 +7,7 @@ from typing import Final
 from visavis_server import answers, outbox, rest
 from visavis_server.core import buckets, door, governance, guessing, mailbox, rate, relay, stun
 from visavis_server.core.admin import BODY_SIZE
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.relay import MESSAGE_SIZE as RELAY_MESSAGE_SIZE
 from visavis_server.settings import Settings
 from visavis_shared import limits

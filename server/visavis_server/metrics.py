@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from visavis_server import __version__
 from visavis_server.acceptor import Visitor
 from visavis_server.connections import Connections
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.counts import Histogram, ResumeResult
 from visavis_server.core.door import Door
 from visavis_server.core.overview import Overview

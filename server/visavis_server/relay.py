@@ -9,6 +9,7 @@ from typing import Final
 
 from visavis_server.connections import Connections
 from visavis_server.core import buckets, frames, replies
+from visavis_server.core.causes import Cause
 from visavis_server.core.edge import Edge
 from visavis_server.core.relay import Drop, DropCause, Forward, Relay
 from visavis_server.outbox import Outbox
@@ -66,7 +67,7 @@ class RelayConnections(Connections):
         token = shown.strip() if scheme.lower() == "bearer" else ""
         peer_id = self.relay.peer_of(token)
         if peer_id is None:
-            self._edge.buckets.refusals[buckets.Cause.RELAY_TOKEN] += 1
+            self._edge.buckets.refusals[Cause.RELAY_TOKEN] += 1
             raise Unauthorized("the relay needs the token of a connected peer")
         source = buckets.counted_source(address)
         self._edge.admit(source, self._sources.get(peer_id))

@@ -16,7 +16,8 @@ from aiohttp.http_exceptions import PayloadEncodingError
 from visavis_server.answers import PIECE_SIZE, LargeAnswer, LargeAnswers
 from visavis_server.core import views
 from visavis_server.core.admin import BODY_SIZE, COMMANDS, Admin, AdminRefused
-from visavis_server.core.buckets import Cause, counted_source
+from visavis_server.core.buckets import counted_source
+from visavis_server.core.causes import Cause
 from visavis_server.core.effects import Effect
 from visavis_server.core.listing import BadQuery, Listing, parse_page
 from visavis_server.core.overview import Overview

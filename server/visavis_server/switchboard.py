@@ -16,7 +16,7 @@ from typing import Final, assert_never
 
 from visavis_server.connections import Connections
 from visavis_server.core import frames
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.effects import Audit, Close, Effect, Ping, Rebind, Report, Send
 from visavis_server.core.hub import Hub
 from visavis_server.core.quiet import Quiet

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from visavis_server.core.auth import TokenRefused
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.documents import CloseRequest, KickRequest
 from visavis_server.core.effects import Audit, Effect
 from visavis_server.core.gate import Gate

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from visavis_server.core import replies
-from visavis_server.core.buckets import Buckets, Cause
+from visavis_server.core.buckets import Buckets
+from visavis_server.core.causes import Cause
 from visavis_server.core.edge import Client
 from visavis_server.core.effects import Audit
 from visavis_server.core.gate import Gate

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds in which a request has to be complete: three retransmissions of a lost packet."""

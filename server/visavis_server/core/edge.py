@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from http import HTTPStatus
 
-from visavis_server.core.buckets import Bucket, Buckets, Cause, counted_source
+from visavis_server.core.buckets import Bucket, Buckets, counted_source
+from visavis_server.core.causes import Cause
 from visavis_server.core.room import Peer
 from visavis_server.core.rules import Rules
 

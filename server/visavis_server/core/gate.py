@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Final
 
 from visavis_server.core.auth import Authorizer, TokenRefused
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.governance import TooManyGuesses, cannot_join
 from visavis_server.core.grants import Grants
 from visavis_server.core.guessing import Guard

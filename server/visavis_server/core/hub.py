@@ -21,7 +21,8 @@ import msgspec
 
 from visavis_server.core import replies
 from visavis_server.core.admission import Admission
-from visavis_server.core.buckets import Buckets, Cause, counted_source
+from visavis_server.core.buckets import Buckets, counted_source
+from visavis_server.core.causes import Cause
 from visavis_server.core.counts import Counts
 from visavis_server.core.edge import Client, Draining, Edge
 from visavis_server.core.effects import Close, Effect, Ping, Report, Send

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from visavis_server.core import replies
 from visavis_server.core.admission import Admission
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.counts import Counts, ResumeResult
 from visavis_server.core.edge import Client, Edge
 from visavis_server.core.effects import Ping, Rebind, Send

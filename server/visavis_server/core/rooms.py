@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from visavis_server.core import replies
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.counts import Counts
 from visavis_server.core.effects import Send
 from visavis_server.core.governance import Charter

@@ -20,7 +20,7 @@ from tests.support.server_running import http, running_server
 from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_server.app import SignalingServer
 from visavis_server.core.auth import make_room_token
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.door import Capacity
 from visavis_server.keys import KeyFileError
 from visavis_server.settings import Settings

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.server_world import Message, World
 from visavis_server.core.auth import Authorizer, make_room_token
-from visavis_server.core.buckets import JOIN_BURST, JOIN_RATE, ROOM_BURST, Cause
+from visavis_server.core.buckets import JOIN_BURST, JOIN_RATE, ROOM_BURST
+from visavis_server.core.causes import Cause
 from visavis_server.core.guessing import FAILURE_BURST, KNOWN_TIME, NOTICE_COUNT
 from visavis_server.core.rate import NETWORK_FACTOR, network_of
 from visavis_server.core.rules import RESUME_GRACE
@@ -96,7 +97,12 @@ def test_who_was_let_in_within_the_hour_is_not_kept_out_by_its_neighbours(world:
         guess(world, f"192.0.2.{number}", FAILURE_BURST)
     assert join(world, "member", password="open")["type"] == "ACK"
     world.pass_time(KNOWN_TIME)
-    assert not world.hub.gate.guard._is_known("room r", "192.0.2.200", world.now)
+    world.pass_time(world.rules.empty_room_ttl)
+    world.closed.clear()
+    owned(world)
+    for number in range(5):
+        guess(world, f"192.0.2.{number}", FAILURE_BURST)
+    assert reason(join(world, "later", address="192.0.2.200", password="open")) == "limit: guesses"
 
 
 def test_being_let_in_somewhere_gives_no_tries_elsewhere(world: World) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from visavis_server.core.buckets import PATIENCE, Bucket, Buckets, Cause, counted_source
+from visavis_server.core.buckets import PATIENCE, Bucket, Buckets, counted_source
+from visavis_server.core.causes import Cause
 
 UNLIMITED = 0
 

@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from tests.support.server_world import World
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.counts import CLIENT_TYPES, Histogram, ResumeResult
 from visavis_server.core.edge import Draining
 from visavis_server.core.tickets import TicketSigner

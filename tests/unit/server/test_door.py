@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.door import HANDSHAKE_TIMEOUT, RESERVED_DESCRIPTORS, Capacity, Door, capacity_of
 
 LARGE = Capacity(1000)

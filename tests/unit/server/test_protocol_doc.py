@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from visavis_server.core.auth import Authorizer
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.keys import read_keys
 from visavis_server.outbox import OUTBOX_COUNT, OUTBOX_SIZE
 from visavis_server.settings import Settings

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.server_world import WELCOME
 from visavis_server import connections as module
-from visavis_server.core.buckets import JOIN_BURST, Cause
+from visavis_server.core.buckets import JOIN_BURST
+from visavis_server.core.causes import Cause
 from visavis_server.core.edge import ServerFull
 from visavis_server.core.effects import Report
 from visavis_server.core.frames import BINARY, frame

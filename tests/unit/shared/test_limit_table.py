@@ -15,7 +15,7 @@ from tests.support.server_running import running_server
 from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_peer.limit_table import PEER_LIMITS
 from visavis_server.configuration import _parser
-from visavis_server.core.buckets import Cause
+from visavis_server.core.causes import Cause
 from visavis_server.core.relay import DropCause
 from visavis_server.limit_table import OTHER_REFUSALS, SERVER_LIMITS
 from visavis_server.settings import Settings
