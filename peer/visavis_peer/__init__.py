@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from visavis_peer.errors import (
         AgentError,
         AuthenticationFailed,
+        KindNotOffered,
         LinkClosed,
         NoPath,
         PeerAbsent,
@@ -58,6 +59,7 @@ __all__ = [
     "Invite",
     "ItemsLost",
     "Joined",
+    "KindNotOffered",
     "Link",
     "LinkClosed",
     "LinkDown",

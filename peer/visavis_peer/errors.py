@@ -17,6 +17,7 @@ VisavisError
     ├── Refused                9  the server or the peer said no
     │   └── TokenUntimely      9  the token has expired or is not valid yet, by the server's clock
     ├── StreamReset            9  the peer has given up a stream
+    │   └── KindNotOffered     9  the peer's program does not offer what the stream is for
     └── ServerBusy            10  the server or the room is full
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from visavis_peer.core import kinds
 from visavis_peer.core.backoff import TOO_MANY_WAIT
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, ErrorCode, VisavisError
 
@@ -115,19 +117,42 @@ class TokenUntimely(Refused):
     """The token has expired or is not valid yet, by the server's clock; which may be wrong, and be set right."""
 
 
+_CODES: Final = {
+    kinds.NOT_OFFERED: "the other side does not offer what this stream is for",
+    kinds.BAD_HEADER: "the other side did not understand for what this stream is",
+    kinds.ABANDONED: "the program on the other side that served this stream has failed or was stopped",
+}
+"""What the link's own codes for the end of a stream mean."""
+
+
 class StreamReset(AgentError):
     """The peer has given up this stream; `code` is the number that its application has for the reason."""
 
     exit_code = 9
     name = "stream_reset"
 
-    def __init__(self, code: int) -> None:
-        super().__init__("the other side has given up the transfer" + (f" (code {code})" if code else ""))
+    def __init__(self, code: int, text: str | None = None) -> None:
+        given_up = "the other side has given up the transfer" + (f" (code {code})" if code else "")
+        super().__init__(text or _CODES.get(code, given_up))
         self.code = code
-        """0 to 2**62 - 1, what `stop` or `reset` was called with."""
+        """0 to 2**32 - 1, what `stop` or `reset` was called with; above that the link's own (docs/link.md)."""
 
-    def __reduce__(self) -> tuple[type[StreamReset], tuple[int]]:
+    def __reduce__(self) -> tuple[type[StreamReset], tuple[int | str]]:
         return type(self), (self.code,)
+
+
+class KindNotOffered(StreamReset):
+    """The program on the other side does not offer streams of this `kind`."""
+
+    name = "kind_not_offered"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kinds.NOT_OFFERED, f"the other side does not offer {kind}")
+        self.kind = kind
+        """What `open_stream` was called with."""
+
+    def __reduce__(self) -> tuple[type[StreamReset], tuple[int | str]]:
+        return type(self), (self.kind,)
 
 
 class ServerBusy(AgentError):

@@ -8,6 +8,7 @@ from visavis_peer.core import (
     birthday,
     credits,
     destinations,
+    kinds,
     liveness,
     mesh,
     negotiation,
@@ -15,7 +16,7 @@ from visavis_peer.core import (
     session_budget,
     strategy,
 )
-from visavis_peer.link import challenge, control, datagrams, identity, quic, streams
+from visavis_peer.link import challenge, control, datagrams, identity, quic, reception, serving, streams
 from visavis_peer.net import gateway_http, names, relay, signaling
 from visavis_peer.net.ice import candidates, session, socket
 from visavis_peer.settings import PATIENCE
@@ -154,6 +155,24 @@ PEER_LIMITS: Final = (
         (Figure(credits.STREAM_COUNT, "at a time"), Figure(streams.UNREAD_COUNT, "unread")),
         "the link is closed",
         "memory",
+    ),
+    Limit(
+        "the kind of a stream",
+        (Figure(kinds.KIND_SIZE, "characters"), Figure(streams.HEADER_TIMEOUT, "s for the header")),
+        "the stream is refused",
+        "a length of one byte; what is lost of a header may have to wait for another path",
+    ),
+    Limit(
+        "streams of a kind that is not offered",
+        (Figure(reception.FIRST_OFFER_TIMEOUT, "s before the first offer, none after it"),),
+        "the stream is refused",
+        "the peer may be quicker than the program is",
+    ),
+    Limit(
+        "handlers of streams of one kind",
+        (Figure(serving.HANDLER_COUNT, "at a time"), Figure(serving.LAST_TIMEOUT, "s after the link is gone")),
+        "the next waits; is cancelled",
+        "as many as streams of one side; what was read can be made something of",
     ),
     Limit(
         "what is kept before an offerer has proved itself",

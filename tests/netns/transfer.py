@@ -71,7 +71,7 @@ async def main() -> None:
 
 
 async def _exchange(link: Link, printer: Printer) -> None:
-    reader, writer = await (link.open_stream() if link.is_offerer else link.accept_stream())
+    reader, writer = await (link.open_stream("test") if link.is_offerer else link.accept_stream("test"))
     received = Received()
     printer.json("started")
     async with asyncio.TaskGroup() as group:

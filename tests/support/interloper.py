@@ -106,7 +106,7 @@ class Interloper:
 
 
 async def _open_and_write(link: Association) -> None:
-    _, writer = await link.streams.open()
+    _, writer = await link.streams.open("test")
     writer.write(POISON)
 
 

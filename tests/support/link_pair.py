@@ -246,5 +246,5 @@ def ends(pair: Pair, opener: str) -> tuple[End, End]:
 
 async def stream_of(source: End, target: End) -> tuple[Ends, Ends]:
     """Open a stream; return both its ends."""
-    ours = await source.link.open_stream()
-    return ours, await target.link.accept_stream()
+    ours = await source.link.open_stream("test")
+    return ours, await target.link.accept_stream("test")

@@ -54,12 +54,12 @@ class Transfer:
             tasks.create_task(self._receive())
 
     async def _send(self) -> None:
-        _, writer = await self._source.open_stream()
+        _, writer = await self._source.open_stream("test")
         await send(writer, self._data)
 
     async def _receive(self) -> None:
         reader: StreamReader
-        reader, _ = await self._target.accept_stream()
+        reader, _ = await self._target.accept_stream("test")
         parts = []
         async for part in reader:
             parts.append(part)

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from tests.support.link_pair import DIRECT, End, Wire, make_end
 from visavis_peer.link.identity import Identity, Introduction
+from visavis_peer.link.link import StreamReader, StreamWriter
 from visavis_peer.link.quic import SecureConnection
 
 PAGE: Final = 4096
@@ -67,10 +68,13 @@ def _write(own: socket.socket, datagrams: Sequence[bytes]) -> None:
 
 
 async def _take_streams(end: End) -> None:
-    """Be an application that takes every stream, and wants none."""
-    async for reader, writer in end.link.streams():
+    """Be an application that takes every stream of one kind, and wants none."""
+
+    async def take(reader: StreamReader, writer: StreamWriter) -> None:
         reader.stop(0)
         writer.reset(0)
+
+    await end.link.serve("test", take)
 
 
 async def _main() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from visavis_peer.commands.begun import BegunAgent
-from visavis_peer.errors import LinkClosed, StreamReset, UsageError
+from visavis_peer.core.events import Failure
+from visavis_peer.core.kinds import TEXT
+from visavis_peer.errors import KindNotOffered, LinkClosed, StreamReset, UsageError
 from visavis_peer.narrator import Narrator
 from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.output import linked_label
@@ -39,8 +40,8 @@ async def run(arguments: argparse.Namespace, settings: AgentSettings, client: Si
             async with asyncio.TaskGroup() as group:
                 async for link in links:
                     if message:
-                        group.create_task(_send(link, message))
-                    group.create_task(_print_streams(link, printer))
+                        group.create_task(_send(link, message, narrator))
+                    group.create_task(_print_messages(link, printer))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
@@ -65,17 +66,24 @@ async def run(arguments: argparse.Namespace, settings: AgentSettings, client: Si
     return 0
 
 
-async def _send(link: Link, message: bytes) -> None:
-    with contextlib.suppress(LinkClosed, StreamReset):  # the events tell
-        _, writer = await link.open_stream()
+async def _send(link: Link, message: bytes, narrator: Narrator) -> None:
+    try:
+        _, writer = await link.open_stream(TEXT)
         writer.write(message)
         writer.write_eof()
         await writer.wait_closed()
+    except KindNotOffered as error:
+        reason = "does not take messages: it runs something else than `visavis agent`"
+        narrator.event(Failure(error.name, reason, link.peer_id, link.name, authenticated=link.authenticated))
+    except (LinkClosed, StreamReset):
+        pass  # the events tell
 
 
-async def _print_streams(link: Link, printer: Printer) -> None:
-    async for reader, writer in link.streams():
+async def _print_messages(link: Link, printer: Printer) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         await _print_message(link, reader, writer, printer)
+
+    await link.serve(TEXT, handle)
 
 
 async def _print_message(link: Link, reader: StreamReader, writer: StreamWriter, printer: Printer) -> None:
@@ -83,14 +91,11 @@ async def _print_message(link: Link, reader: StreamReader, writer: StreamWriter,
     writer.write_eof()
     parts: list[bytes] = []
     size = 0
-    try:
-        async for part in reader:
-            parts.append(part)
-            size += len(part)
-            if size > MESSAGE_SIZE:
-                reader.stop(1)
-    except (LinkClosed, StreamReset):
-        return
+    async for part in reader:
+        parts.append(part)
+        size += len(part)
+        if size > MESSAGE_SIZE:
+            reader.stop(1)
     text = b"".join(parts).decode(errors="replace")
     if printer.as_json:
         whom = {"peer_id": link.peer_id, "name": link.name, "authenticated": link.authenticated}

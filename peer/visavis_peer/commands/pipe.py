@@ -19,18 +19,22 @@ from visavis_peer.commands.meeting import in_room, meet
 from visavis_peer.commands.options import timeout_of
 from visavis_peer.commands.progress import Meter, exact_size
 from visavis_peer.core.events import Event, LinkDown, LinkUp, PathChanged
+from visavis_peer.core.kinds import PIPE
 from visavis_peer.errors import (
     BY_PEER,
+    KindNotOffered,
     LinkClosed,
     OutputClosed,
     OutputFailed,
     PeerAbsent,
+    Refused,
     StreamReset,
     UsageError,
     reason_of,
 )
 from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.net.signaling import SignalingClient
+from visavis_peer.output import linked_label
 from visavis_peer.printer import Printer
 from visavis_peer.settings import AgentSettings
 from visavis_shared.descriptors import STDIN, STDOUT, read_some, retire, write_all
@@ -119,6 +123,8 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
             await _carry_to_the_end(link, meter)
         except OutputClosed:
             raise  # nobody wants more of it, as with any program in front of `head`
+        except KindNotOffered:
+            raise Refused(f"{linked_label(link)} is in this room, but is no pipe: run `visavis pipe` there") from None
         except BaseException as error:
             await end(*helpers)
             if not meter.complete:
@@ -170,11 +176,14 @@ async def _refuse_others(agent: Agent, link: Link, narrator: Narrator, meter: Me
 
 
 async def _carry(link: Link, meter: Meter) -> None:
-    """Join the two streams until both directions have ended; the first error of either ends both."""
-    reader, writer = await (link.open_stream() if link.is_offerer else link.accept_stream())
+    """Carry both directions until they have ended, each on a stream that its sender opens; the first error ends both.
+
+    So each side learns at once where the other one is no pipe.
+    """
+    back, writer = await link.open_stream(PIPE)
     peer_ended = asyncio.Event()
-    sending, receiving = _send(writer, peer_ended, meter), _receive(reader, peer_ended, meter)
-    tasks = [asyncio.create_task(sending), asyncio.create_task(receiving)]
+    work = (_send(writer, peer_ended, meter), _receive(link, peer_ended, meter), _heed_refusal(back))
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
@@ -188,17 +197,23 @@ async def _carry(link: Link, meter: Meter) -> None:
             await _part(link)
 
 
+async def _heed_refusal(back: StreamReader) -> None:
+    """Wait for the other side to take what is sent, or to say that it does not; nothing else comes on this way."""
+    while await back.read(CHUNK):
+        pass
+
+
 async def _part(link: Link) -> None:
     """Stay until the other side knows as well that everything has arrived: the offerer asks, and closes first."""
     if link.is_offerer:
-        _, writer = await link.open_stream()
+        _, writer = await link.open_stream(PIPE)
         writer.write_eof()
         await writer.wait_closed()
     else:
-        reader, writer = await link.accept_stream()
+        reader, writer = await link.accept_stream(PIPE)
         writer.write_eof()
         await reader.read()
-        await link.accept_stream()  # which fails once the offerer has closed the link
+        await link.accept_stream(PIPE)  # which fails once the offerer has closed the link
 
 
 async def _send(writer: StreamWriter, peer_ended: asyncio.Event, meter: Meter) -> None:
@@ -252,11 +267,13 @@ async def _write_out(thread: BlockingThread, data: bytes, meter: Meter) -> None:
             meter.received += len(data)
 
 
-async def _receive(reader: StreamReader, peer_ended: asyncio.Event, meter: Meter) -> None:
+async def _receive(link: Link, peer_ended: asyncio.Event, meter: Meter) -> None:
     """Write what comes to standard output, and end that when the peer ends its side.
 
     Raises OutputClosed when its reader has gone, OutputFailed when it takes no more.
     """
+    reader, back = await link.accept_stream(PIPE)
+    back.write_eof()
     thread = BlockingThread()
     try:
         while data := await reader.read(CHUNK):

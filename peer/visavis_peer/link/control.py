@@ -5,9 +5,8 @@
     CREDIT   2   stream (8), limit (8)    the receiver of `stream` takes its bytes up to `limit`, counted from its start
     DONE     3   stream (8)               the application of the receiver has read `stream` to its end
 
-Numbers are unsigned and big-endian. Every other stream begins with one byte, STREAM_START, so that the peer hears of a
-stream that stays without bytes for a while; credit counts from the byte after it. QUIC datagrams (RFC 9221) begin with
-one byte of kind.
+Numbers are unsigned and big-endian. Every other stream begins with the header that names its kind (core/kinds.py). QUIC
+datagrams (RFC 9221) begin with one byte of kind.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from typing import Final, assert_never
 
 FRAME_SIZE: Final = 4096
 """Bytes of one frame at most: HELLO with a certificate of 2 KiB fits."""
-STREAM_START: Final = b"\x00"
 DATA: Final = 0
 """Datagram of the application."""
 PING: Final = 1

@@ -6,9 +6,10 @@ What the agent does with a link, and what comes in on it, is the matter of the a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
+from visavis_peer.core.kinds import CODE_MAX
 from visavis_peer.errors import AgentError, LinkClosed
 
 if TYPE_CHECKING:  # the engine is imported when it is needed
@@ -17,8 +18,8 @@ if TYPE_CHECKING:  # the engine is imported when it is needed
     from visavis_peer.link.reader import ReceivingPart
     from visavis_peer.link.writer import SendingPart
 
-CODE_MAX: Final = (1 << 62) - 1
-"""The greatest number that a frame of QUIC holds (RFC 9000 section 16)."""
+Handler = Callable[["StreamReader", "StreamWriter"], Coroutine[Any, Any, None]]
+"""What `Link.serve` is given."""
 
 
 class StreamReader:
@@ -63,7 +64,7 @@ class StreamReader:
     def stop(self, code: int = 0) -> None:
         """Read no further: what is unread is dropped, and the peer's writer raises StreamReset. Idempotent.
 
-        `code`, 0 to 2**62 - 1, is the application's own number for the reason. Raises ValueError for another one.
+        `code`, 0 to 2**32 - 1, is the application's own number for the reason. Raises ValueError for another one.
         """
         self._part.stop(_checked(code))
 
@@ -120,7 +121,7 @@ class StreamWriter:
     def reset(self, code: int = 0) -> None:
         """Give up this direction: what has not arrived is dropped, the peer's reader raises StreamReset. Idempotent.
 
-        `code`, 0 to 2**62 - 1, is the application's own number for the reason. Raises ValueError for another one.
+        `code`, 0 to 2**32 - 1, is the application's own number for the reason. Raises ValueError for another one.
         """
         self._part.reset(_checked(code))
 
@@ -216,30 +217,44 @@ class Link:
 
     # --- streams ------------------------------------------------------------------------------------------------------
 
-    async def open_stream(self) -> tuple[StreamReader, StreamWriter]:
-        """Open a stream; waits while 64 that this side has opened are open. The peer gets it by `accept_stream`.
+    async def open_stream(self, kind: str) -> tuple[StreamReader, StreamWriter]:
+        """Open a stream of `kind`; waits while 64 that this side has opened are open.
 
-        Raises LinkClosed.
+        A kind is 1 to 63 of the characters a-z 0-9 . _ / - and says what the stream is for: the peer's program gets it
+        by `serve` or `accept_stream` with the same one. Where it offers no such kind, reader and writer raise
+        KindNotOffered. Those that begin with `visavis/` are described in docs/link.md.
+
+        Raises LinkClosed, or ValueError for what cannot be a kind.
         """
-        incoming, outgoing = await self._association.streams.open()
+        incoming, outgoing = await self._association.streams.open(kind)
         return StreamReader(incoming), StreamWriter(outgoing)
 
-    async def accept_stream(self) -> tuple[StreamReader, StreamWriter]:
-        """Return the next stream that the peer has opened, waiting for it.
+    async def serve(self, kind: str, handler: Handler) -> None:
+        """Run `handler(reader, writer)`, a coroutine function, for each stream of `kind` that the peer opens.
 
-        Raises LinkClosed.
+        Each has a task of its own, at most 64 at a time; what a handler leaves of its stream is ended when it returns:
+        its writer as by `write_eof`, its reader as by `stop`. StreamReset and LinkClosed end that handler only. Any
+        other exception is raised here, and ends the other handlers of this kind; the peer's reader and writer then
+        raise StreamReset, as they do when this call is cancelled.
+
+        Returns once the link is gone; handlers that have not ended 5 s after that are cancelled. Raises ValueError for
+        what cannot be a kind, RuntimeError for one that is taken already.
         """
-        incoming, outgoing = await self._association.streams.accept()
-        return StreamReader(incoming), StreamWriter(outgoing)
+        from visavis_peer.link import serving
 
-    async def streams(self) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-        """Yield the streams that the peer opens, until the link is gone."""
-        while True:
-            try:
-                stream = await self.accept_stream()
-            except LinkClosed:
-                return
-            yield stream
+        async def handle(incoming: ReceivingPart, outgoing: SendingPart) -> None:
+            await handler(StreamReader(incoming), StreamWriter(outgoing))
+
+        await serving.serve(self._association, kind, handle)
+
+    async def accept_stream(self, kind: str) -> tuple[StreamReader, StreamWriter]:
+        """Return the next stream of `kind` that the peer has opened, waiting for it.
+
+        For a program that takes one after another; from the first call on the kind is offered. Raises LinkClosed,
+        ValueError for what cannot be a kind, RuntimeError for one that `serve` takes.
+        """
+        incoming, outgoing = await self._association.streams.accept(kind)
+        return StreamReader(incoming), StreamWriter(outgoing)
 
     # --- datagrams ----------------------------------------------------------------------------------------------------
 
@@ -297,5 +312,5 @@ class Link:
 
 def _checked(code: object) -> int:
     if not isinstance(code, int) or not 0 <= code <= CODE_MAX:
-        raise ValueError(f"the code of a stream's end is a whole number from 0 to 2**62 - 1, not {code!r}")
+        raise ValueError(f"the code of a stream's end is a whole number from 0 to 2**32 - 1, not {code!r}")
     return code

@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from visavis_peer.core import kinds
 from visavis_peer.core.credits import STREAM_COUNT, CreditPool, Overrun
-from visavis_peer.errors import LinkClosed, StreamReset
+from visavis_peer.errors import KindNotOffered, LinkClosed, StreamReset
 from visavis_peer.link import control
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.reader import ReceivingPart
+from visavis_peer.link.reception import Reception
 from visavis_peer.link.writer import TURN, SendingPart
 
 __all__ = ["ReceivingPart", "SendingPart", "StreamTable"]
@@ -30,15 +32,23 @@ UNREAD_COUNT: Final = 2 * STREAM_COUNT
 LINGERING_COUNT: Final = 8 * STREAM_COUNT
 """Streams of the peer in all, with those of which it has yet to say that it has read them, about 4 KB each; with 3 % of
 loss, and streams opened as fast as they go, there were up to 188."""
+HEADER_TIMEOUT: Final = 30.0
+"""Seconds in which the header of a stream has to be complete: its 64 bytes at most go out at once, but what is lost of
+them may have to wait for another path (core/liveness.py, SILENCE)."""
 STREAM_STEP: Final = 4
 """Between the ids of one side's bidirectional streams (RFC 9000 section 2.1)."""
 
 
-class _Stream:
+class Stream:
     """One stream: what its two directions have in common."""
 
-    def __init__(self, stream_id: int, table: StreamTable, pool: CreditPool) -> None:
+    def __init__(self, stream_id: int, table: StreamTable, pool: CreditPool, kind: str | None = None) -> None:
+        """`kind` is that of a stream of this side."""
         self.stream_id = stream_id
+        self.kind = kind
+        self.opening = kinds.HeaderReader() if kind is None else None
+        """The header, until it is complete."""
+        self.opening_timer: asyncio.TimerHandle | None = None
         self._table = table
         self.reader = ReceivingPart(self, pool)
         self.writer = SendingPart(self)
@@ -46,6 +56,13 @@ class _Stream:
         """The newest limit that the peer is to be told."""
         self.done_due = False
         """Whether the peer is to be told that it was read to its end."""
+
+    def opened(self) -> None:
+        """No longer wait for the header. Idempotent."""
+        self.opening = None
+        if self.opening_timer is not None:
+            self.opening_timer.cancel()
+            self.opening_timer = None
 
     @property
     def finished(self) -> bool:
@@ -103,7 +120,7 @@ class StreamTable:
         self._connection = connection
         self._wake = wake
         self._pool = CreditPool()
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._next_of_peer = 1 if connection.is_offerer else STREAM_STEP
         """Id of the next stream that the peer opens; of the offerer's, 0 is the control stream."""
         self._missing: set[int] = set()
@@ -111,44 +128,41 @@ class StreamTable:
         self._own = 0
         """Streams of this side that are open, at most STREAM_COUNT."""
         self._room = asyncio.Event()
-        self._waiting: deque[_Stream] = deque()
+        self._waiting: deque[Stream] = deque()
         """Streams with something to send, next turn first."""
-        self._to_tell: dict[int, _Stream] = {}
+        self._to_tell: dict[int, Stream] = {}
         """Streams with a CREDIT or DONE that the engine has not been given, by id."""
-        self._accepted: deque[_Stream] = deque()
-        self._arrived = asyncio.Event()
+        self.reception = Reception[Stream](self.refuse)
+        """Where those of the peer wait for the application."""
         self._error: LinkClosed | None = None
         self.backlog = 0
         """Bytes that all writers keep."""
 
-    async def open(self) -> tuple[ReceivingPart, SendingPart]:
+    async def open(self, kind: str) -> tuple[ReceivingPart, SendingPart]:
         """Open a stream, waiting while STREAM_COUNT of this side are open.
 
-        Raises LinkClosed.
+        Raises LinkClosed, or ValueError for what cannot be a kind.
         """
+        header = kinds.header(kind)
         while (self._own >= STREAM_COUNT or not self._connection.may_open) and self._error is None:
             self._room.clear()
             await self._room.wait()
         if self._error is not None:
             raise self._error
         stream_id = self._connection.next_stream_id()
-        self._connection.send_stream(stream_id, control.STREAM_START)
+        self._connection.send_stream(stream_id, header)
         self._wake()
         self._own += 1
-        stream = self._streams[stream_id] = _Stream(stream_id, self, self._pool)
+        stream = self._streams[stream_id] = Stream(stream_id, self, self._pool, kind)
         return stream.reader, stream.writer
 
-    async def accept(self) -> tuple[ReceivingPart, SendingPart]:
-        """Return the next stream that the peer has opened.
+    async def accept(self, kind: str) -> tuple[ReceivingPart, SendingPart]:
+        """Return the next stream of `kind` that the peer has opened; from now on that kind is offered.
 
-        Raises LinkClosed.
+        Raises LinkClosed, ValueError for what cannot be a kind, RuntimeError for one that is served.
         """
-        while not self._accepted:
-            if self._error is not None:
-                raise self._error
-            self._arrived.clear()
-            await self._arrived.wait()
-        stream = self._accepted.popleft()
+        self.reception.offer(kind, served=False)
+        stream = await self.reception.accept(kind)
         return stream.reader, stream.writer
 
     def flush(self) -> None:
@@ -181,11 +195,10 @@ class StreamTable:
         stream = self._streams.get(stream_id)
         if stream is None and self._is_new(stream_id):
             self._check_count()
-            stream = self._streams[stream_id] = _Stream(stream_id, self, self._pool)
-            self._accepted.append(stream)
-            self._arrived.set()
-            data = data.removeprefix(control.STREAM_START)
+            stream = self._streams[stream_id] = Stream(stream_id, self, self._pool)
         if stream is not None:
+            if stream.opening is not None:
+                data = self._open(stream, data, end=end)
             limit = stream.reader.feed(data, end=end)
             if limit is not None:
                 self.grant(stream, limit)
@@ -194,7 +207,11 @@ class StreamTable:
         """The peer has given up sending."""
         stream = self._streams.get(stream_id)
         if stream is not None:
-            stream.reader.fail(StreamReset(code))
+            stream.reader.fail(_reason(stream, code))
+            if stream.opening is not None:
+                self.refuse(stream, kinds.BAD_HEADER)
+            if code > kinds.CODE_MAX:
+                self.on_stopped(stream_id, code)  # who refuses a stream takes nothing either, though all of it be there
             self._forget_if_finished(stream)
 
     def on_stopped(self, stream_id: int, code: int) -> None:
@@ -202,7 +219,7 @@ class StreamTable:
         stream = self._streams.get(stream_id)
         if stream is not None and not stream.writer.closed:
             self._connection.reset_stream(stream_id, code)
-            stream.writer.fail(StreamReset(code))
+            stream.writer.fail(_reason(stream, code))
             self._forget_if_finished(stream)
             self._wake()
 
@@ -225,42 +242,58 @@ class StreamTable:
         """End every stream. Idempotent."""
         if self._error is None:
             self._error = error
+            self.reception.close(error)
             for stream in list(self._streams.values()):
+                stream.opened()
                 stream.reader.fail(error)
                 stream.writer.fail(error)
             self._streams.clear()
             self._waiting.clear()
             self._to_tell.clear()
             self._room.set()
-            self._arrived.set()
+
+    def refuse(self, stream: Stream, code: int) -> None:
+        """End both directions of a stream that the application does not get, or has failed to serve. Idempotent.
+
+        The peer is not told that anything was read, whatever has come in.
+        """
+        stream.opened()
+        if self._streams.get(stream.stream_id) is not stream:
+            return
+        if not stream.reader.ended:
+            self._connection.stop_stream(stream.stream_id, code)
+        self._connection.reset_stream(stream.stream_id, code)
+        stream.reader.fail(StreamReset(code))
+        stream.writer.fail(StreamReset(code))
+        self._after(stream)
 
     # --- what readers and writers want --------------------------------------------------------------------------------
 
-    def wants_to_send(self, stream: _Stream) -> None:
+    def wants_to_send(self, stream: Stream) -> None:
         """Give `stream` a turn if it has something to send that the peer takes."""
         if stream.writer.ready and stream not in self._waiting:
             self._waiting.append(stream)
         self._wake()
 
-    def grant(self, stream: _Stream, limit: int) -> None:
+    def grant(self, stream: Stream, limit: int) -> None:
         """Tell the peer how far it may send; only the newest limit counts."""
         stream.credit = limit
         self._to_tell[stream.stream_id] = stream
         self._wake()
 
-    def on_read_to_end(self, stream: _Stream) -> None:
+    def on_read_to_end(self, stream: Stream) -> None:
         """The application has read everything; say so, once."""
         stream.reader.release()
         if self._error is None and stream.stream_id in self._streams:
             self._tell_done(stream)
             self._wake()
 
-    def reset(self, stream: _Stream, code: int) -> None:
+    def reset(self, stream: Stream, code: int) -> None:
         """Reset the outgoing direction."""
         self._connection.reset_stream(stream.stream_id, code)
         self._after(stream)
 
-    def stop(self, stream: _Stream, code: int) -> None:
+    def stop(self, stream: Stream, code: int) -> None:
         """Stop the incoming direction; where all of it has come in, only the writer waits to hear of it."""
         if stream.reader.ended:
             self._tell_done(stream)
@@ -268,7 +301,7 @@ class StreamTable:
             self._connection.stop_stream(stream.stream_id, code)
         self._after(stream)
 
-    def _tell_done(self, stream: _Stream) -> None:
+    def _tell_done(self, stream: Stream) -> None:
         """Have the peer told that `stream` was read to its end; until then it is not forgotten."""
         stream.credit, stream.done_due = None, True
         self._to_tell[stream.stream_id] = stream
@@ -285,9 +318,28 @@ class StreamTable:
                 stream.done_due = False
                 self._forget_if_finished(stream)
 
-    def _after(self, stream: _Stream) -> None:
+    def _after(self, stream: Stream) -> None:
         asyncio.get_running_loop().call_soon(self._forget_if_finished, stream)
         self._wake()
+
+    def _open(self, stream: Stream, data: bytes, *, end: bool) -> bytes:
+        """Take bytes of a header, and with the last of them give the stream to who offers its kind; return the rest."""
+        assert stream.opening is not None
+        try:
+            found = stream.opening.receive(data)
+            if found is None and end:
+                raise kinds.BadHeader
+        except kinds.BadHeader:
+            self.refuse(stream, kinds.BAD_HEADER)
+            return b""
+        if found is not None:
+            stream.opened()
+            self.reception.arrive(stream, found[0])
+            return found[1]
+        if stream.opening_timer is None:
+            loop = asyncio.get_running_loop()
+            stream.opening_timer = loop.call_later(HEADER_TIMEOUT, self.refuse, stream, kinds.BAD_HEADER)
+        return b""
 
     def _is_new(self, stream_id: int) -> bool:
         """Whether the peer has just opened a stream of both directions, and not one that is over."""
@@ -302,7 +354,7 @@ class StreamTable:
         self._next_of_peer = stream_id + STREAM_STEP
         return True
 
-    def _forget_if_finished(self, stream: _Stream) -> None:
+    def _forget_if_finished(self, stream: Stream) -> None:
         if not stream.finished or self._streams.pop(stream.stream_id, None) is None:
             return
         self._to_tell.pop(stream.stream_id, None)
@@ -310,8 +362,8 @@ class StreamTable:
         if self._is_own(stream.stream_id):
             self._own -= 1
             self._room.set()
-        elif stream in self._accepted:
-            self._accepted.remove(stream)  # over before anybody wanted it
+        else:
+            self.reception.forget(stream)
 
     def _check_count(self) -> None:
         """Raise Overrun when the peer has opened too many streams; for QUIC, they may be over before they are here."""
@@ -324,3 +376,10 @@ class StreamTable:
 
     def _is_own(self, stream_id: int) -> bool:
         return stream_id % STREAM_STEP == (0 if self._connection.is_offerer else 1)
+
+
+def _reason(stream: Stream, code: int) -> StreamReset:
+    """Return what an end by the peer means: that it does not offer a kind it can say of streams of this side only."""
+    if code == kinds.NOT_OFFERED and stream.kind is not None:
+        return KindNotOffered(stream.kind)
+    return StreamReset(code)

@@ -40,7 +40,7 @@ async def transfer(arguments: argparse.Namespace) -> None:
 
 
 async def _send(link: Link, size: int, meter: Meter) -> None:
-    reader, writer = await link.open_stream()
+    reader, writer = await link.open_stream("bench/1")
     writer.write(_READY)
     await reader.readexactly(len(_READY))
     meter.start()
@@ -53,7 +53,7 @@ async def _send(link: Link, size: int, meter: Meter) -> None:
 
 
 async def _receive(link: Link, size: int, meter: Meter) -> None:
-    reader, writer = await link.accept_stream()
+    reader, writer = await link.accept_stream("bench/1")
     writer.write(await reader.readexactly(len(_READY)))
     received = len(await reader.read(len(BLOCK)))
     meter.start()

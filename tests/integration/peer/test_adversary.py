@@ -64,10 +64,10 @@ async def assert_genuine(ann: Watched, bob: Watched) -> None:
 
 async def assert_carried(sender: Link, receiver: Link) -> None:
     """Check that the next thing the application gets is what the peer sends now."""
-    _, writer = await sender.open_stream()
+    _, writer = await sender.open_stream("test")
     writer.write(b"from " + sender.peer_id.encode())
     writer.write_eof()
-    reader, _ = await receiver.accept_stream()
+    reader, _ = await receiver.accept_stream("test")
     assert await reader.read() == b"from " + sender.peer_id.encode()
     assert not association_of(receiver).datagrams._received
 

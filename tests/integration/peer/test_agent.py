@@ -195,15 +195,15 @@ async def test_a_link_whose_path_dies_goes_on_over_another() -> None:
 
 async def _stream(opener: Link, acceptor: Link) -> tuple[StreamReader, StreamWriter]:
     """Return the acceptor's reader and the opener's writer of one stream."""
-    _, writer = await opener.open_stream()
-    reader, _ = await acceptor.accept_stream()
+    _, writer = await opener.open_stream("test")
+    reader, _ = await acceptor.accept_stream("test")
     return reader, writer
 
 
 async def test_streams_cross_with_half_close_and_a_reset_that_is_told() -> None:
     async with running_server(stun=True) as server, linked_pair(server) as (ann, bob):
-        ours, writer = await ann.links[0].open_stream()
-        theirs, echo = await bob.links[0].accept_stream()
+        ours, writer = await ann.links[0].open_stream("test")
+        theirs, echo = await bob.links[0].accept_stream("test")
         writer.write(bytes(range(256)) * 1024)
         writer.write_eof()
         assert await theirs.read() == bytes(range(256)) * 1024

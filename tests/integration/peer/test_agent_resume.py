@@ -66,9 +66,9 @@ async def test_a_cut_connection_is_resumed_and_the_room_hears_nothing() -> None:
             await until(lambda: all(each.heard(PeerJoined)[-1].peer_id == late.peer_id for each in (ann, bob)))
         assert bob.heard(LinkDown) == ann.heard(LinkDown) == []
         assert {event.peer_id for event in bob.heard(PeerLeft)} <= {late.peer_id}
-        _, writer = await links[0].open_stream()
+        _, writer = await links[0].open_stream("test")
         writer.write(b"still here")
-        reader, _ = await links[1].accept_stream()
+        reader, _ = await links[1].accept_stream("test")
         assert await reader.read(10) == b"still here"
 
 
@@ -100,9 +100,9 @@ async def test_a_restarted_server_with_its_key_knows_its_agents(tmp_path: Path) 
                 await until(lambda: all(len(each.heard(Joined)) == 2 for each in (ann, bob)), 20)
                 assert (ann.agent.peer_id, bob.agent.peer_id) == ids
                 # datagrams are lost until the relay knows the two again; streams are not
-                _, writer = await links[0].open_stream()
+                _, writer = await links[0].open_stream("test")
                 writer.write(b"still here")
                 async with asyncio.timeout(20):
-                    reader, _ = await links[1].accept_stream()
+                    reader, _ = await links[1].accept_stream("test")
                     assert await reader.read(10) == b"still here"
                 assert ann.heard(LinkDown) == bob.heard(LinkDown) == []

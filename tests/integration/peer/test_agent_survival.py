@@ -74,9 +74,9 @@ async def test_a_link_carries_on_while_its_server_is_replaced(tmp_path: Path) ->
         ports = ("--port", str(server.port), "--stun-port", str(server.stun_port))
         ann, bob = await stack.enter_async_context(linked_pair(server))
         ids = [ann.agent.peer_id, bob.agent.peer_id]
-        _, writer = await ann.links[0].open_stream()
+        _, writer = await ann.links[0].open_stream("test")
         writer.write(b"0")
-        reader, _ = await bob.links[0].accept_stream()
+        reader, _ = await bob.links[0].accept_stream("test")
         arrived = b""
         for restart in 1, 2:
             successor = await stack.enter_async_context(server_process(*options, *ports))

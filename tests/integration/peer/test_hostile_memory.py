@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.support.victim import Attack, attack
+from visavis_peer.core import kinds
 from visavis_peer.link import control
 
 pytestmark = pytest.mark.timeout(60)
@@ -30,7 +31,7 @@ def reset_at_once(attacker: Attack) -> int:
 
 def end_and_stop(attacker: Attack) -> int:
     """Send a byte on each of many streams, end them, and read nothing."""
-    data = control.STREAM_START + b"x"
+    data = kinds.header("test") + b"x"
     return burst(attacker, lambda stream_id: attacker.connection.send_stream(stream_id, data, end=True), reset=False)
 
 

@@ -127,8 +127,8 @@ async def test_a_transfer_over_a_relay_that_destroys_and_invents_is_exact(seed: 
     async with AdversarialServer(relay_attack=carry) as server, pair(server, relay="only") as (ann, bob):
         await until(lambda: ann.links and bob.links)
         server.relay_attack = vandal
-        _, writer = await ann.links[0].open_stream()
-        reader, _ = await bob.links[0].accept_stream()
+        _, writer = await ann.links[0].open_stream("test")
+        reader, _ = await bob.links[0].accept_stream("test")
         writer.write(data)
         writer.write_eof()
         assert await reader.read() == data

@@ -28,8 +28,8 @@ DATA: Final = random.Random(4).randbytes(2_000_000)
 
 async def stream(opener: Watched, acceptor: Watched) -> tuple[StreamReader, StreamWriter]:
     """Return the acceptor's reader and the opener's writer of one stream."""
-    _, writer = await opener.links[0].open_stream()
-    reader, _ = await acceptor.links[0].accept_stream()
+    _, writer = await opener.links[0].open_stream("test")
+    reader, _ = await acceptor.links[0].accept_stream("test")
     return reader, writer
 
 

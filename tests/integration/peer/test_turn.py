@@ -132,10 +132,10 @@ async def test_agents_link_by_relayed_candidates(coturn: int, tmp_path: Path) ->
         links: list[Link] = [await anext(agent.links()) for agent in agents]
         await until(lambda: all(link.path.kind == "relay-relay" for link in links))
         assert {(link.path.path, link.path.reason) for link in links} == {("relay", "by a TURN server")}
-        reader, writer = await links[0].open_stream()
+        reader, writer = await links[0].open_stream("test")
         writer.write(b"x" * 100_000)
         writer.write_eof()
-        theirs, back = await links[1].accept_stream()
+        theirs, back = await links[1].accept_stream("test")
         assert await theirs.read() == b"x" * 100_000
         back.write_eof()
         assert await reader.read() == b""

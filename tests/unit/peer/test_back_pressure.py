@@ -120,7 +120,7 @@ async def test_both_ends_of_a_link_full_of_streams_that_nobody_reads_are_bounded
 async def test_what_is_written_byte_by_byte_takes_no_more_memory_than_its_bytes() -> None:
     async with linked(relay=False, delay=0.005) as pair:
         pair.a.direct.cut = True
-        _, writer = await pair.a.link.open_stream()
+        _, writer = await pair.a.link.open_stream("test")
         size = 32 << 10
         async with memory_bound(4 * size):
             for _ in range(size):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.connection_pair import Exchange, events
+from visavis_peer.core import kinds
 from visavis_peer.core.credits import STREAM_COUNT, Overrun
 from visavis_peer.link import control
 from visavis_peer.link.quic import Control, SecureConnection
@@ -37,8 +38,8 @@ class Sender:
 
     async def open(self) -> None:
         self.opened += 1
-        self.table.on_data(self.opened * STREAM_STEP, control.STREAM_START, end=False)
-        self.reading.append(await self.table.accept())
+        self.table.on_data(self.opened * STREAM_STEP, kinds.header("test"), end=False)
+        self.reading.append(await self.table.accept("test"))
 
     async def send(self, *, end: bool) -> None:
         """Send all that a stream may, and have it read."""

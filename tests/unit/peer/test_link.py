@@ -15,6 +15,7 @@ from visavis_peer.core.liveness import HANDSHAKE_TIMEOUT
 from visavis_peer.errors import AuthenticationFailed, LinkClosed, PeerAbsent, Refused
 from visavis_peer.link.datagrams import RECEIVE_COUNT
 from visavis_peer.link.identity import Identity, Meeting
+from visavis_peer.link.link import StreamReader, StreamWriter
 from visavis_peer.link.quic import DATAGRAM_SIZE
 from visavis_peer.link.routing import NO_PATH
 
@@ -101,14 +102,14 @@ async def test_an_answerer_that_was_told_something_else_delivers_nothing(name: s
     pair = Pair(direct=wires("direct"), told_b={name: "e" * 32})
     pair.start()
     await pair.a.up.wait()
-    _, writer = await pair.a.link.open_stream()
+    _, writer = await pair.a.link.open_stream("test")
     writer.write(b"for b only")
     pair.a.link.send_datagram(b"for b only")
     assert await gone(pair.a) is AuthenticationFailed
     assert await gone(pair.b) is AuthenticationFailed
     assert not pair.b.up.is_set()
     with pytest.raises(LinkClosed):
-        await pair.b.link.accept_stream()
+        await pair.b.link.accept_stream("test")
     with pytest.raises(LinkClosed):
         await pair.b.link.receive_datagram()
 
@@ -269,15 +270,19 @@ async def test_a_close_without_a_path_is_found_out_by_silence() -> None:
         assert pair.b.link.closed_reason == "the peer no longer answers"
 
 
+async def _never(reader: StreamReader, writer: StreamWriter) -> None:
+    raise AssertionError("a stream that is not there is served")
+
+
 @virtually
 async def test_after_the_end_every_call_says_so() -> None:
     async with linked() as pair:
-        reader, writer = await pair.a.link.open_stream()
+        reader, writer = await pair.a.link.open_stream("test")
         pair.a.link.close("enough")
         link = pair.a.link
         calls: list[Callable[[], Awaitable[object]]] = [
-            link.open_stream,
-            link.accept_stream,
+            lambda: link.open_stream("test"),
+            lambda: link.accept_stream("test"),
             link.receive_datagram,
             lambda: link.ping(1.0),
             lambda: reader.read(1),
@@ -292,7 +297,7 @@ async def test_after_the_end_every_call_says_so() -> None:
         with pytest.raises(LinkClosed, match="enough"):
             writer.write(b"x")
         assert await link.wait_closed() == "enough"
-        assert [stream async for stream in link.streams()] == []
+        await link.serve("served", _never)
         pair.a.association.use_direct(pair.a.direct, DIRECT)
         pair.a.association.receive([bytes(1200)], "direct")
         assert len(pair.a.downs) == 1
@@ -302,15 +307,15 @@ async def test_after_the_end_every_call_says_so() -> None:
 async def test_whoever_waits_when_the_link_ends_hears_of_it() -> None:
     async with linked() as pair:
         a, b = pair.a.link, pair.b.link
-        reader, writer = await a.open_stream()
-        full = [await a.open_stream() for _ in range(63)]
+        reader, writer = await a.open_stream("test")
+        full = [await a.open_stream("test") for _ in range(63)]
         _, stuck = full[0]
         stuck.write(bytes(MIB))
         waiting = [
             asyncio.ensure_future(each)
             for each in (
-                a.open_stream(),
-                a.accept_stream(),
+                a.open_stream("test"),
+                a.accept_stream("test"),
                 a.receive_datagram(),
                 a.wait_closed(),
                 reader.read(1),

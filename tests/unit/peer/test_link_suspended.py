@@ -209,10 +209,10 @@ async def test_what_has_waited_for_this_machine_to_wake_up_is_dropped_and_comes_
         asleep = 0.0
         monkeypatch.setattr(association, "elapsed", lambda: asleep)
         await pass_time(1.5)  # both have looked at that clock
-        _, writer = await pair.b.link.open_stream()
+        _, writer = await pair.b.link.open_stream("test")
         writer.write(b"old")
         asleep, start = 100.0, now()
-        other, _ = await pair.a.link.accept_stream()
+        other, _ = await pair.a.link.accept_stream("test")
         assert await other.read(3) == b"old"
         assert STALE < now() - start < 1.0
         assert pair.a.association.up

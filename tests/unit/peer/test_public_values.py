@@ -91,8 +91,8 @@ async def test_a_link_shows_what_the_agent_has_and_takes_nothing_that_it_would_n
             with pytest.raises(AttributeError):
                 setattr(link, name, None)
         assert {link: "a link is a key"}[link]
-        reader, writer = await link.open_stream()
-        theirs, _ = await pair.b.link.accept_stream()
+        reader, writer = await link.open_stream("test")
+        theirs, _ = await pair.b.link.accept_stream("test")
         assert reader.stream_id == writer.stream_id == theirs.stream_id
         with pytest.raises(AttributeError):
             reader.limit = 0  # type: ignore[attr-defined]
