@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable
 from typing import Final
 
+from visavis_peer.host.boot_time import read_boot_time
 from visavis_peer.watch import Watch
 
 INTERVAL: Final = 1.0
@@ -22,12 +22,6 @@ LATE: Final = 4.0
 
 _STANDS_STILL: Final = sys.platform != "win32"
 """Whether the loop's clock does in sleep, as it does on Linux and macOS."""
-
-
-def elapsed() -> float:
-    """Return the seconds of a clock that goes on in sleep: where there is none, of the wall clock, which may be set."""
-    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.time() if boot_time is None else time.clock_gettime(boot_time)
 
 
 def what_it_was(passed: float, ticked: float, *, stands_still: bool) -> str:
@@ -44,7 +38,7 @@ def what_it_was(passed: float, ticked: float, *, stands_still: bool) -> str:
 class SleepWatch(Watch):
     """Compares the loop's clock, which may stand still, with one that does not."""
 
-    def __init__(self, on_wake: Callable[[str], None], clock: Callable[[], float] = elapsed) -> None:
+    def __init__(self, on_wake: Callable[[str], None], clock: Callable[[], float] = read_boot_time) -> None:
         """`on_wake` gets a sentence on what is over, and how long it was; `clock` goes on in sleep."""
         super().__init__()
         self._on_wake = on_wake

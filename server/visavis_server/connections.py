@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -47,8 +46,7 @@ class Connections(ABC):
         """Seconds from reading a forwarded message to writing it, at the most: of all that a turn of the loop forwards
         from its first read to its last write."""
         self.read_at = 0.0
-        """While an adapter handles what it has read: since when, by `time.perf_counter`; 0 otherwise. The loop's own
-        clock may stand still for a turn."""
+        """While an adapter handles what it has read: since when, on the loop's clock; 0 otherwise."""
         self._began_at = 0.0
         """When what this turn writes first was read."""
         self._count = count
@@ -116,7 +114,7 @@ class Connections(ABC):
         if not outbox.dirty:
             outbox.dirty = True
             if not self._dirty:
-                self._began_at = self.read_at or time.perf_counter()
+                self._began_at = self.read_at or self._loop.time()
                 self._loop.call_soon(self._flush)
             self._dirty.append(outbox)
         return True
@@ -156,4 +154,4 @@ class Connections(ABC):
         count = self._count.delivered - self._delivered_before
         if count:
             self._delivered_before += count
-            self.delays.observe(time.perf_counter() - self._began_at, count)
+            self.delays.observe(self._loop.time() - self._began_at, count)

@@ -12,7 +12,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -144,9 +143,10 @@ def observed_address(transport: asyncio.Transport) -> Address | None:
 class _Inbox:
     """What aiohttp's protocol feeds after the upgrade, in place of its own frame parser."""
 
-    __slots__ = ("_outbox", "_owner", "_read_at", "_reader")
+    __slots__ = ("_loop", "_outbox", "_owner", "_read_at", "_reader")
 
     def __init__(self, owner: Connections, outbox: Outbox, size_limit: int) -> None:
+        self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._outbox = outbox
         self._reader = frames.FrameReader(size_limit, websocket_mask)
@@ -155,11 +155,11 @@ class _Inbox:
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Dispatch what came in; (False, b"") tells aiohttp that there is more to come and nothing left over."""
-        self._read_at = time.perf_counter()
+        self._read_at = self._loop.time()
         self._dispatch(data)
         if self._reader.has_more:
             self._outbox.pause_reading()
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self._loop.call_soon(self._go_on)
         return False, b""
 
     def feed_eof(self) -> None:
@@ -172,7 +172,7 @@ class _Inbox:
             return
         self._dispatch(b"")
         if self._reader.has_more:
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self._loop.call_soon(self._go_on)
         else:
             self._outbox.resume_reading()
 

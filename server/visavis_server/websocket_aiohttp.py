@@ -7,7 +7,7 @@ take ours; and it is what ours is compared with in tests. It costs a task and a 
 
 from __future__ import annotations
 
-import time
+import asyncio
 from typing import Final, Literal
 
 from aiohttp import WebSocketError, WSMsgType, web
@@ -53,7 +53,7 @@ class AiohttpEndpoint(WebSocketEndpoint):
         """Hand the owner the next message; False when it was the last one that is looked at."""
         message = await socket.receive()
         owner = self._owner
-        owner.read_at = time.perf_counter()
+        owner.read_at = asyncio.get_running_loop().time()
         match message.type:
             case WSMsgType.TEXT:
                 owner.receive(outbox, message.data, text=True)

@@ -27,8 +27,8 @@ OUTPUT_BOUND: Final = 1 << 20
 """Bytes of standard output that wait for a slow reader: some 5,000 events."""
 STATUS_BOUND: Final = 16 << 10
 """Bytes of standard error that wait: some screens, more than a person reads after a pause."""
-FAREWELL: Final = 0.3
-"""Seconds that a program which is to end still waits for a reader: less than a person notices."""
+FAREWELL_COUNT: Final = 6
+"""Attempts, FLUSH_INTERVAL apart, that a program which is to end still makes: 0.3 s, less than a person notices."""
 
 
 def lost_lines(count: int) -> str:
@@ -107,17 +107,17 @@ class Outlet:
                 self._writing = False
 
     def finish(self, stopped: Callable[[], bool]) -> None:
-        """Wait until everything is written, or FAREWELL seconds once `stopped()`: for the end, without a loop.
+        """Wait until everything is written, or FAREWELL_COUNT attempts once `stopped()`: for the end, without a loop.
 
         Raises OSError unless it is dispensable.
         """
-        give_up_at = None
+        attempts = FAREWELL_COUNT
         self.flush()
         while self._waiting:
             if stopped():
-                give_up_at = give_up_at or time.monotonic() + FAREWELL
-                if time.monotonic() >= give_up_at:
-                    return
+                attempts -= 1
+            if attempts < 0:
+                return
             time.sleep(FLUSH_INTERVAL)
             self.flush()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -119,7 +119,10 @@ def make_end(
     relay: Wire,
     sealed: bool = True,
     patience: float = 0.0,
+    boot_time: Callable[[], float] | None = None,
 ) -> End:
+    """Return an end; without `boot_time` its machine never sleeps."""
+    boot_time = boot_time or asyncio.get_running_loop().time
     connection = SecureConnection(identity, introduction, is_offerer=is_offerer, patience=patience)
     end: End
     callbacks = LinkCallbacks(
@@ -133,7 +136,15 @@ def make_end(
         narrow=lambda size: end.narrowed.append(size),
     )
     end = End(
-        Association("b" if is_offerer else "a", None, connection, callbacks, sealed=sealed, patience=patience),
+        Association(
+            "b" if is_offerer else "a",
+            None,
+            connection,
+            callbacks,
+            sealed=sealed,
+            patience=patience,
+            boot_time=boot_time,
+        ),
         direct,
         relay,
     )
@@ -151,6 +162,7 @@ class Pair:
         told_b: dict[str, str] | None = None,
         sealed: bool = True,
         patience: float = 0.0,
+        boot_time: Callable[[], float] | None = None,
     ) -> None:
         """`told_b` are members of the introduction that the answerer was told otherwise."""
         self.identities = Identity(), Identity()
@@ -165,6 +177,7 @@ class Pair:
             relay=relay[0],
             sealed=sealed,
             patience=patience,
+            boot_time=boot_time,
         )
         told = replace(introduction, **(told_b or {}))
         self.b = make_end(
@@ -175,6 +188,7 @@ class Pair:
             relay=relay[1],
             sealed=sealed,
             patience=patience,
+            boot_time=boot_time,
         )
         for wire in (direct[0], relay[0]):
             wire.to = self.b.association
@@ -210,10 +224,17 @@ def wires(route: Route, delay: float = 0.02, loss: float = 0.0, jitter: float = 
 
 @asynccontextmanager
 async def linked(
-    *, direct: bool = True, relay: bool = True, delay: float = 0.02, sealed: bool = True, patience: float = 0.0
+    *,
+    direct: bool = True,
+    relay: bool = True,
+    delay: float = 0.02,
+    sealed: bool = True,
+    patience: float = 0.0,
+    boot_time: Callable[[], float] | None = None,
 ) -> AsyncIterator[Pair]:
     """Bring a pair up on those paths, and close it afterwards."""
-    pair = Pair(direct=wires("direct", delay), relay=wires("relay", delay), sealed=sealed, patience=patience)
+    ways = wires("direct", delay), wires("relay", delay)
+    pair = Pair(direct=ways[0], relay=ways[1], sealed=sealed, patience=patience, boot_time=boot_time)
     pair.start(direct=direct, relay=relay)
     await pair.up()
     yield pair

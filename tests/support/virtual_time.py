@@ -6,18 +6,11 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
-from types import SimpleNamespace
 from typing import Any, Final, ParamSpec
-from unittest.mock import patch
-
-from visavis_peer.link import association, datagrams, pump
 
 P = ParamSpec("P")
-CLOCKED: Final = (association, datagrams, pump)
-"""Modules that read a link's clock."""
-START = 1000.0
-"""Seconds on the clock at the beginning: not 0, which code may take for "never"."""
+START: Final = 1.0
+"""Seconds on the clock at the beginning, as on a machine that has just been started: few things are long ago."""
 
 
 class _Selector(selectors.DefaultSelector):
@@ -45,21 +38,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the seconds on the clock."""
         return START + self._clock.elapsed
 
+    def stand_still(self, seconds: float) -> None:
+        """Let the clock go on while nothing runs, as when the process is stopped; all that was due comes then."""
+        self._clock.elapsed += seconds
+
 
 def virtually(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an asynchronous test on a clock of its own, which is the links' clock as well."""
+    """Run an asynchronous test on a clock of its own: what it tests has no other than the loop's."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            clock = SimpleNamespace(monotonic=runner.get_loop().time)
-            with ExitStack() as stack:
-                for module in CLOCKED:
-                    stack.enter_context(patch.object(module, "time", clock))
-                runner.run(test(*args, **kwargs))
-                assert all(vars(module)["time"] is clock for module in CLOCKED), (
-                    "what replaces the clock puts it back before the test ends, or after all others"
-                )
+            runner.run(test(*args, **kwargs))
 
     return run
 
@@ -67,6 +57,13 @@ def virtually(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]
 async def pass_time(seconds: float) -> None:
     """Let the clock go on; what is due meanwhile happens in order."""
     await asyncio.sleep(seconds)
+
+
+def stand_still(seconds: float) -> None:
+    """See VirtualLoop."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.stand_still(seconds)
 
 
 def now() -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 from typing import Final
 
 from visavis_shared.descriptors import STDIN, STDOUT
@@ -30,12 +29,13 @@ class Meter:
         """Bytes of those sent that have been written out on the other side, as far as is known."""
         self.complete = False
         """Whether everything has been written out on both sides."""
-        self._began = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
         self._shown = False
 
     def summary(self, way: str) -> str:
         """Return the last line on a transfer that has gone `way`."""
-        elapsed = time.monotonic() - self._began
+        elapsed = self._loop.time() - self._began
         return f"done: {size(self.sent)} sent, {size(self.received)} received in {elapsed:.1f} s, {way}"
 
     def shortfall(self, way: str, *, untold: bool) -> str:
@@ -43,7 +43,7 @@ class Meter:
 
         `untold` tells whether the other side has gone without a word: then what is known of it here is all there is.
         """
-        elapsed = time.monotonic() - self._began
+        elapsed = self._loop.time() - self._began
         sent = f"{exact_size(self.sent)} sent"
         if self.sent and untold:
             known = f"at least {exact_size(self.written_there)}" if self.written_there else "not known"

@@ -7,7 +7,6 @@ it. It outlives its paths and the signaling connection. The word is that of RFC 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
@@ -19,6 +18,7 @@ from visavis_peer.core.events import PathInfo
 from visavis_peer.core.liveness import Verdict
 from visavis_peer.core.paths import Route
 from visavis_peer.errors import BY_PEER, AgentError, AuthenticationFailed, LinkClosed, Refused
+from visavis_peer.host.boot_time import read_boot_time
 from visavis_peer.link import control, quic
 from visavis_peer.link.challenge import Way
 from visavis_peer.link.datagrams import Datagrams
@@ -26,7 +26,6 @@ from visavis_peer.link.identity import Meeting
 from visavis_peer.link.pump import Pump
 from visavis_peer.link.quic import SecureConnection
 from visavis_peer.link.routing import NO_PATH, DirectPath, Routing
-from visavis_peer.sleep_watch import elapsed
 from visavis_shared.ids import printable
 
 OUTDATED: Final = 4.0
@@ -70,10 +69,12 @@ class Association:
         *,
         sealed: bool,
         patience: float = 0.0,
+        boot_time: Callable[[], float] = read_boot_time,
     ) -> None:
         """`connection` has not been started; `sealed` tells whether OFFER and ANSWER were.
 
         `patience` is for how many seconds of silence both sides keep the link, where its peer is authenticated.
+        `boot_time` reads the seconds of a clock that goes on in this machine's sleep.
         """
         self.peer_id = peer_id
         """The peer's id in the room; changes when the peer has reconnected to the signaling server."""
@@ -94,9 +95,10 @@ class Association:
         self._pump = Pump(connection, self._routing, self._on_sent, self._take_events)
         self.streams = self._pump.streams
         self.datagrams = Datagrams(self._pump.send_datagram, self._pump.send_on)
-        self._liveness = liveness.Liveness(patience, time.monotonic(), elapsed())
-        self._gone = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._boot_time = boot_time
+        self._liveness = liveness.Liveness(patience, self._loop.time(), boot_time())
+        self._gone = asyncio.Event()
         self._watch = self._loop.call_later(liveness.WATCH_INTERVAL, self._watch_over)
 
     def __repr__(self) -> str:
@@ -167,7 +169,7 @@ class Association:
     @property
     def silence(self) -> float:
         """Seconds since the last sign of life."""
-        return self._liveness.silence(time.monotonic())
+        return self._liveness.silence(self._loop.time())
 
     @property
     def suspended_at(self) -> float | None:
@@ -222,8 +224,8 @@ class Association:
 
     def receive_on(self, way: Way, datagrams: list[bytes]) -> None:
         """Take UDP payloads that came by a way which is not the link's; what they ask is answered there."""
-        now = time.monotonic()
-        if self.closed_reason is not None or self._liveness.is_stale(now, elapsed()):
+        now = self._loop.time()
+        if self.closed_reason is not None or self._liveness.is_stale(now, self._boot_time()):
             return
         self.datagrams.hold_replies()
         self._connection.receive(datagrams, now)
@@ -242,8 +244,8 @@ class Association:
 
     def receive(self, datagrams: list[bytes], route: Route) -> None:
         """Take UDP payloads of the peer."""
-        now = time.monotonic()
-        if self.closed_reason is not None or self._liveness.is_stale(now, elapsed()):
+        now = self._loop.time()
+        if self.closed_reason is not None or self._liveness.is_stale(now, self._boot_time()):
             return
         self._routing.on_received(route, now)
         self._connection.receive(datagrams, now)
@@ -277,7 +279,7 @@ class Association:
     def _begin(self) -> None:
         """Begin the handshake; not before there is a path, which says how large its datagrams may be."""
         if self.started and self._connection.is_offerer and self._routing.open:
-            self._connection.start(time.monotonic())
+            self._connection.start(self._loop.time())
             self._pump.flush()
 
     def _path_moved(self) -> None:
@@ -315,7 +317,7 @@ class Association:
         # before the handshake is confirmed nobody is waited for: the engine repeats it without end and at full rate
         waits = self.authenticated and self._connection.confirmed
         verdict = self._liveness.watch(
-            time.monotonic(), elapsed(), established=established, announced=self.announced, waits=waits
+            self._loop.time(), self._boot_time(), established=established, announced=self.announced, waits=waits
         )
         match verdict:
             case Verdict.GIVE_UP if not established:
@@ -337,7 +339,7 @@ class Association:
 
     def _ask(self) -> None:
         """Ask for a sign of life."""
-        self._liveness.on_asked(time.monotonic())
+        self._liveness.on_asked(self._loop.time())
         self._connection.ping()
         self._pump.wake()
 
@@ -351,7 +353,7 @@ class Association:
 
     def _on_event(self, event: quic.ConnectionEvent) -> None:
         if not isinstance(event, quic.Terminated):
-            silence = self._liveness.on_heard(time.monotonic())
+            silence = self._liveness.on_heard(self._loop.time())
             if silence is not None:
                 self._ask()
                 self._callbacks.resumed(silence)

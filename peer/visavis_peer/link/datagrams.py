@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -52,10 +51,11 @@ class Datagrams:
         Raises PeerAbsent when nothing comes back within `timeout` seconds, LinkClosed when the link is gone.
         """
         self._check_open()
+        loop = asyncio.get_running_loop()
         token = secrets.token_bytes(control.TOKEN_SIZE)
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[None] = loop.create_future()
         self._pings[token] = answered
-        started = time.monotonic()
+        started = loop.time()
         try:
             self._send(control.PING, token)
             async with asyncio.timeout(timeout):
@@ -64,7 +64,7 @@ class Datagrams:
             raise PeerAbsent(f"no answer over the link within {timeout:g} s") from None
         finally:
             del self._pings[token]
-        return time.monotonic() - started
+        return loop.time() - started
 
     # --- for the link -------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -57,7 +56,7 @@ class Pump:
 
     def send_on(self, way: Way, kind: int, data: bytes) -> None:
         """Send a QUIC datagram on a way that is not the link's; whatever else is due goes where it belongs before."""
-        now = time.monotonic()
+        now = self._loop.time()
         if self._closed:
             return
         if self._routing.open:
@@ -80,7 +79,7 @@ class Pump:
         self._scheduled = False
         if not self._routing.open or self._closed:
             return  # the engine keeps everything until there is a path
-        now, count = time.monotonic(), 0
+        now, count = self._loop.time(), 0
         while room := self._room:
             self.streams.flush()
             datagrams = self._connection.take_datagrams(now, room)
@@ -115,10 +114,10 @@ class Pump:
         if due is None:
             self._timer = None
         else:
-            self._timer = self._loop.call_later(max(0.0, due - time.monotonic()), self._on_timer)
+            self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._connection.handle_timer(max(time.monotonic(), self._timer_at or 0.0))
+        self._connection.handle_timer(max(self._loop.time(), self._timer_at or 0.0))
         self._turned()
         self.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -52,6 +51,7 @@ class Routing:
         self._relay_room = relay_room
         self._moved = moved
         self._narrow = narrow
+        self._loop = asyncio.get_running_loop()
         self._choice = PathChoice()
         self._direct_info: PathInfo | None = None
         self._relay_info: PathInfo | None = None
@@ -82,7 +82,7 @@ class Routing:
         if in_use or not self._is_large:
             self._open_direct()
             return
-        self._choice.set_direct(usable=False, now=time.monotonic())
+        self._choice.set_direct(usable=False, now=self._loop.time())
         self._find_size(path)
 
     def lose_direct(self, path: DirectPath) -> None:
@@ -90,7 +90,7 @@ class Routing:
         if path is self.direct:
             self.direct = self._direct_info = None
             self.close()
-            self._choice.set_direct(usable=False, now=time.monotonic())
+            self._choice.set_direct(usable=False, now=self._loop.time())
             self._moved()
 
     def set_relay(self, info: PathInfo | None) -> None:
@@ -139,7 +139,7 @@ class Routing:
         return self._connection.datagram_size > quic.DATAGRAM_SIZE
 
     def _open_direct(self) -> None:
-        self._choice.set_direct(usable=True, now=time.monotonic())
+        self._choice.set_direct(usable=True, now=self._loop.time())
         self._moved()
 
     def _find_size(self, path: DirectPath) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import importlib.util
 from collections.abc import Coroutine
 from typing import Any
+
+from visavis_shared.loops import fastest_loop
 
 
 def available() -> list[str]:
@@ -16,6 +17,6 @@ def available() -> list[str]:
 
 def run(main: Coroutine[Any, Any, None], name: str) -> None:
     """Run `main` on the loop with this name."""
-    factory = importlib.import_module("uvloop").new_event_loop if name == "uvloop" else None
+    factory = fastest_loop() if name == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from tests.support.link_pair import RELAY, carried, cut, gone, linked
 from tests.support.transfer import Transfer
-from tests.support.virtual_time import CLOCKED, now, pass_time, virtually
+from tests.support.virtual_time import now, pass_time, stand_still, virtually
 from visavis_peer.core.liveness import ASK_COUNT, SILENCE, STALE, SUSPENDED_INTERVAL, UNANSWERED_COUNT
 from visavis_peer.errors import LinkClosed
-from visavis_peer.link import association
 
 MIB = 1 << 20
 PATIENCE = 600.0
@@ -152,25 +150,14 @@ async def test_a_day_of_silence_is_outlived() -> None:
 
 
 @virtually
-async def test_who_was_stopped_does_not_take_that_time_for_the_peers_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_was_stopped_does_not_take_that_time_for_the_peers_silence() -> None:
     """A process that was stopped finds its clock ahead, and no peer had any chance to be heard meanwhile."""
     async with linked(patience=PATIENCE) as pair:
-        clock = time.monotonic
-        stopped = 0.0
-
-        class Later:
-            @staticmethod
-            def monotonic() -> float:
-                return clock() + stopped
-
         await pass_time(0.5)
-        with monkeypatch.context() as patch:  # undone before `virtually` puts back the clock of all other tests
-            for module in CLOCKED:
-                patch.setattr(module, "time", Later)
-            stopped = 75.0
-            await pass_time(3.0)
-            assert [end.silences for end in pair.ends] == [[], []]
-            assert pair.a.association.up
+        stand_still(75.0)
+        await pass_time(3.0)
+        assert [end.silences for end in pair.ends] == [[], []]
+        assert pair.a.association.up
 
 
 @virtually
@@ -201,13 +188,10 @@ async def test_a_round_trip_as_long_as_a_sleep_does_not_slow_down_what_follows()
 
 
 @virtually
-async def test_what_has_waited_for_this_machine_to_wake_up_is_dropped_and_comes_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with linked(patience=PATIENCE) as pair:
+async def test_what_has_waited_for_this_machine_to_wake_up_is_dropped_and_comes_again() -> None:
+    asleep = 0.0
+    async with linked(patience=PATIENCE, boot_time=lambda: asleep) as pair:
         await pass_time(1.0)
-        asleep = 0.0
-        monkeypatch.setattr(association, "elapsed", lambda: asleep)
         await pass_time(1.5)  # both have looked at that clock
         _, writer = await pair.b.link.open_stream("test")
         writer.write(b"old")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.conditions import until
 from visavis_peer import sleep_watch
-from visavis_peer.sleep_watch import LATE, SleepWatch, elapsed, what_it_was
+from visavis_peer.sleep_watch import LATE, SleepWatch, what_it_was
 
 
 class Suspended:
@@ -62,10 +62,3 @@ def test_a_stop_is_told_from_a_sleep_where_the_clocks_show_it(
     passed: float, ticked: float, stands_still: bool, told: str
 ) -> None:
     assert what_it_was(passed, ticked, stands_still=stands_still) == told
-
-
-def test_the_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert elapsed() <= elapsed()
-    monkeypatch.delattr("time.CLOCK_BOOTTIME", raising=False)
-    monkeypatch.setattr("time.time", lambda: 5.0)
-    assert elapsed() == 5.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -57,7 +56,8 @@ class ConsentKeeper:
 
     def __init__(self, owner: ConsentOwner, round_trip: float | None) -> None:
         """`round_trip` is that of the check that has just given consent, in seconds."""
-        self.consent = Consent.start(time.monotonic(), round_trip)
+        self._loop = asyncio.get_running_loop()
+        self.consent = Consent.start(self._loop.time(), round_trip)
         self._owner = owner
         self._wake = asyncio.Event()
         self._asking: list[asyncio.Task[None]] = []
@@ -72,7 +72,7 @@ class ConsentKeeper:
         """Ask until the path is lost; cancellation ends it, and what it has asked."""
         try:
             while self._step():
-                delay = self.consent.next_timer() - time.monotonic()
+                delay = self.consent.next_timer() - self._loop.time()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._wake.wait()
@@ -83,7 +83,7 @@ class ConsentKeeper:
 
     def _step(self) -> bool:
         """Do what is due; return whether there is more to come."""
-        match self.consent.handle_timer(time.monotonic(), random.random()):
+        match self.consent.handle_timer(self._loop.time(), random.random()):
             case "check":
                 self._ask(self._owner.displaced_pairs())
             case "search":
@@ -100,17 +100,17 @@ class ConsentKeeper:
 
     def suspect(self) -> None:
         """Ask the peer at once whether it still listens, and give up sooner if it does not."""
-        self.consent.suspect(time.monotonic())
+        self.consent.suspect(self._loop.time())
         self._wake.set()
 
     def on_peer_check(self, *, elsewhere: bool) -> None:
         """An authenticated check of the peer has come in, `elsewhere` if on another pair than the selected one."""
-        self.consent.on_peer_check(time.monotonic(), elsewhere=elsewhere)
+        self.consent.on_peer_check(self._loop.time(), elsewhere=elsewhere)
         self._wake.set()
 
     def on_answer(self, pair: CandidatePair, round_trip: float | None) -> None:
         """The peer has answered a check on `pair`, of this keeper or of the session."""
-        now = time.monotonic()
+        now = self._loop.time()
         self._owner.on_answer(pair, silent=self.consent.is_silent(now))
         if pair is self._owner.selected_pair():
             revived = self.consent.on_response(now, round_trip)

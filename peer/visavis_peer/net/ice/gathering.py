@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -69,7 +68,8 @@ async def ask(sock: IceSocket, server: Address, may_send: Callable[[], bool] = l
 async def _ask(
     sock: IceSocket, server: Address, on_answer: OnAnswer, allowance: Allowance, *, others: bool = False
 ) -> None:
-    response = await ask(sock, server, lambda: allowance.may_send(server[0], time.monotonic()))
+    loop = asyncio.get_running_loop()
+    response = await ask(sock, server, lambda: allowance.may_send(server[0], loop.time()))
     if response is None:
         return
     allowance.on_answer(server[0])

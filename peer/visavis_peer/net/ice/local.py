@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Literal
@@ -37,6 +36,7 @@ class LocalSide(Connection, ABC):
     def __init__(self, policy: Literal["auto", "relay"], servers: Allowance) -> None:
         """`servers` is what may go to STUN and TURN servers."""
         super().__init__(ice_controlling=False)
+        self._loop = asyncio.get_running_loop()
         self._policy = policy
         self._servers = servers
         self._allocating = 0
@@ -221,7 +221,7 @@ class LocalSide(Connection, ABC):
             await self._allocate_at(server)
             return
         async with server.unproven:
-            if all(self._servers.may_send(host, time.monotonic()) for _ in range(ALLOCATION_PACKETS)):
+            if all(self._servers.may_send(host, self._loop.time()) for _ in range(ALLOCATION_PACKETS)):
                 await self._allocate_at(server)
 
     async def _allocate_at(self, server: TurnServer) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
@@ -174,7 +173,7 @@ class IceSession(LocalSide):
             assert isinstance(sock, IceSocket)
             if ip_version(sock.local_candidate.host) != ip_version(candidate.host):
                 continue
-            if self.allowance.may_send(candidate.host, time.monotonic()):
+            if self.allowance.may_send(candidate.host, self._loop.time()):
                 sock.send_opener((candidate.host, candidate.port), self.opener_ttl)
 
     # --- checks -------------------------------------------------------------------------------------------------------
@@ -243,7 +242,7 @@ class IceSession(LocalSide):
                 pair.remote_addr,
                 integrity_key=self.remote_password.encode(),
                 on_start=lambda transaction: self._pending.__setitem__(pair, transaction),
-                may_send=lambda: self.allowance.may_send(pair.remote_addr[0], time.monotonic()),
+                may_send=lambda: self.allowance.may_send(pair.remote_addr[0], self._loop.time()),
             )
         except stun.TransactionError as error:
             if error.response is not None and error.response.error_code == 487:
@@ -265,7 +264,7 @@ class IceSession(LocalSide):
             self._local_mapped[pair] = mapped
         protocol.trust(source)
         pair.nominated = self.ice_controlling or pair.remote_nominated
-        self._selection.on_heard(pair, time.monotonic())
+        self._selection.on_heard(pair, self._loop.time())
         self.check_state(pair, CandidatePair.State.SUCCEEDED)
         self.check_complete(pair)
         if self._keeper is not None:
@@ -306,7 +305,7 @@ class IceSession(LocalSide):
                 self._on_peer_check(pair)
 
     def _on_peer_check(self, pair: CandidatePair) -> None:
-        self._selection.on_heard(pair, time.monotonic())
+        self._selection.on_heard(pair, self._loop.time())
         if pair in self._pending:
             self._pending[pair].trigger()
         if self._keeper is not None:
@@ -347,7 +346,7 @@ class IceSession(LocalSide):
 
     def _forget_displaced(self) -> None:
         """Give up pairs that have been silent for long, and with them what a NAT had made of the peer's address."""
-        for pair in self._selection.give_up(time.monotonic()):
+        for pair in self._selection.give_up(self._loop.time()):
             self.check_state(pair, CandidatePair.State.FAILED)
             if pair.remote_candidate.type == "prflx":
                 self._check_list.remove(pair)
@@ -448,7 +447,7 @@ class IceSession(LocalSide):
 
     def on_answer(self, pair: CandidatePair, *, silent: bool) -> None:
         """See ConsentOwner: a pair that answers takes over from one that does not, or takes its place again."""
-        now = time.monotonic()
+        now = self._loop.time()
         back = self._selection.on_answer(pair, now)
         if silent and pair is not self.selected_pair():
             self._selection.prefer(pair, self._valid_pairs(), now)
