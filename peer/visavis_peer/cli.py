@@ -8,52 +8,22 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from visavis_peer.commands.invites import ask_for_invite, note_exposed
-from visavis_peer.commands.opening import run_verb
-from visavis_peer.commands.verbs import VERBS, nearest, overview, parser_of
+from visavis_peer.commands.verbs import VERBS, overview, parser_of
 from visavis_peer.errors import AgentError, OutputClosed, OutputFailed, UsageError
 from visavis_peer.printer import Printer, output_error
 from visavis_peer.stopping import IN_ORDER, SIGPIPE, Stopping
+from visavis_shared.configuration import nearest
 from visavis_shared.descriptors import STDOUT, prepare_standard_streams, retire
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop
 from visavis_shared.outlets import OUTPUT, STATUS, StatusHandler, print_status
 from visavis_shared.tasks import sentence, watch_failures
-from visavis_shared.words import as_utf8, read_toml
 
 logger = logging.getLogger(__name__)
-
-_PREFIX: Final = "VISAVIS_"
-_SETTINGS: Final = (
-    "invite",
-    "invite_file",
-    "server",
-    "room",
-    "secret_file",
-    "name",
-    "token",
-    "proxy",
-    "relay",
-    "port_mapping",
-    "probing",
-    "report",
-    "stun",
-    "interface",
-    "port",
-    "patience",
-    "timeout",
-)
-"""Names of the flags that may also come from the environment (`VISAVIS_SERVER`) or the file (`server = …`)."""
-_PLACES: Final = ("invite", "invite_file", "room")
-"""Those that say where to meet: the nearest source that has one of them decides."""
-_LISTS: Final = frozenset({"stun", "interface"})
-_FILES: Final = frozenset({"invite_file", "secret_file"})
-_FLAGS: Final = {"invite": "INVITE", "partner": "--with"}
-"""What flags are called whose names differ from those of their values."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,11 +86,13 @@ def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | 
         format="%(levelname)s %(name)s: %(message)s",
         handlers=[StatusHandler()],
     )
+    from visavis_peer.commands.sources import check_words, fill_in  # for who has asked for more than help
+
     code = 0
     try:
-        _check_words(arguments)
+        check_words(arguments)
         note_exposed(arguments)
-        _fill_in(arguments, os.environ)
+        fill_in(arguments, os.environ)
         ask_for_invite(arguments)
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             code = runner.run(_stoppable(arguments, stopping))
@@ -173,6 +145,8 @@ async def _stoppable(arguments: argparse.Namespace, stopping: Stopping) -> int:
 
     watch_failures(loop, fail)
     OUTPUT.on_failure = lambda error: fail(output_error(error))
+    from visavis_peer.commands.opening import run_verb  # as before
+
     command: Coroutine[Any, Any, int] = run_verb(arguments)
     try:
         return await command
@@ -191,93 +165,3 @@ def _report(error: AgentError, *, as_json: bool) -> int:
             Printer(as_json=True).json("error", error=error.name, message=str(error), exit_code=error.exit_code)
     print_status(f"visavis: {printable(str(error))}")
     return error.exit_code
-
-
-def _fill_in(arguments: argparse.Namespace, environment: Mapping[str, str]) -> None:
-    """Take what no flag gives from the environment, then from the file.
-
-    Raises UsageError that names the setting.
-    """
-    arguments.environment = environment  # that proxies stand in is everybody's, and has no prefix
-    path = arguments.config or environment.get(f"{_PREFIX}CONFIG")
-    file = _read_file(Path(path)) if path else {}
-    for source in (_from_environment(environment), file):
-        # an invite of a source farther away is no rival of the room of a nearer one, nor the other way round
-        met = any(getattr(arguments, name, None) is not None for name in _PLACES)
-        for name, value in source.items():
-            if getattr(arguments, name, None) is None and not (met and name in _PLACES):
-                setattr(arguments, name, _typed(name, value))
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for name in _SETTINGS:
-        variable = f"{_PREFIX}{name.upper()}"
-        text = environment.get(variable)
-        if text is not None:
-            text = text if name in _FILES else _utf8(variable, text)
-            found[name] = text.split(",") if name in _LISTS else text
-    return found
-
-
-def _utf8(name: str, word: str) -> str:
-    try:
-        return as_utf8(word)
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
-def _check_words(arguments: argparse.Namespace) -> None:
-    """See to it that flags hold nothing but Unicode, names of files apart: those are the system's.
-
-    Raises UsageError that names the flag.
-    """
-    for name, value in vars(arguments).items():
-        flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
-        if isinstance(value, str):
-            setattr(arguments, name, _utf8(flag, value))
-        elif isinstance(value, list):
-            setattr(arguments, name, [_utf8(flag, str(item)) for item in value])
-
-
-def _read_file(path: Path) -> dict[str, object]:
-    try:
-        settings: dict[str, object] = read_toml(path)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    for name, value in settings.items():
-        if name not in _SETTINGS:
-            raise UsageError(f"{path}: unknown setting {name!r}{nearest(name, _SETTINGS)}")
-        items = value if isinstance(value, list) and name in _LISTS else [value]
-        if not all(isinstance(item, str | int | float) for item in items):
-            raise UsageError(f"{path}: {name}: must be a text, a number, or true or false")
-    return settings
-
-
-def _typed(name: str, value: object) -> object:
-    if value is None:
-        return None
-    try:
-        match name:
-            case "port":
-                return int(str(value))
-            case "timeout" | "patience":
-                return float(str(value))
-            case "invite_file" | "secret_file":
-                return Path(str(value))
-            case "relay" if value not in ("auto", "never", "only"):
-                raise UsageError(f"relay: {value!r} is not auto, never or only")
-            case "probing" | "port_mapping" if value not in ("auto", "never"):
-                raise UsageError(f"{name}: {value!r} is not auto or never")
-            case "report" if value in ("on", "off"):
-                return value
-            case "report" if isinstance(value, bool):
-                return "on" if value else "off"
-            case "report":
-                raise UsageError(f"report: {value!r} is not on or off")
-            case "stun" | "interface":
-                return [str(item) for item in value] if isinstance(value, list) else [str(value)]
-            case _:
-                return str(value)
-    except ValueError:
-        raise UsageError(f"{name}: {value!r} is not a number") from None

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from visavis_peer.net.ice import is_server_of
 from visavis_peer.net.names import resolve
 from visavis_peer.net.signaling import SignalingClient
+from visavis_peer.settings import STUN_PORT
 from visavis_shared.endpoints import parse_host_port
 from visavis_shared.stun import Address
-
-PORT: Final = 3478
-"""RFC 8489 section 18.6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class StunServers:
 
         Raises ValueError.
         """
-        return cls(tuple(parse_host_port(text, PORT) for text in texts))
+        return cls(tuple(parse_host_port(text, STUN_PORT) for text in texts))
 
     @classmethod
     def offered(cls, client: SignalingClient) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
@@ -20,6 +21,13 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 """Per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metavar:
+    """What stands for the value of a setting in `--help`, where neither its type nor the end of its name says it."""
+
+    text: str
 
 
 INSTALL: Final = "it belongs to the project visavis; whoever has invited you can tell where to get it"
@@ -95,15 +103,15 @@ class Settings(BaseModel):
     """What strangers may learn: `seed` rooms, members and endpoints; `members` rooms and sizes; `counts` totals."""
     relay: Literal["auto", "never", "only"] = "auto"
     """Whether the server carries links that have no direct path: `auto` as a fallback, `never`, or `only` it does."""
-    relay_rate: Annotated[int, Field(ge=0, le=1 << 40)] = RelayRules.rate
+    relay_rate: Annotated[int, Field(ge=0, le=1 << 40), Metavar("BYTES")] = RelayRules.rate
     """Bytes per second that a pair of client addresses may relay, both directions together; 0 is unlimited."""
-    relay_volume: Annotated[int, Field(ge=0, le=1 << 60)] = RelayRules.volume
+    relay_volume: Annotated[int, Field(ge=0, le=1 << 60), Metavar("BYTES")] = RelayRules.volume
     """Bytes that a pair of client addresses may relay in a day; 0 is unlimited."""
     relay_sessions: Annotated[int, Field(ge=0, le=1_000_000)] = RelayRules.sessions
     """Pairs of peers that one client address may relay for at a time; 0 is unlimited."""
-    relay_address_rate: Annotated[int, Field(ge=0, le=1 << 40)] = RelayRules.address_rate
+    relay_address_rate: Annotated[int, Field(ge=0, le=1 << 40), Metavar("BYTES")] = RelayRules.address_rate
     """Bytes per second that one client address may relay in all; 0 is unlimited."""
-    relay_address_volume: Annotated[int, Field(ge=0, le=1 << 60)] = RelayRules.address_volume
+    relay_address_volume: Annotated[int, Field(ge=0, le=1 << 60), Metavar("BYTES")] = RelayRules.address_volume
     """Bytes that one client address may relay in a day; 0 is unlimited."""
     turn_url: Annotated[tuple[TurnUrl, ...], Field(max_length=8)] = ()
     """TURN servers that members are given credentials for: `turn:host:port?transport=udp` (or tcp)."""
@@ -141,21 +149,23 @@ class Settings(BaseModel):
     """File of keys for room tokens: with it, or with jwks_file, nobody joins a room without a token."""
     jwks_file: Path | None = None
     """JSON Web Key Set for JSON Web Tokens (HS256, ES256, EdDSA)."""
-    jwt_audience: Annotated[str, Field(max_length=256)] | None = None
+    jwt_audience: Annotated[Annotated[str, Field(max_length=256)] | None, Metavar("NAME")] = None
     """What a JSON Web Token must name as its audience."""
     admin_token_file: Path | None = None
     """File of tokens for the admin API, one a line; without it only a JSON Web Token with `admin` opens that."""
-    allowed_origin: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    allowed_origin: Annotated[tuple[str, ...], Field(max_length=64), Metavar("URL")] = ()
     """Origins whose pages may connect, such as `https://app.example.org`; by default all."""
-    allowed_host: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    allowed_host: Annotated[tuple[str, ...], Field(max_length=64), Metavar("NAME")] = ()
     """Names by which the server is reached, `*.` before a domain for all below it; by default any."""
-    trusted_proxy: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64)] = ()
+    trusted_proxy: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64), Metavar("ADDRESS")
+    ] = ()
     """Addresses or networks of proxies whose X-Forwarded-For is believed; by default none."""
     proxy_protocol: bool = False
     """Whether each connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2."""
-    path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=128)] = ""
+    path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=128), Metavar("PATH")] = ""
     """What stands before every path, such as `/signal`."""
-    invite_install: Annotated[str, Field(min_length=1, max_length=500)] = INSTALL
+    invite_install: Annotated[str, Field(min_length=1, max_length=500), Metavar("TEXT")] = INSTALL
     """What the page behind an invite says about where to get the program: a place or a command, as plain text."""
     tls_cert: Path | None = None
     """Certificate chain in PEM; with it the server speaks HTTPS only."""
@@ -167,7 +177,9 @@ class Settings(BaseModel):
     """TCP port of /metrics (Prometheus) and /ready, on a listener of its own; 0 picks a free one. By default none."""
     metrics_host: Host = "127.0.0.1"
     """Address or name to serve metrics on: whoever reaches it reads them."""
-    otel_endpoint: Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s?#@]+$")] | None = None
+    otel_endpoint: Annotated[
+        Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s?#@]+$")] | None, Metavar("URL")
+    ] = None
     """OpenTelemetry collector that metrics are sent to by OTLP over HTTP, such as `http://127.0.0.1:4318`."""
     otel_interval: Seconds = 60.0
     """Seconds between two exports to it."""

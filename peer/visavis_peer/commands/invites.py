@@ -12,16 +12,29 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from visavis_peer.errors import UsageError, reason_of
 from visavis_peer.printer import Printer
+from visavis_shared.configuration import Setting, add_flag, as_path, as_text
 
 ADVICE: Final = (
     "visavis: while this runs, other users of this machine can see the secret in its command line; "
     "next time run it without the invite and paste that when asked, or use --invite-file"
+)
+INVITE: Final = Setting(
+    name="invite",
+    metavar="INVITE",
+    is_positional=True,
+    read=as_text,
+    help="https://host/r/room#secret; better left out: then it is asked for, and no other user sees it",
+)
+INVITE_FILE: Final = Setting(
+    name="invite_file", metavar="FILE", is_file=True, read=as_path, help="read the invite from a file"
+)
+SECRET_FILE: Final = Setting(
+    name="secret_file", metavar="FILE", is_file=True, read=as_path, help="the room's secret, with --server and --room"
 )
 PROMPT: Final = "paste the invite (it is not shown): "
 HOW: Final = "give it by --invite-file FILE or VISAVIS_INVITE, or run this at a terminal, where it is asked for"
@@ -37,7 +50,7 @@ class _Stopped(BaseException):
 
 def add_invite_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that go with an invite."""
-    parser.add_argument("--invite-file", metavar="FILE", type=Path, help="read the invite from a file")
+    add_flag(parser, INVITE_FILE)
     parser.add_argument(
         "--insecure",
         action="store_true",

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
 
 from visavis_peer.commands.invites import HOW
 from visavis_peer.commands.mistaken import what_was_meant
 from visavis_peer.core.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
 from visavis_peer.errors import UsageError, reason_of
 from visavis_peer.server_urls import base_url, websocket_url
-from visavis_peer.settings import PATIENCE, AgentSettings
-from visavis_shared.endpoints import parse_host_port
+from visavis_peer.settings import CONNECT_TIMEOUT, FLAGS, AgentSettings
 from visavis_shared.invite import InvalidInvite, Invite, decode_secret
-
-DEFAULT_TIMEOUT: Final = 30.0
-"""Seconds: a person at a terminal looks for the reason after that long."""
 
 
 def timeout_of(arguments: argparse.Namespace) -> float:
-    """Return `--timeout` in seconds.
-
-    Raises UsageError.
-    """
-    timeout = DEFAULT_TIMEOUT if arguments.timeout is None else float(arguments.timeout)
-    if not 0 < timeout <= 86_400:
-        raise UsageError("--timeout must be more than 0 and at most 86400 seconds")
-    return timeout
-
-
-def stun_of(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return the `--stun` servers.
-
-    Raises UsageError.
-    """
-    for text in arguments.stun or ():
-        try:
-            parse_host_port(text, 3478)
-        except ValueError as error:
-            raise UsageError(f"--stun: {error}") from None
-    return tuple(arguments.stun or ())
+    """Return `--timeout` in seconds."""
+    return CONNECT_TIMEOUT if arguments.timeout is None else float(arguments.timeout)
 
 
 def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
@@ -74,7 +50,7 @@ def proxy_of(arguments: argparse.Namespace, server: str) -> str | None:
 
     Raises UsageError, which names the variable at fault but not its value: that may hold a password.
     """
-    name, text = "--proxy", getattr(arguments, "proxy", None)
+    name, text = arguments.sources.get("proxy", ""), arguments.proxy
     if text is None:
         found = proxy_of_environment(server, getattr(arguments, "environment", {}))
         if found is None:
@@ -142,20 +118,7 @@ def build_settings(
 
     Raises UsageError that names the setting.
     """
-    return AgentSettings(
-        server=server,
-        room=room,
-        name=name,
-        secret=secret,
-        token=arguments.token,
-        proxy=proxy_of(arguments, server) if server else None,
-        relay=getattr(arguments, "relay", None) or "auto",
-        port_mapping=getattr(arguments, "port_mapping", None) or "auto",
-        probing=getattr(arguments, "probing", None) or "auto",
-        stun=stun_of(arguments),
-        interfaces=tuple(arguments.interface or ()),
-        port=arguments.port,
-        report=getattr(arguments, "report", None) != "off",
-        patience=PATIENCE if (patience := getattr(arguments, "patience", None)) is None else patience,
-        connect_timeout=timeout_of(arguments),
-    )
+    common = {field: getattr(arguments, setting.name) for field, setting in FLAGS.items()}
+    given = {field: value for field, value in common.items() if value is not None}
+    own = {"server": server, "room": room, "name": name, "proxy": proxy_of(arguments, server) if server else None}
+    return AgentSettings(**given | own, secret=secret)

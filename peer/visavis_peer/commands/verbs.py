@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
-from visavis_peer.commands.invites import add_invite_flags
+from visavis_peer.commands.invites import INVITE, SECRET_FILE, add_invite_flags
 from visavis_peer.core.silences import SILENCES
-from visavis_peer.errors import UsageError
-from visavis_shared.ids import printable
-from visavis_shared.outlets import print_status
+from visavis_shared.configuration import CONFIG, FlagParser, add_flag
 
 END_RULE: Final = (
     "A pipe ends when both directions have. A direction ends with the standard input of its side: at the end of a file "
@@ -78,8 +76,7 @@ def _add_discover(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Verb:
+class Verb(NamedTuple):
     """What `visavis` knows of a verb before it does it."""
 
     name: str
@@ -94,7 +91,7 @@ class Verb:
     links: bool = True
     """Whether it makes links, so that there are flags that say how."""
     epilog: str = ""
-    defaults: dict[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = MappingProxyType({})
     """What the parsed arguments say besides."""
 
 
@@ -169,42 +166,9 @@ VERBS: Final = {verb.name: verb for verb in _LISTED}
 """By name, in the order in which they are listed."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the question whether what is known and most like `name` was meant; nothing where nothing is."""
-    from difflib import get_close_matches  # for who has mistyped something
-
-    near = get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Puts the examples first: they are what most people look for."""
-
-    def __init__(self, verb: Verb) -> None:
-        super().__init__(
-            prog=f"visavis {verb.name}",
-            description=f"{verb.help[0].upper()}{verb.help[1:]}.",
-            epilog=verb.epilog or None,
-            allow_abbrev=False,
-        )
-        self._verb = verb
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, and where the flags are listed."""
-        unknown = message.partition("unrecognized arguments: ")[2].split()
-        near = nearest(unknown[0], self._option_string_actions) if unknown and unknown[0].startswith("-") else ""
-        complaint = printable(message.removeprefix("argument "))
-        print_status(f"visavis: {complaint}{near} (`{self.prog} --help` lists the flags)")
-        raise SystemExit(UsageError.exit_code)
-
-    def format_help(self) -> str:
-        lines = [f"  {command}\n      {outcome}" for command, outcome in self._verb.examples]
-        return "\n".join(["examples:", *lines, "", super().format_help()])
-
-
 def parser_of(verb: Verb) -> argparse.ArgumentParser:
     """Return the parser of a verb's flags."""
-    parser = _Parser(verb)
+    parser = FlagParser(f"visavis {verb.name}", verb.examples, f"{verb.help[0].upper()}{verb.help[1:]}.", verb.epilog)
     _add_common(parser, verb)
     verb.add_flags(parser)
     parser.set_defaults(**{"makes_invite": False, **verb.defaults, "verb": verb.name, "needs_room": verb.needs_room})
@@ -230,79 +194,18 @@ def overview() -> str:
 
 
 def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
-    parser.add_argument(
-        "--server",
-        metavar="URL",
-        help="signaling server: https, http, wss or ws, with a path prefix if need be; without a scheme https is meant,"
-        " but http for localhost and private addresses such as 192.168.1.2",
-    )
-    parser.add_argument(
-        "--proxy",
-        metavar="URL",
-        help="HTTP or SOCKS5 proxy to the server (http, https, socks5 or socks5h://[USER:PASSWORD@]HOST:PORT), or"
-        " `none`; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the environment",
-    )
-    parser.add_argument(
-        "--token",
-        metavar="TOKEN",
-        help="shown to a server that asks for one; other users of this machine can see flags, so better set"
-        " VISAVIS_TOKEN",
-    )
+    from visavis_peer.settings import FLAGS  # which the list of the commands does not need
+
+    groups = {"", *(["room"] if verb.needs_room else []), *(["links"] if verb.links else [])}
+    own = {"timeout": verb.timeout}
     if verb.needs_room:
-        parser.add_argument(
-            "invite",
-            metavar="INVITE",
-            nargs="?",
-            help="https://host/r/room#secret; better left out: then it is asked for, and no other user sees it"
-            + ("" if "carries_data" in verb.defaults else "; `-` reads it from standard input"),
-        )
+        more = "" if "carries_data" in verb.defaults else "; `-` reads it from standard input"
+        add_flag(parser, INVITE, INVITE.help + more)
         add_invite_flags(parser)
-        parser.add_argument(
-            "--secret-file", metavar="FILE", type=Path, help="the room's secret, with --server and --room"
-        )
-        parser.add_argument("--room", metavar="NAME", help="room to join, 1 to 128 characters")
-        parser.add_argument(
-            "--patience",
-            metavar="SECONDS",
-            type=number,
-            help="how long to wait for a peer that has fallen silent, such as one whose machine is asleep, if it has"
-            " the room's secret; the smaller value of both sides counts (default 600)",
-        )
-        parser.add_argument("--name", metavar="NAME", help="name shown to the others, up to 64 characters")
-    if verb.links:
-        parser.add_argument(
-            "--relay",
-            choices=("auto", "never", "only"),
-            help="whether links may (auto, the default), must not (never) or must (only) go through the server's relay",
-        )
-        parser.add_argument(
-            "--probing",
-            choices=("auto", "never"),
-            help="whether to probe the peer's NAT for a path where connectivity checks find none (auto, the default)",
-        )
-        parser.add_argument(
-            "--port-mapping",
-            choices=("auto", "never"),
-            help="whether to ask the gateway for ports by PCP, NAT-PMP or UPnP (auto, the default)",
-        )
-        parser.add_argument(
-            "--no-report",
-            dest="report",
-            action="store_const",
-            const="off",
-            help="do not tell the server whether links are direct, relayed or failed (also: VISAVIS_REPORT=off)",
-        )
-    parser.add_argument(
-        "--stun",
-        metavar="HOST[:PORT]",
-        action="append",
-        help="STUN server, repeatable; default: the signaling server's",
-    )
-    parser.add_argument("--interface", metavar="NAME", action="append", help="use only this interface, repeatable")
-    parser.add_argument(
-        "--port", metavar="N", type=int, help="first UDP port to bind to; the next 31 serve further links"
-    )
-    parser.add_argument("--timeout", metavar="SECONDS", type=number, help=verb.timeout)
-    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
+        add_flag(parser, SECRET_FILE)
+    for setting in FLAGS.values():
+        if setting.group in groups:
+            add_flag(parser, setting, own.get(setting.name))
+    parser.add_argument(f"--{CONFIG}", metavar="FILE", type=Path, help="TOML file with any of these settings")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log to standard error; twice for more")

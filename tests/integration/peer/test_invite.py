@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.commands import DEADLINE, end, next_event, run, start, url
 from tests.support.server_running import server_process
-from visavis_peer.cli import _fill_in, read_arguments
+from visavis_peer.cli import read_arguments
 from visavis_peer.commands.invites import PROMPT
 from visavis_peer.commands.options import agent_settings
+from visavis_peer.commands.sources import fill_in
 from visavis_peer.errors import UsageError
 from visavis_shared.invite import Invite, encode_secret
 
@@ -30,7 +31,7 @@ def invite(room: str) -> str:
 def room_of(arguments: list[str], environment: dict[str, str]) -> tuple[str, bytes | None]:
     """Return which room, with which secret, `visavis agent` would join."""
     parsed = read_arguments(["agent", *arguments])
-    _fill_in(parsed, environment)
+    fill_in(parsed, environment)
     settings = agent_settings(parsed)
     return settings.room, settings.secret
 

@@ -14,7 +14,7 @@ from scripts.lib import limits as script
 from tests.support.server_running import running_server
 from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_peer.limit_table import PEER_LIMITS
-from visavis_server.configuration import _parser
+from visavis_server.configuration import _described, _parser
 from visavis_server.core.causes import Cause
 from visavis_server.core.relay import DropCause
 from visavis_server.limit_table import OTHER_REFUSALS, SERVER_LIMITS
@@ -83,7 +83,7 @@ def test_every_bound_of_the_wire_stands_in_one_of_the_tables() -> None:
 def test_help_tells_the_same_default(limit: Limit) -> None:
     assert limit.option is not None
     flag = f"--{limit.option.replace('_', '-')}"
-    (action,) = [each for each in _parser()._actions if flag in each.option_strings]
+    (action,) = [each for each in _parser(_described())._actions if flag in each.option_strings]
     told = re.findall(r"\(default: ([\d.]+)\)", action.help or "")
     assert [float(each) for each in told] == [limit.figures[0].value]
 
