@@ -107,6 +107,12 @@ PEER_LIMITS: Final = (
     ),
     Limit("links that an OFFER names", (Figure(limits.LINK_COUNT),), "INVALID_MESSAGE", "as many as an agent keeps"),
     Limit(
+        "protocols of links that OFFER and ANSWER name",
+        (Figure(limits.LINK_PROTOCOL_COUNT), Figure(limits.LINK_PROTOCOL_LENGTH, "characters each")),
+        "INVALID_MESSAGE",
+        "there is one by now",
+    ),
+    Limit(
         "ids of a session, of a peer",
         (Figure(limits.SESSION_ID_LENGTH, "characters"), Figure(limits.PEER_ID_LENGTH, "characters")),
         "INVALID_MESSAGE",

@@ -384,8 +384,8 @@ class Peering:
                 session = self._sessions.get(effect.key)
                 if session is not None and session.ice is not None:
                     session.ice.suspect()
-            case SendRefusal(session_id=session_id, peer_id=peer_id, reason=reason):
-                self._refuse(session_id, peer_id, reason)
+            case SendRefusal(session_id=session_id, peer_id=peer_id, reason=reason, speaks=speaks):
+                self._refuse(session_id, peer_id, reason, speaks)
             case ReportFailure():
                 self._report_failure(effect)
             case _:
@@ -414,8 +414,8 @@ class Peering:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    def _refuse(self, session_id: str, peer_id: str, reason: str) -> None:
-        payload = AnswerPayload(session_id=session_id, accepted=False, reason=reason)
+    def _refuse(self, session_id: str, peer_id: str, reason: str, speaks: tuple[str, ...] = ()) -> None:
+        payload = AnswerPayload(session_id=session_id, accepted=False, reason=reason, speaks=speaks)
         self.send(Answer(target_id=peer_id, payload=payload))
 
     def _report_failure(self, failure: ReportFailure) -> None:

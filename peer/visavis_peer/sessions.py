@@ -22,6 +22,7 @@ from visavis_peer.core.effects import (
     UpdateNat,
 )
 from visavis_peer.core.events import PathInfo
+from visavis_peer.core.link_protocols import SPOKEN
 from visavis_peer.core.strategy import opener_ttl
 from visavis_peer.discovery import public_endpoint
 from visavis_peer.net.ice import IceCallbacks, IceSession
@@ -312,6 +313,7 @@ class Session:
             "nonce": self.nonce,
             "name": self._owner.sealed_name,
             "patience": self._owner.patience,
+            "speaks": SPOKEN,
         }
 
     def _on_candidate(self, line: str) -> None:

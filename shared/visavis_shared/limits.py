@@ -45,6 +45,12 @@ message around it below MESSAGE_SIZE."""
 LINK_COUNT: Final = 64
 """Links that one agent names in an OFFER: as many as it keeps."""
 
+LINK_PROTOCOL_COUNT: Final = 16
+"""Protocols of links that one side names: there is one by now, and old ones go as new ones come."""
+
+LINK_PROTOCOL_LENGTH: Final = 32
+"""Characters of the name of one."""
+
 NESTING_DEPTH: Final = 64
 """Levels of nested JSON in a payload: the protocol needs no more than 5, and a receiver's parser must survive it."""
 

@@ -240,6 +240,10 @@ LinkClaim = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """Proof, made for one session, that the sender holds one end of a link (docs/protocol.md)."""
 
 
+LinkProtocol = Annotated[str, Field(max_length=limits.LINK_PROTOCOL_LENGTH, pattern=r"^[a-z0-9._/-]+$")]
+"""Name of a protocol of links, for example `quic/1` (docs/link.md)."""
+
+
 class IceDescription(Model):
     """What one side of a session tells the other about its ICE agent: our extension of OFFER and ANSWER."""
 
@@ -256,6 +260,8 @@ class IceDescription(Model):
     """SHA-256 of the sending agent's certificate (DER)."""
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     """Fresh random value of this session: only who has read it can prove itself over the link."""
+    speaks: Annotated[tuple[LinkProtocol, ...], Field(max_length=limits.LINK_PROTOCOL_COUNT, strict=False)] = ()
+    """The protocols of links that the sender speaks, best first; words that are not known are ignored."""
     patience: Annotated[float, Field(ge=0, le=limits.PATIENCE_MAX, strict=False)] | None = None
     """Seconds for which the sender keeps a link whose other side is silent; the smaller of both sides' counts."""
     sealed: Sealed | None = None

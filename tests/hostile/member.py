@@ -29,6 +29,7 @@ def description(**members: Any) -> Message:
         "candidates": ["1 1 udp 2130706431 127.0.0.1 9 typ host"],
         "fingerprint": secrets.token_hex(32),
         "nonce": secrets.token_hex(16),
+        "speaks": ["quic/1"],
         "instance": secrets.token_hex(16),
     }
     return whole | members

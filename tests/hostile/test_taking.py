@@ -94,7 +94,7 @@ async def test_claims_that_a_third_member_repeats_move_nothing() -> None:
                 owner, victim = await mallory.peer("ann"), await mallory.peer("bob")
                 offer = await mallory.hears(lambda message: (message["type"], message["peer_id"]) == ("OFFER", owner))
                 assert len(offer["payload"]["links"]) == 1
-                said = ("session_id", "links", "nonce", "instance", "fingerprint")
+                said = ("session_id", "links", "nonce", "instance", "fingerprint", "speaks")
                 told = {name: offer["payload"][name] for name in said}
                 async with unmoved(ann, bob):
                     mallory.say_sealed("OFFER", victim, **told, **path.described)

@@ -29,6 +29,7 @@ from visavis_peer.core.effects import (
     UseSession,
 )
 from visavis_peer.core.keepalive import EXPIRY, REVIVAL, SUSPECT_EXPIRY
+from visavis_peer.core.link_protocols import SPOKEN
 from visavis_peer.core.mesh import Mesh
 from visavis_shared.messages import (
     Answer,
@@ -124,6 +125,7 @@ class World:
                             instance=host.name,
                             fingerprint=FINGERPRINT,
                             nonce=NONCE,
+                            speaks=SPOKEN,
                         ),
                     )
                 case SendAnswer(session_id=session):
@@ -137,6 +139,7 @@ class World:
                             instance=host.name,
                             fingerprint=FINGERPRINT,
                             nonce=NONCE,
+                            speaks=SPOKEN,
                         ),
                     )
                 case SendReady(session_id=session):

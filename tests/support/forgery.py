@@ -132,6 +132,7 @@ def impostor_description(source: random.Random) -> dict[str, Any]:
         "candidates": ["1 1 udp 2130706431 127.0.0.1 9 typ host"],
         "fingerprint": source.randbytes(32).hex(),
         "nonce": source.randbytes(16).hex(),
+        "speaks": ["quic/1"],
         "instance": source.randbytes(16).hex(),
         "accepted": True,
         "ready": True,

@@ -65,6 +65,8 @@ class SendRefusal(_OfSession):
     """Send an ANSWER that does not accept."""
 
     reason: str
+    speaks: tuple[str, ...] = ()
+    """The protocols of links that this side speaks, where it is for want of a common one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
+from visavis_peer.core import link_protocols
 from visavis_peer.core.backoff import punch_delay
 from visavis_peer.core.effects import (
     UNTRUSTED_ANSWER,
@@ -124,6 +125,8 @@ class Negotiation:
         self._reports = 0
         self._ended = False
         """Whether the peer has named the last of its candidates."""
+        self._foreign = False
+        """Whether it has been told that there is no protocol of links in common."""
         self._up_role: Role = "offerer"
         self._suspended = False
         """Whether the peer has ceased to answer on the path of `up`."""
@@ -172,6 +175,8 @@ class Negotiation:
         lacking = _lacking(offer)
         if lacking:
             return [SendRefusal(offer.session_id, self.peer_id, f"the OFFER carries no {lacking}")]
+        if link_protocols.common(offer.speaks) is None:
+            return self._refuse_foreign(offer)
         if isinstance(self.state, Offering) and self.own_id < self.peer_id:
             return []  # glare: the peer drops its OFFER and answers ours
         if self._is_current(offer.session_id) or offer.session_id == self.up:
@@ -198,12 +203,17 @@ class Negotiation:
         if not isinstance(state, Offering) or answer.session_id != state.session_id:
             return []
         self.remote_nat = answer.nat
+        foreign = link_protocols.common(answer.speaks) is None
+        if foreign and answer.speaks:
+            return self._fail("refused", link_protocols.mismatch(answer.speaks), now, "offerer")
         if not answer.accepted:
             error: FailureKind = "authentication_failed" if answer.reason == UNTRUSTED_OFFER else "refused"
             return self._fail(error, answer.reason or "the peer gave no reason", now, "offerer")
         lacking = _lacking(answer)
         if lacking:
             return self._fail("refused", f"the ANSWER carries no {lacking}", now, "offerer")
+        if foreign:
+            return self._fail("refused", link_protocols.mismatch(answer.speaks), now, "offerer")
         self._begin_trickle(answer)
         self.state = Checking(state.session_id, checking_at=now, role="offerer")
         return [
@@ -314,6 +324,17 @@ class Negotiation:
         return effects
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _refuse_foreign(self, offer: OfferPayload) -> list[Effect]:
+        """Refuse an OFFER of a peer with which there is no common protocol of links; the user is told once."""
+        effects: list[Effect] = [
+            SendRefusal(offer.session_id, self.peer_id, link_protocols.refusal(offer.speaks), link_protocols.SPOKEN)
+        ]
+        if not self._foreign:
+            self._foreign = True
+            reason = link_protocols.mismatch(offer.speaks)
+            effects.append(ReportFailure(self.peer_id, "refused", reason, offer.nat, None))
+        return effects
 
     def _begin_trickle(self, description: IceDescription) -> None:
         """Count what may follow an OFFER or ANSWER, so that nobody fills a session's inbox."""

@@ -49,6 +49,7 @@ DESCRIPTION: Final[dict[str, Any]] = {
     "ice": {"ufrag": "abcd", "pwd": "p" * 22},
     "fingerprint": "f" * 64,
     "nonce": "0" * 32,
+    "speaks": ["quic/1"],
 }
 """What an OFFER or ANSWER says of an agent that has no candidate."""
 
@@ -294,6 +295,28 @@ async def test_an_answer_without_a_certificate_is_refused(lacking: str) -> None:
         await until(lambda: ann.of(Failure))
         assert ann.of(Failure)[0].error == "refused"
         assert "fingerprint" in ann.of(Failure)[0].message
+
+
+async def test_a_peer_of_another_protocol_is_refused_and_both_learn_who_is_to_be_updated() -> None:
+    """Answerer and offerer: a newcomer that offers, and a newcomer that answers."""
+    async with (
+        running_server() as server,
+        watched(server, "ann") as ann,
+        await joined(server, "r", display_name="Newer") as client,
+    ):
+        offer = await _next(client, "OFFER")
+        assert offer["payload"]["speaks"] == ["quic/1"]
+        newer = DESCRIPTION | {"speaks": ["moq/draft-12", "quic/2"]}
+        payload = {"session_id": offer["payload"]["session_id"], "accepted": False, "reason": "?"} | newer
+        client.send(type="ANSWER", target_id=ann.agent.peer_id, payload=payload)
+        await until(lambda: ann.of(Failure))
+        client.send(type="OFFER", target_id=ann.agent.peer_id, payload={"session_id": "theirs"} | newer)
+        answer = (await _next(client, "ANSWER"))["payload"]
+        assert (answer["accepted"], answer["speaks"]) == (False, ["quic/1"])
+        assert answer["reason"].endswith("the older of the two sides is to be updated")
+        told = "refused: it speaks moq/draft-12, quic/2, this side quic/1: update visavis on this machine"
+        await until(lambda: len(ann.of(Failure)) == 2)
+        assert [each.message.partition("; trying again")[0] for each in ann.of(Failure)] == [told] * 2
 
 
 async def test_a_pair_without_a_path_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:

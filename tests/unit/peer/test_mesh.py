@@ -16,6 +16,7 @@ from visavis_peer.core.effects import (
     StartSession,
     SuspectSession,
 )
+from visavis_peer.core.link_protocols import SPOKEN
 from visavis_peer.core.mesh import MEMBER_COUNT, PEER_COUNT, Mesh
 from visavis_peer.core.negotiation import ANSWER_TIMEOUT, OFFER_FALLBACK
 from visavis_peer.core.session_budget import BURST, NEWCOMER_RESERVE, RATE
@@ -45,7 +46,7 @@ def joined(*others: str) -> Mesh:
 
 
 def offer_from(peer_id: str | None, session_id: str = "theirs") -> Offer:
-    payload = OfferPayload(session_id=session_id, ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE)
+    payload = OfferPayload(session_id=session_id, ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE, speaks=SPOKEN)
     return Offer(peer_id=peer_id, target_id="me", payload=payload)
 
 
@@ -98,7 +99,9 @@ def test_messages_without_a_sender_or_from_oneself_are_ignored() -> None:
 def test_answers_and_candidates_reach_only_the_negotiation_with_their_sender() -> None:
     mesh = joined()
     mesh.on_peer_joined(info("x"), 0.0)
-    payload = AnswerPayload(session_id="s0", accepted=True, ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE)
+    payload = AnswerPayload(
+        session_id="s0", accepted=True, ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE, speaks=SPOKEN
+    )
     assert mesh.receive(Answer(peer_id="y", target_id="me", payload=payload), 0.1) == []
     assert mesh.receive(Answer(peer_id="x", target_id="me", payload=payload), 0.1) != []
     candidate = CandidatePayload(session_id="s0", candidate="c")
@@ -241,7 +244,9 @@ def test_in_a_room_with_a_secret_the_sealed_name_is_the_one_that_counts() -> Non
     mesh = Mesh((f"s{number}" for number in itertools.count()), sealed=True)
     mesh.on_joined("me", [info("me"), info("x", "alice")], 0.0)
     assert mesh.name_of("x") is None
-    payload = OfferPayload(session_id="theirs", ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE, name="carol")
+    payload = OfferPayload(
+        session_id="theirs", ice=ICE, fingerprint=FINGERPRINT, nonce=NONCE, speaks=SPOKEN, name="carol"
+    )
     mesh.receive(Offer(peer_id="x", target_id="me", payload=payload), 0.0)
     assert mesh.name_of("x") == "carol"
     mesh.on_peer_left("x")

@@ -26,6 +26,7 @@ from visavis_peer.core.effects import (
     UpdateNat,
     UseSession,
 )
+from visavis_peer.core.link_protocols import SPOKEN
 from visavis_peer.core.negotiation import (
     ANSWER_TIMEOUT,
     OFFER_FALLBACK,
@@ -44,7 +45,7 @@ from visavis_shared.messages import AnswerPayload, CandidatePayload, IceCredenti
 from visavis_shared.nat import NatReport
 
 ICE = IceCredentials(ufrag="abcd", pwd="p" * 22)
-WHO = {"fingerprint": "f" * 64, "nonce": "0" * 32}
+WHO = {"fingerprint": "f" * 64, "nonce": "0" * 32, "speaks": ["quic/1"]}
 
 
 def negotiation(own_id: str = "aa", peer_id: str = "bb", offer_at: float | None = None) -> Negotiation:
@@ -485,3 +486,39 @@ def test_an_offer_beyond_the_budget_is_ignored_and_leaves_what_is_under_way() ->
     assert isinstance(machine.state, Answered)
     assert machine.state.session_id == f"theirs-{last}"
     assert machine.receive_offer(offer("later"), 60.0)
+
+
+def test_an_offer_without_a_common_protocol_is_refused_each_time_and_told_once() -> None:
+    machine = negotiation()
+    for session_id, others in (("one", 1), ("two", 0)):
+        refusal, *told = machine.receive_offer(offer(session_id, speaks=["quic/2"]), 0.0)
+        assert isinstance(refusal, SendRefusal)
+        assert (refusal.session_id, refusal.speaks) == (session_id, SPOKEN)
+        assert refusal.reason.startswith("the OFFER names quic/2, and quic/1 is spoken here")
+        assert len(told) == others
+        for report in told:
+            assert isinstance(report, ReportFailure)
+            assert (report.error, report.retry_in) == ("refused", None)
+            assert report.reason.endswith("update visavis on this machine")
+    assert machine.idle
+    assert SendAnswer("three", "bb") in machine.receive_offer(offer("three", speaks=["quic/2", "quic/1"]), 0.0)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+@pytest.mark.parametrize(("speaks", "where"), [(["quic/2"], "this"), (["quic/0"], "the other")])
+def test_an_answer_without_a_common_protocol_says_which_side_is_older(
+    accepted: bool, speaks: list[str], where: str
+) -> None:
+    report = offering().receive_answer(answer("s0", accepted=accepted, speaks=speaks, reason="no"), 0.1)[-1]
+    assert isinstance(report, ReportFailure)
+    assert report.error == "refused"
+    assert report.reason.endswith(f"update visavis on {where} machine")
+
+
+def test_a_peer_that_names_no_protocol_is_of_an_older_version() -> None:
+    report = offering().receive_answer(answer("s0", speaks=[]), 0.1)[-1]
+    assert isinstance(report, ReportFailure)
+    assert report.reason.endswith("update visavis on the other machine")
+    (refusal, _) = negotiation().receive_offer(offer("theirs", speaks=[]), 0.0)
+    assert isinstance(refusal, SendRefusal)
+    assert refusal.reason.endswith("the older of the two sides is to be updated")

@@ -344,6 +344,7 @@ def test_what_a_server_adds_in_the_clear_is_not_taken_for_the_peers_word() -> No
         "nat": NatReport(udp=False),
         "round": 999,
         "links": ("e" * 32,),
+        "speaks": ("quic/9",),
         "end_of_candidates": True,
         "initiator_id": "evil",
     }
