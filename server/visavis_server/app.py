@@ -35,7 +35,7 @@ from visavis_server.core.forwarding import (
     is_origin_allowed,
     parse_address,
 )
-from visavis_server.core.governance import TooManyGuesses
+from visavis_server.core.guessing import TooManyGuesses
 from visavis_server.core.hub import Hub
 from visavis_server.core.quiet import Quiet
 from visavis_server.core.relay import Relay

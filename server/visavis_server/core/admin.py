@@ -22,8 +22,8 @@ from visavis_server.core.causes import Cause
 from visavis_server.core.documents import CloseRequest, KickRequest
 from visavis_server.core.effects import Audit, Effect
 from visavis_server.core.gate import Gate
-from visavis_server.core.governance import TooManyGuesses
 from visavis_server.core.governing import ADMIN, Governing
+from visavis_server.core.guessing import TooManyGuesses
 from visavis_server.core.overview import Overview, RoomRecord
 from visavis_shared.messages import NoticePayload
 

@@ -13,8 +13,8 @@ from visavis_server.core.buckets import Buckets
 from visavis_server.core.causes import Cause
 from visavis_server.core.edge import Client
 from visavis_server.core.effects import Audit
-from visavis_server.core.gate import Gate
-from visavis_server.core.governance import cannot_join, digest, identity_of
+from visavis_server.core.gate import Gate, cannot_join
+from visavis_server.core.governance import digest, identity_of
 from visavis_server.core.grants import Grants
 from visavis_server.core.guessing import LINE_INTERVAL
 from visavis_server.core.post import Post

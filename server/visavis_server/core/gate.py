@@ -7,9 +7,9 @@ from typing import Final
 
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.causes import Cause
-from visavis_server.core.governance import TooManyGuesses, cannot_join
 from visavis_server.core.grants import Grants
-from visavis_server.core.guessing import Guard
+from visavis_server.core.guessing import Guard, TooManyGuesses
+from visavis_shared.errors import ErrorCode, RemoteProtocolError
 
 TOKENS: Final = "tokens"
 """The scope of the operator's tokens."""
@@ -74,3 +74,8 @@ class Gate:
             if token and not refused.genuine:
                 self.fail_token(source, now)
             raise cannot_join(str(refused)) from None
+
+
+def cannot_join(reason: str) -> RemoteProtocolError:
+    """Return the refusal of a JOIN."""
+    return RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot join this room", reason)

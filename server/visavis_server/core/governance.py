@@ -10,21 +10,14 @@ import hmac
 from collections import OrderedDict
 from typing import Final, Self
 
+from visavis_server.core.gate import cannot_join
 from visavis_server.core.guessing import PRIVATE_NOTICE_COUNT, Suspicion
-from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import RoomTerms
 
 BAN_COUNT: Final = 256
 """Bans of one room; beyond that the oldest ends."""
 DIGEST_SIZE: Final = hashlib.sha256().digest_size
 """Bytes that are kept of a password."""
-
-
-class TooManyGuesses(RemoteProtocolError):
-    """Too many wrong tokens or passwords have come from an address: the one shown now was not even looked at."""
-
-    def __init__(self) -> None:
-        super().__init__(ErrorCode.RATE_LIMITED, "too many wrong tokens or passwords", "limit: guesses")
 
 
 class Charter:
@@ -123,11 +116,6 @@ def identity_of(peer_id: str, source: str, subject: str) -> str:
     if subject:
         return f"subject {subject}"
     return f"address {source}" if source else f"peer {peer_id}"
-
-
-def cannot_join(reason: str) -> RemoteProtocolError:
-    """Return the refusal of a JOIN."""
-    return RemoteProtocolError(ErrorCode.UNAUTHORIZED, "cannot join this room", reason)
 
 
 def digest(password: str) -> bytes:

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from typing import Final
 
 from visavis_server.core.rate import NETWORK_FACTOR, RateLimiter, network_of
+from visavis_shared.errors import ErrorCode, RemoteProtocolError
 
 FAILURE_RATE: Final = 1 / 6
 """Wrong tokens and passwords that each address may show per second in the long run: ten a minute."""
@@ -36,6 +37,13 @@ NOTICE_INTERVAL: Final = 60.0
 """Seconds at least from one such notice about a room to the next."""
 LINE_INTERVAL: Final = 1.0
 """Seconds at least between two such lines in the log, whatever the room."""
+
+
+class TooManyGuesses(RemoteProtocolError):
+    """Too many wrong tokens or passwords have come from an address: the one shown now was not even looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.RATE_LIMITED, "too many wrong tokens or passwords", "limit: guesses")
 
 
 class _Tries:

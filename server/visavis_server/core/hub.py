@@ -27,8 +27,9 @@ from visavis_server.core.counts import Counts
 from visavis_server.core.edge import Client, Draining, Edge
 from visavis_server.core.effects import Close, Effect, Ping, Report, Send
 from visavis_server.core.gate import Gate
-from visavis_server.core.governance import Charter, TooManyGuesses, digest
+from visavis_server.core.governance import Charter, digest
 from visavis_server.core.governing import Governing
+from visavis_server.core.guessing import TooManyGuesses
 from visavis_server.core.overview import Overview
 from visavis_server.core.post import Post
 from visavis_server.core.relay import Relay

@@ -9,8 +9,8 @@ from visavis_server.core.counts import Counts, ResumeResult
 from visavis_server.core.edge import Client, Edge
 from visavis_server.core.effects import Ping, Rebind, Send
 from visavis_server.core.gate import Gate
-from visavis_server.core.governance import TooManyGuesses
 from visavis_server.core.grants import NOTHING, Grants
+from visavis_server.core.guessing import TooManyGuesses
 from visavis_server.core.mailbox import Kind, Letter
 from visavis_server.core.post import Post
 from visavis_server.core.relay import Relay

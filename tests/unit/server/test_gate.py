@@ -9,8 +9,7 @@ import pytest
 from visavis_server.core.auth import Authorizer, TokenRefused
 from visavis_server.core.causes import Cause
 from visavis_server.core.gate import Gate
-from visavis_server.core.governance import TooManyGuesses
-from visavis_server.core.guessing import FAILURE_BURST
+from visavis_server.core.guessing import FAILURE_BURST, TooManyGuesses
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 
 HERE = "192.0.2.1"
