@@ -16,9 +16,9 @@ from itertools import islice
 from scripts.benches import rogues
 
 from tests.support.mutation import mutated
-from visavis_server.core.effects import Close, Report, Send
-from visavis_server.core.hub import Hub
-from visavis_server.settings import Settings, hub_rules, new_buckets
+from visavis_server.core.signaling.effects import Close, Report, Send
+from visavis_server.core.signaling.hub import Hub
+from visavis_server.setup.settings import Settings, hub_rules, new_buckets
 from visavis_shared import limits
 from visavis_shared.messages import ServerLimits, WelcomePayload
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from visavis_server import __version__, relay
+from visavis_server import __version__
+from visavis_server.sockets import relay
 from visavis_shared import limits
 from visavis_shared.ids import PEER_ID_BYTES
 from visavis_shared.messages import ClientMessage, ServerMessage

@@ -14,11 +14,11 @@ from typing import Final
 
 from aiohttp import web
 
-from visavis_server.connections import Connections
 from visavis_server.core import frames
-from visavis_server.outbox import Outbox
-from visavis_server.websocket import WebSocketEndpoint
-from visavis_server.websocket_aiohttp import AiohttpEndpoint
+from visavis_server.sockets.connections import Connections
+from visavis_server.sockets.outbox import Outbox
+from visavis_server.sockets.websocket import WebSocketEndpoint
+from visavis_server.sockets.websocket_aiohttp import AiohttpEndpoint
 from visavis_shared.closing import CloseCode
 
 SIZE: Final = 32 << 20

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from visavis_server import __version__
-from visavis_server.core.documents import ROUTES, Answer, Route
+from visavis_server.core.rest.documents import ROUTES, Answer, Route
 from visavis_shared import limits
 
 REFERENCE: Final = "#/components/schemas/{model}"

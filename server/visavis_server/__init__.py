@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from visavis_server.app import CannotListen
-    from visavis_server.keys import KeyFileError
     from visavis_server.mounting import Authorize, application
     from visavis_server.server import Server
-    from visavis_server.settings import Settings
-    from visavis_server.usage import UsageError
+    from visavis_server.setup.keys import KeyFileError
+    from visavis_server.setup.settings import Settings
+    from visavis_server.setup.usage import UsageError
 
     __version__: str
 
@@ -33,10 +33,10 @@ __all__ = [
 _HOMES: Final = {
     "Authorize": "mounting",
     "CannotListen": "app",
-    "KeyFileError": "keys",
+    "KeyFileError": "setup.keys",
     "Server": "server",
-    "Settings": "settings",
-    "UsageError": "usage",
+    "Settings": "setup.settings",
+    "UsageError": "setup.usage",
     "application": "mounting",
 }
 """Modules of what this package exports; the command imports no more than it needs."""

@@ -19,48 +19,50 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiohttp import web
 
-from visavis_server import __version__, descriptors, relay
-from visavis_server.acceptor import Acceptor, Visitor
-from visavis_server.configuration import OTEL_ENVIRONMENT, UsageError
-from visavis_server.connections import Connections
-from visavis_server.core.admin import Admin
-from visavis_server.core.auth import Authorizer, TokenRefused
-from visavis_server.core.buckets import counted_source
-from visavis_server.core.causes import Cause
-from visavis_server.core.door import HANDSHAKE_TIMEOUT, SOURCE_PENDING_LIMIT, Door, capacity_of
-from visavis_server.core.edge import Edge, TooManyConnections, TooManyFailures
-from visavis_server.core.forwarding import (
+from visavis_server import __version__
+from visavis_server.core.access.auth import Authorizer, TokenRefused
+from visavis_server.core.access.buckets import counted_source
+from visavis_server.core.access.causes import Cause
+from visavis_server.core.access.door import HANDSHAKE_TIMEOUT, SOURCE_PENDING_LIMIT, Door, capacity_of
+from visavis_server.core.access.forwarding import (
     client_address,
     is_host_allowed,
     is_origin_allowed,
     parse_address,
 )
-from visavis_server.core.guessing import TooManyGuesses
-from visavis_server.core.hub import Hub
+from visavis_server.core.access.guessing import TooManyGuesses
+from visavis_server.core.access.turn import TurnService
 from visavis_server.core.quiet import Quiet
-from visavis_server.core.relay import Relay
-from visavis_server.core.resumption import Resumption
+from visavis_server.core.relay.relay import Relay
+from visavis_server.core.rest.admin import Admin
+from visavis_server.core.rest.targets import parse_target
+from visavis_server.core.signaling.edge import Edge, TooManyConnections, TooManyFailures
+from visavis_server.core.signaling.hub import Hub
+from visavis_server.core.signaling.resumption import Resumption
+from visavis_server.core.signaling.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.stun import StunService
-from visavis_server.core.targets import parse_target
-from visavis_server.core.tickets import KEY_SIZE, TicketSigner
-from visavis_server.core.turn import TurnService
-from visavis_server.credentials import Credentials
-from visavis_server.guarded_server import GuardedServer
-from visavis_server.http_handler import Fault
-from visavis_server.instructions import instructions
-from visavis_server.keys import read_or_make_keys
-from visavis_server.logs import ShowAddress, fields, show_addresses
-from visavis_server.metrics import Exposition, LagMeter, Sources
-from visavis_server.metrics_endpoint import MetricsEndpoint
-from visavis_server.outbox import Outbox
-from visavis_server.relay import RelayConnections, Unauthorized
-from visavis_server.rest import ADMIN_PREFIX, RestApi, refusal, route_of
-from visavis_server.settings import Settings, alternate_port, hub_rules, new_buckets, relay_rules
-from visavis_server.stun import StunResponder, open_sockets
-from visavis_server.switchboard import Switchboard, now_ms
-from visavis_server.turn_secret import TurnSecret
-from visavis_server.websocket import WebSocketEndpoint, observed_address
-from visavis_server.websocket_aiohttp import AiohttpEndpoint
+from visavis_server.setup import descriptors
+from visavis_server.setup.configuration import OTEL_ENVIRONMENT, UsageError
+from visavis_server.setup.credentials import Credentials
+from visavis_server.setup.instructions import instructions
+from visavis_server.setup.keys import read_or_make_keys
+from visavis_server.setup.logs import ShowAddress, fields, show_addresses
+from visavis_server.setup.settings import Settings, alternate_port, hub_rules, new_buckets, relay_rules
+from visavis_server.setup.turn_secret import TurnSecret
+from visavis_server.sockets import relay
+from visavis_server.sockets.acceptor import Acceptor, Visitor
+from visavis_server.sockets.connections import Connections
+from visavis_server.sockets.guarded_server import GuardedServer
+from visavis_server.sockets.http_handler import Fault
+from visavis_server.sockets.outbox import Outbox
+from visavis_server.sockets.relay import RelayConnections, Unauthorized
+from visavis_server.sockets.rest import ADMIN_PREFIX, RestApi, refusal, route_of
+from visavis_server.sockets.stun import StunResponder, open_sockets
+from visavis_server.sockets.switchboard import Switchboard, now_ms
+from visavis_server.sockets.websocket import WebSocketEndpoint, observed_address
+from visavis_server.sockets.websocket_aiohttp import AiohttpEndpoint
+from visavis_server.watch.metrics import Exposition, LagMeter, Sources
+from visavis_server.watch.metrics_endpoint import MetricsEndpoint
 from visavis_shared import limits
 from visavis_shared.endpoints import is_numeric
 from visavis_shared.headers import TOKEN as TOKEN_HEADER
@@ -69,7 +71,7 @@ from visavis_shared.messages import Endpoint, RelayOffer, ServerLimits, StunServ
 from visavis_shared.stun import Address
 
 if TYPE_CHECKING:
-    from visavis_server.otel import OtelExport
+    from visavis_server.watch.otel import OtelExport
 
 logger = logging.getLogger(__name__)
 
@@ -543,7 +545,7 @@ async def _open_metrics(settings: Settings, is_ready: Callable[[], bool]) -> Met
 def _new_export(endpoint: str, interval: float) -> OtelExport:
     """Raises UsageError."""
     try:
-        from visavis_server.otel import OtelExport
+        from visavis_server.watch.otel import OtelExport
     except ImportError as error:
         raise UsageError(
             f"--otel-endpoint ({OTEL_ENVIRONMENT}) needs OpenTelemetry, which is not installed: "

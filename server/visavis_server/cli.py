@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from visavis_server.configuration import UsageError, read_settings
-from visavis_server.usage import FAILED, USAGE
+from visavis_server.setup.configuration import UsageError, read_settings
+from visavis_server.setup.usage import FAILED, USAGE
 from visavis_shared.descriptors import prepare_standard_streams
 from visavis_shared.ids import printable
 from visavis_shared.outlets import print_status

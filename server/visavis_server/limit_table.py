@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from visavis_server import answers, outbox, rest
-from visavis_server.core import buckets, door, governance, guessing, mailbox, rate, relay, stun
-from visavis_server.core.admin import BODY_SIZE
-from visavis_server.core.causes import Cause
-from visavis_server.relay import MESSAGE_SIZE as RELAY_MESSAGE_SIZE
-from visavis_server.settings import Settings
+from visavis_server.core import stun
+from visavis_server.core.access import buckets, door, guessing, rate
+from visavis_server.core.access.causes import Cause
+from visavis_server.core.relay import relay
+from visavis_server.core.rest.admin import BODY_SIZE
+from visavis_server.core.signaling import charter as governance
+from visavis_server.core.signaling import mailbox
+from visavis_server.setup.settings import Settings
+from visavis_server.sockets import answers, outbox, rest
+from visavis_server.sockets.relay import MESSAGE_SIZE as RELAY_MESSAGE_SIZE
 from visavis_shared import limits
 from visavis_shared.closing import CloseCode
 from visavis_shared.limit_table import Figure, Limit

@@ -10,9 +10,9 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from visavis_server.app import SignalingServer
-from visavis_server.core.targets import parse_target
-from visavis_server.rest import refusal
-from visavis_server.settings import Settings
+from visavis_server.core.rest.targets import parse_target
+from visavis_server.setup.settings import Settings
+from visavis_server.sockets.rest import refusal
 
 Authorize = Callable[[web.Request], bool | Awaitable[bool]]
 """Tells whether a request may pass."""

@@ -7,11 +7,11 @@ import logging
 import signal
 from typing import Final
 
-from visavis_server import descriptors, logs
 from visavis_server.app import CannotListen, SignalingServer
-from visavis_server.keys import KeyFileError
-from visavis_server.settings import Settings
-from visavis_server.usage import FAILED, OK, USAGE, UsageError
+from visavis_server.setup import descriptors, logs
+from visavis_server.setup.keys import KeyFileError
+from visavis_server.setup.settings import Settings
+from visavis_server.setup.usage import FAILED, OK, USAGE, UsageError
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop, relax_collector
 from visavis_shared.outlets import STATUS, announce, print_status

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from visavis_server.app import SignalingServer
-from visavis_server.settings import Settings
+from visavis_server.setup.settings import Settings
 
 
 class Server:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.server_running import server_process
 from tests.support.ws_raw import TIMEOUT, RawClient
-from visavis_server.core.buckets import ROOM_BURST
-from visavis_server.core.guessing import FAILURE_BURST
+from visavis_server.core.access.buckets import ROOM_BURST
+from visavis_server.core.access.guessing import FAILURE_BURST
 
 pytestmark = pytest.mark.timeout(60)
 

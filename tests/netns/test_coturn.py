@@ -18,7 +18,7 @@ import yaml
 from tests.netns.lab.namespaces import Namespace
 from tests.support.requirements import require
 from tests.support.turn_client import OK, TurnClient
-from visavis_server.core.turn import TurnService
+from visavis_server.core.access.turn import TurnService
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy" / "coturn"
 SECRETS: Final = ("0123456789abcdef-first", "0123456789abcdef-second")

@@ -35,7 +35,7 @@ module.Agent._offer_relay = fail
 from visavis_peer.cli import main
 """
 SWEEP: Final = """
-import visavis_server.switchboard as module
+import visavis_server.sockets.switchboard as module
 def fail(self): raise ValueError("planted")
 module.Switchboard._sweep = fail
 from visavis_server.cli import main

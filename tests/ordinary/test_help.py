@@ -13,7 +13,7 @@ from tests.support.commands import run
 from tests.support.server_running import spawn
 from visavis_peer.cli import read_arguments
 from visavis_peer.commands.verbs import VERBS, Verb
-from visavis_server.configuration import read_settings
+from visavis_server.setup.configuration import read_settings
 
 
 async def test_alone_it_lists_its_verbs_with_a_line_each() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.commands import DEADLINE, Process, end, next_line, read_invite, url
 from tests.support.server_running import READY, ServerProcess, server_process
-from visavis_server.settings import Settings
+from visavis_server.setup.settings import Settings
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from tests.support.conditions import until
 from tests.support.ws_raw import TIMEOUT, RawClient
 from visavis_server.app import SignalingServer
-from visavis_server.settings import Settings
+from visavis_server.setup.settings import Settings
 
 READY: Final = re.compile(r"^listening on http://(.+):(\d+) \(WebSocket /ws\), STUN (?:udp/(\d+)|off)\n$")
 DEFAULTS: Final[dict[str, Any]] = {"host": "127.0.0.1", "port": 0, "stun": False, "stun_port": 0, "engine": "own"}

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from visavis_server.core.effects import Close, Effect, Ping, Rebind, Report, Send
-from visavis_server.core.hub import Hub
-from visavis_server.core.resumption import Resumption
-from visavis_server.core.rules import Rules
-from visavis_server.core.tickets import TicketSigner
+from visavis_server.core.signaling.effects import Close, Effect, Ping, Rebind, Report, Send
+from visavis_server.core.signaling.hub import Hub
+from visavis_server.core.signaling.resumption import Resumption
+from visavis_server.core.signaling.rules import Rules
+from visavis_server.core.signaling.tickets import TicketSigner
 from visavis_shared.messages import WelcomePayload, decode_server_message
 
 WELCOME: Final = WelcomePayload(message="connected")

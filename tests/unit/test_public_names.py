@@ -27,7 +27,7 @@ def listed(package: ModuleType) -> dict[str, set[str]]:
     rows = {name: set(re.findall(r"`(\w+)(?:\(\))?`", members)) for name, _, members in ROW.findall(section)}
     assert rows
     for name, _, members in ROW.findall(section):
-        if members.strip().startswith("each option of `visavis-server --help`"):  # tests/unit/server/test_settings.py
+        if members.strip().startswith("each option of `visavis-server --help`"):  # setup/test_settings.py
             rows[name] = set(visavis_server.Settings.model_fields)
     return rows
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from visavis_server.core.rate import RateLimiter
+from visavis_server.core.access.rate import RateLimiter
 from visavis_shared.stun import (
     CHANGE_IP,
     CHANGE_PORT,

@@ -20,9 +20,9 @@ from visavis_peer.core import pacing
 from visavis_peer.core.events import Failure, Joined, Notice
 from visavis_peer.errors import Refused, ServerBusy
 from visavis_server.app import SignalingServer
-from visavis_server.core.auth import make_room_token
-from visavis_server.core.causes import Cause
-from visavis_server.switchboard import now_ms
+from visavis_server.core.access.auth import make_room_token
+from visavis_server.core.access.causes import Cause
+from visavis_server.sockets.switchboard import now_ms
 from visavis_shared.closing import CloseCode
 from visavis_shared.messages import CandidateMessage, CandidatePayload, Discover
 

@@ -12,7 +12,7 @@ from tests.support.conditions import until
 from visavis_peer import Agent, AgentSettings, Link
 from visavis_peer.core.events import Event, Joined, LinkDown, PeerJoined, PeerLeft
 from visavis_server.app import SignalingServer
-from visavis_server.settings import Settings
+from visavis_server.setup.settings import Settings
 
 E = TypeVar("E", bound=Event)
 

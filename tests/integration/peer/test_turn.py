@@ -26,8 +26,8 @@ from visavis_peer.net.ice import IceSession, TurnServer
 from visavis_peer.net.ice.turn import allocate
 from visavis_peer.turn_servers import TurnServers
 from visavis_server.app import SignalingServer
-from visavis_server.core.turn import TurnService
-from visavis_server.settings import Settings
+from visavis_server.core.access.turn import TurnService
+from visavis_server.setup.settings import Settings
 from visavis_shared.messages import IceServer
 
 SHIPPED: Final = Path(__file__).parents[3] / "deploy" / "coturn" / "turnserver.conf"

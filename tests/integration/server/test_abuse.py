@@ -17,8 +17,8 @@ from tests.support.mutation import mutated
 from tests.support.server_running import http, joined, running_server, server_process
 from tests.support.ws_raw import BINARY, CLOSE, PING, PONG, TEXT, TIMEOUT, RawClient, client_frame
 from visavis_server.app import SignalingServer
-from visavis_server.core.causes import Cause
-from visavis_server.websocket import FRAMES_AT_ONCE
+from visavis_server.core.access.causes import Cause
+from visavis_server.sockets.websocket import FRAMES_AT_ONCE
 from visavis_shared.limits import MESSAGE_SIZE
 
 pytestmark = pytest.mark.usefixtures("engine")

@@ -19,11 +19,11 @@ from tests.support.conditions import until
 from tests.support.server_running import http, running_server
 from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_server.app import SignalingServer
-from visavis_server.core.auth import make_room_token
-from visavis_server.core.causes import Cause
-from visavis_server.core.door import Capacity
-from visavis_server.keys import KeyFileError
-from visavis_server.settings import Settings
+from visavis_server.core.access.auth import make_room_token
+from visavis_server.core.access.causes import Cause
+from visavis_server.core.access.door import Capacity
+from visavis_server.setup.keys import KeyFileError
+from visavis_server.setup.settings import Settings
 
 SECRET: Final = bytes(range(32))
 OPENED: Final[list[RawClient]] = []
@@ -350,8 +350,8 @@ async def test_a_bad_certificate_is_one_clear_error(tmp_path: Path) -> None:
 
 async def test_a_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slowloris: half a request is none."""
-    monkeypatch.setattr("visavis_server.core.door.HANDSHAKE_TIMEOUT", 0.05)
-    monkeypatch.setattr("visavis_server.guarded_server.DOOR_INTERVAL", 0.05)
+    monkeypatch.setattr("visavis_server.core.access.door.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("visavis_server.sockets.guarded_server.DOOR_INTERVAL", 0.05)
     async with running_server() as server:
         member = await connect(server)
         silent, slow = await RawClient.open(server.port), await RawClient.open(server.port)

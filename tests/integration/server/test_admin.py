@@ -16,9 +16,9 @@ import pytest
 from tests.support.server_running import Response, joined, running_server, server_process
 from tests.support.ws_raw import TIMEOUT, RawClient
 from visavis_server.app import SignalingServer
-from visavis_server.core.admin import BODY_SIZE
-from visavis_server.keys import KeyFileError
-from visavis_server.settings import Settings
+from visavis_server.core.rest.admin import BODY_SIZE
+from visavis_server.setup.keys import KeyFileError
+from visavis_server.setup.settings import Settings
 
 TOKEN: Final = "correct-horse-battery-staple-0123456789"
 

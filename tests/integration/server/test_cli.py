@@ -19,7 +19,7 @@ from tests.support.server_running import http, running_server, server_process, s
 from tests.support.ws_raw import TIMEOUT, RawClient
 from visavis_server import cli
 from visavis_server.app import CannotListen, SignalingServer
-from visavis_server.settings import Settings
+from visavis_server.setup.settings import Settings
 from visavis_shared import loops
 
 

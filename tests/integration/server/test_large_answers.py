@@ -10,9 +10,9 @@ from aiohttp import web
 from tests.support.conditions import until
 from tests.support.server_running import DEFAULTS, http, running_server
 from tests.support.ws_raw import RawClient
-from visavis_server.answers import COUNT_LIMIT, PIECE_SIZE
 from visavis_server.mounting import application
-from visavis_server.settings import Settings
+from visavis_server.setup.settings import Settings
+from visavis_server.sockets.answers import COUNT_LIMIT, PIECE_SIZE
 
 ROOM_COUNT = 200
 

@@ -31,7 +31,7 @@ async def test_a_process_writes_json_without_names_and_secrets(how: str, expecte
     assert len(lines) == 2
     for line in lines:
         assert line["level"] == "info"
-        assert line["logger"] == "visavis_server.switchboard"
+        assert line["logger"] == "visavis_server.sockets.switchboard"
         assert line["peer_id"] in line["message"]
 
         assert re.match(expected, line["address"])

@@ -11,9 +11,9 @@ from tests.support.conditions import until
 from tests.support.scrape import scrape
 from tests.support.server_running import http, joined, running_server, server_process
 from tests.support.ws_raw import CLOSE, TEXT, RawClient, upgrade_request
-from visavis_server import metrics_endpoint
 from visavis_server.app import CannotListen, SignalingServer
-from visavis_server.settings import Settings
+from visavis_server.setup.settings import Settings
+from visavis_server.watch import metrics_endpoint
 from visavis_shared.stun import binding_request
 
 

@@ -20,9 +20,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.server_running import http, joined, running_server
-from visavis_server.core.admin import COMMANDS
-from visavis_server.core.documents import ROUTES, Route
-from visavis_server.rest import ADMIN_PREFIX, route_of
+from visavis_server.core.rest.admin import COMMANDS
+from visavis_server.core.rest.documents import ROUTES, Route
+from visavis_server.sockets.rest import ADMIN_PREFIX, route_of
 
 PATH: Final = Path(__file__).parents[3] / "docs" / "schema" / "openapi.json"
 DOCUMENT: Final[dict[str, Any]] = json.loads(PATH.read_text(encoding="utf-8"))

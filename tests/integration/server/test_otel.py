@@ -21,8 +21,8 @@ from tests.support.conditions import until
 from tests.support.scrape import Samples, Scrape, scrape
 from tests.support.server_running import http, joined, running_server, server_process
 from visavis_server.app import SignalingServer
-from visavis_server.configuration import UsageError, read_settings
-from visavis_server.settings import Settings
+from visavis_server.setup.configuration import UsageError, read_settings
+from visavis_server.setup.settings import Settings
 
 
 class Collector:

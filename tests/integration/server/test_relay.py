@@ -15,7 +15,7 @@ from tests.support.scrape import scrape
 from tests.support.server_running import running_server
 from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_server.app import SignalingServer
-from visavis_server.core.causes import Cause
+from visavis_server.core.access.causes import Cause
 
 pytestmark = pytest.mark.usefixtures("engine")
 

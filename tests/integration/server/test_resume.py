@@ -15,8 +15,8 @@ from tests.support.resuming import OPENED, connect, cut_all, members
 from tests.support.server_running import http, running_server, server_process
 from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_server.app import SignalingServer
-from visavis_server.keys import KeyFileError
-from visavis_server.settings import Settings
+from visavis_server.setup.keys import KeyFileError
+from visavis_server.setup.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("engine")
 

@@ -12,7 +12,7 @@ from tests.support.conditions import until
 from tests.support.server_running import http, joined, running_server
 from tests.support.ws_raw import TEXT, Message, RawClient, client_frame
 from visavis_server.app import SignalingServer
-from visavis_server.outbox import OUTBOX_SIZE
+from visavis_server.sockets.outbox import OUTBOX_SIZE
 
 pytestmark = pytest.mark.usefixtures("engine")
 

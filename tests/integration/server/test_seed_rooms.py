@@ -13,7 +13,7 @@ from tests.support.conditions import until
 from tests.support.server_running import http, joined, running_server
 from tests.support.ws_raw import Message, RawClient
 from visavis_server.app import SignalingServer
-from visavis_server.core.effects import Effect
+from visavis_server.core.signaling.effects import Effect
 
 ALICE = {"display_name": "Alice", "endpoint": {"ip": "203.0.113.1", "port": 12345}}
 

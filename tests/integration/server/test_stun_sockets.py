@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.server_running import running_server
 from tests.support.ws_raw import TIMEOUT, RawClient, upgrade_request
-from visavis_server import stun
 from visavis_server.app import CannotListen, SignalingServer
-from visavis_server.stun import BATCH, _destination, open_sockets
+from visavis_server.sockets import stun
+from visavis_server.sockets.stun import BATCH, _destination, open_sockets
 from visavis_shared.messages import WelcomePayload
 from visavis_shared.stun import (
     CHANGE_IP,

@@ -12,11 +12,11 @@ from typing import Final
 
 import pytest
 
-from visavis_server.core.auth import Authorizer
-from visavis_server.core.causes import Cause
-from visavis_server.keys import read_keys
-from visavis_server.outbox import OUTBOX_COUNT, OUTBOX_SIZE
-from visavis_server.settings import Settings
+from visavis_server.core.access.auth import Authorizer
+from visavis_server.core.access.causes import Cause
+from visavis_server.setup.keys import read_keys
+from visavis_server.setup.settings import Settings
+from visavis_server.sockets.outbox import OUTBOX_COUNT, OUTBOX_SIZE
 from visavis_shared import limits
 from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import MessageType, decode_client_message, decode_server_message

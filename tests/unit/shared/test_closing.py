@@ -6,8 +6,9 @@ import ast
 from pathlib import Path
 from typing import Final
 
-from visavis_server.core import frames, relay
-from visavis_server.outbox import OUTBOX_COUNT, OUTBOX_SIZE
+from visavis_server.core import frames
+from visavis_server.core.relay import relay
+from visavis_server.sockets.outbox import OUTBOX_COUNT, OUTBOX_SIZE
 from visavis_shared.closing import LEAVING, CloseCode, markdown
 from visavis_shared.limits import MESSAGE_SIZE
 

@@ -14,11 +14,11 @@ from scripts.lib import limits as script
 from tests.support.server_running import running_server
 from tests.support.ws_raw import RawClient, upgrade_request
 from visavis_peer.limit_table import PEER_LIMITS
-from visavis_server.configuration import _described, _parser
-from visavis_server.core.causes import Cause
-from visavis_server.core.relay import DropCause
+from visavis_server.core.access.causes import Cause
+from visavis_server.core.relay.relay import DropCause
 from visavis_server.limit_table import OTHER_REFUSALS, SERVER_LIMITS
-from visavis_server.settings import Settings
+from visavis_server.setup.configuration import _described, _parser
+from visavis_server.setup.settings import Settings
 from visavis_shared import limits
 from visavis_shared.errors import ErrorCode
 from visavis_shared.limit_table import Figure, Limit

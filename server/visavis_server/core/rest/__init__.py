@@ -1,0 +1,1 @@
+"""What REST and the operator's API answer."""

@@ -1,0 +1,1 @@
+"""Messages: who is connected, who is in which room, what each message does."""

@@ -1,0 +1,1 @@
+"""What the server is told before it starts: settings, keys, secrets, logs."""

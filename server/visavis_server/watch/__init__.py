@@ -1,0 +1,1 @@
+"""What shows an operator how the server does: metrics."""
