@@ -2,7 +2,7 @@
 
     async with Agent(AgentSettings(server="https://host.example", room="r")) as agent:
         async for link in agent.links():
-            reader, writer = await link.open_stream()
+            reader, writer = await link.open_stream("echo")
             writer.write(b"hello")
 
 It connects, discovers, joins, and connects again; `Peering` keeps the links, which outlive a lost server.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import stat
 import sys
 from typing import Any, Final
 
@@ -55,15 +54,6 @@ def retire(descriptor: int) -> None:
     finally:
         os.close(null)
         os.close(copy)  # dup2 would keep this one's error to itself
-
-
-def is_null(descriptor: int) -> bool:
-    """Whether a descriptor is the null device."""
-    try:
-        ours, null = os.fstat(descriptor), os.stat(os.devnull)
-    except OSError:
-        return False
-    return stat.S_ISCHR(ours.st_mode) and ours.st_rdev == null.st_rdev
 
 
 def wait_readable(descriptor: int, timeout: float | None = None) -> bool:

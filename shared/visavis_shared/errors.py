@@ -2,7 +2,6 @@
 
 VisavisError
 └── ProtocolError            a message that breaks the protocol
-    ├── LocalProtocolError   … which this program was about to send
     └── RemoteProtocolError  … which the other end sent
 """
 
@@ -51,10 +50,6 @@ class ProtocolError(VisavisError):
         self.code = code
         self.message = message
         self.details = details
-
-
-class LocalProtocolError(ProtocolError):
-    """An invalid message that this program was about to send: a bug on this side."""
 
 
 class RemoteProtocolError(ProtocolError):

@@ -607,7 +607,6 @@ ServerMessage = Annotated[
 """What a client receives."""
 
 _DEFERRED: Final = ConfigDict(defer_build=True)
-CLIENT_MESSAGE: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage, config=_DEFERRED)
 SERVER_MESSAGE: Final[TypeAdapter[ServerMessage]] = TypeAdapter(ServerMessage, config=_DEFERRED)
 _ROOM_ID: Final[TypeAdapter[str]] = TypeAdapter(RoomId, config=_DEFERRED)
 
@@ -617,14 +616,6 @@ _M = TypeVar("_M", bound=BaseModel)
 def encode(message: Model) -> bytes:
     """Return `message` as one line of JSON in UTF-8, members that are `None` left out."""
     return message.model_dump_json(exclude_none=True).encode()
-
-
-def decode_client_message(data: bytes | str) -> ClientMessage:
-    """Read a message of a client.
-
-    Raises RemoteProtocolError (INVALID_MESSAGE, the field in `details`).
-    """
-    return _validate(CLIENT_MESSAGE, data)
 
 
 def decode_server_message(data: bytes | str) -> ServerMessage:
@@ -677,13 +668,6 @@ def check_room_id(text: str) -> str:
         return _ROOM_ID.validate_python(text)
     except ValidationError as error:
         raise _refusal(error, prefix=("room_id",)) from None
-
-
-def _validate(adapter: TypeAdapter[_M], data: bytes | str) -> _M:
-    try:
-        return adapter.validate_json(data)
-    except ValidationError as error:
-        raise _refusal(error) from None
 
 
 def _refusal(error: ValidationError, prefix: tuple[str, ...] = ()) -> RemoteProtocolError:

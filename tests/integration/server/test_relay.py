@@ -271,7 +271,7 @@ async def test_who_does_not_read_loses_messages_and_signaling_does_not_notice() 
         left, right = await ann.relay(), await bob.relay()
         assert server.relay is not None
         right._response.connection.transport.pause_reading()  # type: ignore[union-attr]
-        while not server.relay.dropped:
+        while not server.relay.drops.total():
             for _ in range(50):
                 await left.send_bytes(to(bob, bytes(60_000)))
         await ann.signaling.send_json({"type": "KEEP_ALIVE", "request_id": "k"})

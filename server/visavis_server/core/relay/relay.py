@@ -264,11 +264,6 @@ class Relay:
         self._tokens[member.token] = peer_id
         member.gone_at, fresh.gone_at = None, now
 
-    @property
-    def dropped(self) -> int:
-        """Messages dropped so far, whatever the cause."""
-        return self.drops.total()
-
     def active_pairs(self, now: float) -> int:
         """Return how many pairs have had traffic of late."""
         ends = sum(pair.is_active(now) for member in self._members.values() for pair in member.pairs.values())
