@@ -16,6 +16,7 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -25,6 +26,7 @@ from visavis_peer.broadcast import Broadcast
 from visavis_peer.connection_end import ConnectionEnd
 from visavis_peer.core.addresses import Interface, choose_addresses
 from visavis_peer.core.backoff import signaling_delay, untimely_delay
+from visavis_peer.core.counts import PEER_COUNT
 from visavis_peer.core.events import (
     EVENTS_LOST,
     NO_INTERFACE,
@@ -36,7 +38,6 @@ from visavis_peer.core.events import (
     Notice,
     Ready,
 )
-from visavis_peer.core.mesh import PEER_COUNT
 from visavis_peer.core.resume import ResumeState
 from visavis_peer.core.sealing import RoomSeal, room_password
 from visavis_peer.core.servers_met import ADVICE, SEVERAL, ServersMet
@@ -51,13 +52,10 @@ from visavis_peer.errors import (
     from_server,
     reason_of,
 )
-from visavis_peer.net.ice import IceSession
 from visavis_peer.net.interfaces import list_interfaces
-from visavis_peer.net.relay import RelayClient
 from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.outbox import Outbox
-from visavis_peer.peering import Peering
 from visavis_peer.pool import SessionPool
 from visavis_peer.reporting import OutcomeReporter
 from visavis_peer.server_urls import chosen_proxy, relay_url, websocket_url, without_login
@@ -87,6 +85,7 @@ from visavis_shared.messages import (
     PeerLeft,
     PeerList,
     PrivateRoom,
+    RelayOffer,
     Resume,
     ResumedPayload,
     ResumePayload,
@@ -96,9 +95,13 @@ from visavis_shared.messages import (
 from visavis_shared.messages import Notice as NoticeMessage
 from visavis_shared.nat import NatReport
 from visavis_shared.tasks import end, own, sentence
+from visavis_shared.threads import call_apart
 
 if TYPE_CHECKING:
     from visavis_peer.link.link import Link
+    from visavis_peer.links import Links
+    from visavis_peer.net.ice import IceSession
+    from visavis_peer.peering import Peering
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +131,7 @@ class Agent:
         self._begun: SignalingClient | None = None
         """A connection that has been begun already (`commands.begun`)."""
         self._lean = False
-        """Whether the engine is left out until there is somebody to link with."""
+        """Whether what links are made with is left out until there is somebody to link with."""
         self.peer_id = ""
         """Id that the signaling server has given this agent; another one when it had to join anew."""
         self.nat = NatReport()
@@ -141,6 +144,9 @@ class Agent:
         self._links: Broadcast[Link] = Broadcast(PEER_COUNT)
         self._outbox = Outbox()
         self._peering: Peering | None = None
+        """None before there was anybody to link with."""
+        self._relay_offer: RelayOffer | None = None
+        """The relay of the latest signaling connection."""
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
         self._servers = ServersMet()
@@ -168,24 +174,8 @@ class Agent:
         """Connections in vain since this agent was last in the room."""
 
     async def __aenter__(self) -> Self:
-        secret, fresh = self.settings.secret, self._fresh
-        self._peering = Peering(
-            self._pool,
-            self._outbox.put,
-            self._publish,
-            self._links.publish,
-            self._study.report,
-            lambda: self.nat,
-            None
-            if secret is None
-            else RoomSeal(secret, self.settings.room, secrets.token_bytes, fresh, self._fresh_of),
-            fresh,
-            self.settings.name,
-            self.settings.relay,
-            self.settings.patience,
-        )
         if not self._lean:
-            self._peering.links.prepare()
+            self._begin_peering().links.prepare()
         self._runner = asyncio.create_task(self._run())
         self._network.start()
         self._sleep.start()
@@ -244,7 +234,7 @@ class Agent:
     @property
     def has_relay(self) -> bool:
         """Whether links may use the relay of the signaling server, which offers one."""
-        return self._peering is not None and self._peering.links.has_relay
+        return self._relay_offer is not None and self.settings.relay != "never"
 
     def remote_nat(self, peer_id: str) -> NatReport | None:
         """Return what a member of the room has told of its NAT in the latest negotiation."""
@@ -284,11 +274,11 @@ class Agent:
 
     def _on_network(self, interfaces: Sequence[Interface]) -> None:
         """Look for new paths, and connect again, where this machine's addresses make it necessary."""
-        assert self._peering is not None
         usable = choose_addresses(interfaces, self.settings.interfaces).used
         if usable != self._pool.choice.used:
             self._pool.renew()
-            self._peering.network_changed()
+            if self._peering is not None:
+                self._peering.network_changed()
         here = {address for interface in interfaces if interface.up for address in interface.addresses}
         if self._local_address not in here:
             self._cut_off.set("this machine's network has changed")
@@ -374,7 +364,7 @@ class Agent:
         if self._servers.meet(client.welcome.instance if client.welcome is not None else None):
             self._events.publish(Failure(SEVERAL, ADVICE))
         self._check_private_rooms(client)
-        self._offer_relay(client)
+        self._take_relay(client)
         self._fresh_id = client.peer_id
         if self._resume.token is not None:
             await client.send(self._resume_request(self._resume.token))
@@ -470,19 +460,16 @@ class Agent:
 
     def _leave_room(self) -> None:
         """Forget the room, for nobody there knows this agent any longer by its former id; links stay."""
-        assert self._peering is not None
         self._resume.forget()
-        self._peering.signaling_lost()
+        if self._peering is not None:
+            self._peering.signaling_lost()
 
     async def _read(self, client: SignalingClient) -> None:
-        assert self._peering is not None
         while True:
             before = client.received
             message = await client.receive()
             if _shows_company(message):
-                # what is imported amid a negotiation would delay one of its steps, and a check that comes too early to
-                # a NAT spoils the mapping
-                await self._peering.links.prepared()
+                await self._prepare()
             self._resume.count(client.received - before)
             if isinstance(message, ErrorMessage) and message.request_id == _RESUME:
                 refusal = message.payload
@@ -492,6 +479,42 @@ class Agent:
             else:
                 self._take(message)
             await asyncio.sleep(0)  # so that those who read events keep up with a server that has much to say
+
+    async def _prepare(self) -> None:
+        """Import what links are made with.
+
+        Amid a negotiation that would delay a step, and a check that comes too early to a NAT spoils the mapping.
+        """
+        if self._peering is None:
+            await call_apart(import_module, "visavis_peer.peering")
+        await self._begin_peering().links.prepared()
+
+    def _begin_peering(self) -> Peering:
+        """Return what deals with the peers, from the first one on."""
+        if self._peering is not None:
+            return self._peering
+        from visavis_peer.peering import Peering
+
+        secret, fresh = self.settings.secret, self._fresh
+        self._peering = Peering(
+            self._pool,
+            self._outbox.put,
+            self._publish,
+            self._links.publish,
+            self._study.report,
+            lambda: self.nat,
+            None
+            if secret is None
+            else RoomSeal(secret, self.settings.room, secrets.token_bytes, fresh, self._fresh_of),
+            fresh,
+            self.settings.name,
+            self.settings.relay,
+            self.settings.patience,
+        )
+        self._offer_relay(self._peering.links)
+        if self._joined.is_set():
+            self._peering.joined(self.peer_id, ())
+        return self._peering
 
     def _take(self, message: ServerMessage) -> None:
         """Do what a message asks for; what a server or peer has made up ends nothing."""
@@ -506,22 +529,37 @@ class Agent:
         await self._study.complete(session)
         await self._study.hear_gateway(session)
 
-    def _offer_relay(self, client: SignalingClient) -> None:
-        """Let links use the relay that this connection's welcome offers."""
-        assert self._peering is not None
-        links = self._peering.links
-        offer = client.welcome.relay if client.welcome is not None else None
+    def _take_relay(self, client: SignalingClient) -> None:
+        """Let links use the relay that this connection's welcome offers.
+
+        Raises Refused when the server wants nothing else and this agent nothing like it.
+        """
+        self._relay_offer = offer = client.welcome.relay if client.welcome is not None else None
+        if offer is not None:
+            only = offer.mode == "only"
+            if only and self.settings.relay == "never":
+                raise Refused(
+                    "the server allows no links but through its relay, and this agent none through a relay"
+                    " (--relay never)"
+                )
+            self._pool.relay_only = only or self.settings.relay == "only"
+        if self._peering is not None:
+            self._offer_relay(self._peering.links)
+
+    def _offer_relay(self, links: Links) -> None:
+        from visavis_peer.net.relay import RelayClient
+
+        offer = self._relay_offer
         if offer is None:
             links.offer_relay(None, only=False)
-        else:
-            url, only = relay_url(self._url), offer.mode == "only"
-            links.offer_relay(
-                lambda: RelayClient(
-                    url, offer.token, offer.message_size, links.on_relayed, links.on_relay_state, self._proxy
-                ),
-                only=only,
-            )
-            self._pool.relay_only = only or self.settings.relay == "only"
+            return
+        url = relay_url(self._url)
+        links.offer_relay(
+            lambda: RelayClient(
+                url, offer.token, offer.message_size, links.on_relayed, links.on_relay_state, self._proxy
+            ),
+            only=offer.mode == "only",
+        )
 
     def _use_turn(self, listed: MembersPayload) -> None:
         """Let sessions use the TURN servers that come with a member list."""
@@ -529,7 +567,7 @@ class Agent:
             self._turn.put(listed.ice_servers, self._server_address)
 
     def _on_message(self, message: ServerMessage) -> None:
-        assert self._peering is not None
+        peering = self._peering
         match message:
             case Ack(request_id=request_id, payload=payload) if request_id == _JOIN:
                 listed = _understood(MembersPayload, payload or {})
@@ -540,21 +578,22 @@ class Agent:
                 self._events.publish(Joined(self.settings.room, self.peer_id, len(members) - 1))
                 self._joined.set()
                 self._attempt, self._slept = 0, False
-                self._peering.joined(self.peer_id, members)
+                if peering is not None:
+                    peering.joined(self.peer_id, members)
             case Ack(request_id=request_id, payload=payload, peer_id=peer_id) if request_id == _RESUME:
                 self._on_resumed(_understood(ResumedPayload, payload or {}), peer_id)
             case ResumeRefresh(payload=offer):
                 self._resume.refresh(offer)
             case PeerList(room_id=room, payload=listed) if room == self.settings.room:
                 self._use_turn(listed)
-            case PeerJoined(payload=info) if info.peer_id != self.peer_id:
-                self._peering.peer_joined(info)
+            case PeerJoined(payload=info) if peering is not None and info.peer_id != self.peer_id:
+                peering.peer_joined(info)
             case PeerLeft(peer_id=peer_id, payload=expelled) if peer_id == self.peer_id:
                 raise Refused(f"removed from the room: {printable(expelled.reason) if expelled else 'no reason given'}")
-            case PeerLeft(peer_id=peer_id, cause=cause):
-                self._peering.peer_left(peer_id, cause)
-            case Offer() | Answer() | CandidateMessage():
-                self._peering.receive(message)
+            case PeerLeft(peer_id=peer_id, cause=cause) if peering is not None:
+                peering.peer_left(peer_id, cause)
+            case Offer() | Answer() | CandidateMessage() if peering is not None:
+                peering.receive(message)
             case ErrorMessage(request_id=request_id, payload=refusal):
                 if request_id == _JOIN:
                     raise self._refused(refusal)
@@ -571,13 +610,13 @@ class Agent:
 
     def _on_resumed(self, resumed: ResumedPayload, peer_id: str) -> None:
         """Go on as the peer that this agent was."""
-        assert self._peering is not None
         self.peer_id = peer_id
         slept, self._attempt, self._slept = self._slept, 0, False
         self._resume.begin(resumed.resume)
         self._outbox.resumed(resumed.received)
         self._events.publish(Joined(self.settings.room, peer_id, len(resumed.peers) - 1))
-        self._peering.resumed(resumed.peers, gap=resumed.gap or slept)
+        if self._peering is not None:
+            self._peering.resumed(resumed.peers, gap=resumed.gap or slept)
 
 
 def _lost_events(count: int) -> Event:

@@ -94,7 +94,13 @@ def _run(arguments: argparse.Namespace, stopping: Stopping) -> tuple[int, int | 
         note_exposed(arguments)
         fill_in(arguments, os.environ)
         ask_for_invite(arguments)
-        with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        lean = getattr(arguments, "lean", False)
+        if lean:
+            from visavis_peer.commands.put_off import put_off_unused
+
+            put_off_unused()
+        # uvloop is 2 MiB more
+        with asyncio.Runner(loop_factory=None if lean else fastest_loop()) as runner:
             code = runner.run(_stoppable(arguments, stopping))
     except OutputClosed:
         stopping.stop(SIGPIPE)

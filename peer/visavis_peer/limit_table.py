@@ -6,11 +6,11 @@ from typing import Final
 
 from visavis_peer.core import (
     birthday,
+    counts,
     credits,
     destinations,
     kinds,
     liveness,
-    mesh,
     negotiation,
     sealing,
     session_budget,
@@ -61,7 +61,7 @@ PEER_LIMITS: Final = (
     Limit(
         "probes of a round",
         (
-            Figure(strategy.PROBE_BUDGET),
+            Figure(counts.PROBE_BUDGET),
             Figure(strategy.RATE, "/s"),
             Figure(strategy.DURATION, "s"),
         ),
@@ -93,8 +93,8 @@ PEER_LIMITS: Final = (
         "three times what a peer has to say",
     ),
     # --- peers --------------------------------------------------------------------------------------------------------
-    Limit("members of a room that it knows of", (Figure(mesh.MEMBER_COUNT),), "not seen", "connections of a server"),
-    Limit("peers of an agent", (Figure(mesh.PEER_COUNT),), "refused", "with 10 sockets each"),
+    Limit("members of a room that it knows of", (Figure(counts.MEMBER_COUNT),), "not seen", "connections of a server"),
+    Limit("peers of an agent", (Figure(counts.PEER_COUNT),), "refused", "with 10 sockets each"),
     Limit(
         "sessions that peers have an agent begin",
         (

@@ -9,7 +9,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from visavis_peer.core.effects import Introduce, Role, SessionKey
+from visavis_peer.core.counts import PEER_COUNT
+from visavis_peer.core.effects import Introduce, SessionKey
 from visavis_peer.core.events import (
     Event,
     Failure,
@@ -21,7 +22,7 @@ from visavis_peer.core.events import (
     PathInfo,
     RelayCause,
 )
-from visavis_peer.core.mesh import PEER_COUNT
+from visavis_peer.core.role import Role
 from visavis_peer.errors import AgentError, AuthenticationFailed, Refused
 from visavis_peer.link.link import Link
 from visavis_peer.net.relay import RelayClient
@@ -153,11 +154,6 @@ class Links:
     def up(self) -> list[Link]:
         """The links that are up."""
         return [entry.shown for entry in self._entries.values() if entry.link.up]
-
-    @property
-    def has_relay(self) -> bool:
-        """Whether there is a relay that links may use."""
-        return self._make_relay is not None
 
     @property
     def relay_only(self) -> bool:
@@ -414,14 +410,7 @@ class Links:
     # --- relay --------------------------------------------------------------------------------------------------------
 
     def offer_relay(self, make: Callable[[], RelayClient] | None, *, only: bool) -> None:
-        """Take what makes a connection to the server's relay; None: there is no relay. With `only`, use nothing else.
-
-        Raises Refused when the server wants nothing else and this agent nothing like it.
-        """
-        if only and self._policy == "never":
-            raise Refused(
-                "the server allows no links but through its relay, and this agent none through a relay (--relay never)"
-            )
+        """Take what connects to the relay of the server; None: there is none. With `only`, use nothing else."""
         if only:
             self._policy = "only"
         self._make_relay = None if self._policy == "never" else make

@@ -11,7 +11,6 @@ from typing import Any, Final, Protocol
 from visavis_peer.core.effects import (
     AddCandidate,
     OpenHoles,
-    Role,
     SendAnswer,
     SendOffer,
     SendReady,
@@ -23,6 +22,7 @@ from visavis_peer.core.effects import (
 )
 from visavis_peer.core.events import PathInfo
 from visavis_peer.core.link_protocols import SPOKEN
+from visavis_peer.core.role import Role
 from visavis_peer.core.strategy import opener_ttl
 from visavis_peer.discovery import public_endpoint
 from visavis_peer.net.ice import IceCallbacks, IceSession

@@ -16,7 +16,7 @@ from tests.hostile.member import description
 from tests.support.adversary import AdversarialServer, Client, Parcel
 from tests.support.commands import run
 from tests.support.interloper import pack, unpack
-from visavis_peer.core.mesh import MEMBER_COUNT
+from visavis_peer.core.counts import MEMBER_COUNT
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.quic import SecureConnection
 from visavis_shared.invite import Invite

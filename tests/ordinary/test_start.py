@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +33,14 @@ AT_ONCE: Final = OURS | HTTP
 MODELS: Final = {"annotated_types", "pydantic", "pydantic_core", "typing_inspection"}
 ALONE: Final = AT_ONCE | MODELS | {"aioice", "dns", "ifaddr", "netifaces"}
 """While nobody is there to link with: no engine, no cryptography, no UPnP."""
-LATER: Final = {"visavis_peer.link.quic", "visavis_peer.sessions", "visavis_peer.punching", "visavis_peer.net.upnp"}
+ENGINE: Final = {"visavis_peer.link.quic", "visavis_peer.sessions", "visavis_peer.punching", "visavis_peer.net.upnp"}
+LATER: Final = ENGINE | {
+    f"visavis_peer.{name}"
+    for name in (
+        *("peering", "links", "link.link", "net.relay"),
+        *("core.mesh", "core.negotiation", "core.effects", "core.strategy"),
+    )
+}
 """Of ours, what an agent that is alone has no use for."""
 SECRET: Final = "A" * 22
 PROGRAM: Final = """
@@ -142,7 +150,7 @@ async def test_an_agent_that_is_alone_has_no_engine_and_gets_it_with_the_first_p
             ann.send_signal(signal.SIGUSR1)
             await until(places[0].exists)
             modules = modules_at(places[0])
-            assert foreign(modules) <= ALONE
+            assert foreign(modules) <= ALONE - {"uvloop"}
             assert not modules & LATER
             bob = await watched(places[1], "visavis_peer", *arguments, "--name", "bob", "--message", "hello")
             try:
@@ -163,4 +171,21 @@ async def test_an_examination_needs_no_engine(verb: str, tmp_path: Path) -> None
             await process.communicate()
     modules = modules_at(place)
     assert foreign(modules) <= ALONE
-    assert not modules & LATER
+    assert not modules & ENGINE
+
+
+def test_what_is_put_off_is_there_when_it_is_used() -> None:
+    program = """
+import sys
+from visavis_peer.commands.put_off import UNUSED, put_off_unused
+put_off_unused()
+import aioice, aiohttp, pydantic.type_adapter
+waiting = {name for name in UNUSED if name in sys.modules and type(sys.modules[name]).__name__ == "_LazyModule"}
+import dns.message, idna
+print(*sorted(UNUSED - waiting))
+print(dns.message.make_query("host.example", "A").question[0].name, idna.encode("bücher").decode())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    waiting, used = done.stdout.splitlines()
+    assert waiting == ""
+    assert used == "host.example. xn--bcher-kva"

@@ -13,8 +13,8 @@ class BegunAgent(Agent):
     def __init__(self, settings: AgentSettings, client: SignalingClient, *, lean: bool = False) -> None:
         """`client` is a connection with these settings that has been begun, and becomes the agent's first one.
 
-        `lean`: the engine is imported when somebody is there to link with, not before; that saves 20 MiB, and costs the
-        first link some 100 ms.
+        `lean`: what links are made with is imported when somebody is there, not before; that saves 20 MiB, and costs
+        the first link some 100 ms.
         """
         super().__init__(settings)
         self._begun = client

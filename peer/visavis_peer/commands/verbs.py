@@ -131,7 +131,7 @@ _LISTED: Final = (
         ),
         "give up when the server has not let it into the room after this long (default: it keeps trying)",
         _add_agent,
-        defaults={"runs_until_stopped": True},
+        defaults={"runs_until_stopped": True, "lean": True},
     ),
     Verb(
         "doctor",

@@ -12,7 +12,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-from visavis_peer.core.strategy import PROBE_BUDGET
+from visavis_peer.core.counts import PROBE_BUDGET
 from visavis_shared import limits
 from visavis_shared.endpoints import native
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from visavis_peer.core.role import Role
 from visavis_shared.messages import AnswerPayload, IceDescription, OfferPayload
 from visavis_shared.nat import NatReport
 
-Role = Literal["offerer", "answerer"]
-"""The offerer is the controlling ICE agent (RFC 8445 section 6.1.1)."""
 FailureKind = Literal["no_path", "no_answer", "refused", "authentication_failed"]
 UNTRUSTED_OFFER: Final = "the OFFER could not be authenticated"
 """Reason in the ANSWER to an OFFER that does not open: somebody has changed it, or the secrets differ."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from visavis_peer.core.counts import MEMBER_COUNT, PEER_COUNT
 from visavis_peer.core.effects import DropSession, Effect, SendRefusal, SessionKey
 from visavis_peer.core.negotiation import OFFER_FALLBACK, Negotiation
 from visavis_peer.core.session_budget import SessionBudget
@@ -14,10 +15,6 @@ from visavis_shared.messages import Answer, CandidateMessage, IceDescription, Of
 
 OWN_ID_COUNT: Final = 64
 """Ids of its own that an agent remembers: more than a server with its defaults has not given up yet."""
-MEMBER_COUNT: Final = 10_000
-"""Members of a room that an agent knows of, 1 KiB each: as many as a server has connections. Others it does not see."""
-PEER_COUNT: Final = 64
-"""Peers that one agent links with: with 10 sockets each it stays below the usual limit of 1,024 descriptors."""
 
 
 class Mesh:

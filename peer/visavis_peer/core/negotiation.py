@@ -29,7 +29,6 @@ from visavis_peer.core.effects import (
     Introduce,
     OpenHoles,
     ReportFailure,
-    Role,
     SendAnswer,
     SendOffer,
     SendReady,
@@ -41,6 +40,7 @@ from visavis_peer.core.effects import (
     UpdateNat,
     UseSession,
 )
+from visavis_peer.core.role import Role
 from visavis_shared import limits
 from visavis_shared.messages import AnswerPayload, CandidatePayload, IceDescription, OfferPayload
 from visavis_shared.nat import NatReport

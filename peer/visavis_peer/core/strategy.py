@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from visavis_peer.core.allocation import FIRST_PORT, LAST_PORT, PortSample
+from visavis_peer.core.counts import PROBE_BUDGET
 from visavis_peer.core.prediction import PortSequence, between, meeting_offset, meeting_size, window
 from visavis_shared.nat import (
     Allocation,
@@ -26,8 +27,6 @@ from visavis_shared.nat import (
 RATE: Final = 490
 """Packets a second of the probing side: with what a late timer makes up for, no second sees more than 500, which
 firewalls do not take for a scan."""
-PROBE_BUDGET: Final = 2048
-"""Probes in a round: 99.97 % with 256 mappings among 64,512 ports, and half the table of a small home router."""
 OPENER_SOCKETS: Final = 256
 """Mappings on the side with random ports: 174 probes find one half the time, and select() and CGN quotas bear them."""
 OPENER_TTLS: Final = (4, 6, 64)

@@ -28,11 +28,11 @@ from visavis_peer.core.birthday import (
     Shot,
     shots,
 )
+from visavis_peer.core.counts import PROBE_BUDGET
 from visavis_peer.core.probes import Kind, Probe, Seal
 from visavis_peer.core.strategy import (
     DURATION,
     OPENER_SOCKETS,
-    PROBE_BUDGET,
     RATE,
     KnownPort,
     Plan,

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from tests.support.link_pair import introduce
-from visavis_peer.core.effects import Role
+from visavis_peer.core.role import Role
 from visavis_peer.link.identity import (
     CERTIFICATE_SIZE,
     CLAIM_SIZE,

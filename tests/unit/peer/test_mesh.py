@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from visavis_peer.core.counts import MEMBER_COUNT, PEER_COUNT
 from visavis_peer.core.effects import (
     AddCandidate,
     DropSession,
@@ -17,7 +18,7 @@ from visavis_peer.core.effects import (
     SuspectSession,
 )
 from visavis_peer.core.link_protocols import SPOKEN
-from visavis_peer.core.mesh import MEMBER_COUNT, PEER_COUNT, Mesh
+from visavis_peer.core.mesh import Mesh
 from visavis_peer.core.negotiation import ANSWER_TIMEOUT, OFFER_FALLBACK
 from visavis_peer.core.session_budget import BURST, NEWCOMER_RESERVE, RATE
 from visavis_shared.messages import (

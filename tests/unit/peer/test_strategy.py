@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from tests.unit.shared.strategies import nat_reports
 from visavis_peer.core.allocation import FIRST_PORT, LAST_PORT
+from visavis_peer.core.counts import PROBE_BUDGET
 from visavis_peer.core.strategy import (
     OPENER_SOCKETS,
     OPENER_TTLS,
     PREDICTED_OPENERS,
-    PROBE_BUDGET,
     RATE,
     KnownPort,
     Plan,
