@@ -19,19 +19,19 @@ module.NetworkWatch._run = fail
 from visavis_peer.cli import main
 """
 TIMER: Final = """
-import asyncio, visavis_peer.peering as module
+import asyncio, visavis_peer.core.resume as module
 def fail(self): raise ValueError("planted")
-first = module.Peering.joined
-def joined(self, *arguments):
+first = module.ResumeState.begin
+def begin(self, *arguments):
     first(self, *arguments)
     asyncio.get_running_loop().call_later(0.1, fail, self)
-module.Peering.joined = joined
+module.ResumeState.begin = begin
 from visavis_peer.cli import main
 """
 CONNECTION: Final = """
 import visavis_peer.agent as module
 def fail(self, client): raise ValueError("planted")
-module.Agent._offer_relay = fail
+module.Agent._take_relay = fail
 from visavis_peer.cli import main
 """
 SWEEP: Final = """
