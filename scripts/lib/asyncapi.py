@@ -54,7 +54,10 @@ def asyncapi(schemas: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
             },
             "relay": {
                 "address": "/relay",
-                "description": "Where the welcome offers it, with its token as bearer token.",
+                "description": (
+                    "Where the welcome offers it, with its token as bearer token,"
+                    " or as `token.TOKEN` beside the subprotocol `visavis.relay`."
+                ),
                 "servers": [{"$ref": "#/servers/visavis"}],
                 "messages": {
                     "datagrams": {"$ref": "#/components/messages/datagrams"},

@@ -212,7 +212,7 @@ class SignalingServer:
         if self.relay is not None:
             self._relay_connections = RelayConnections(self.relay, self.hub.edge, settings.ping_interval)
             self._relay_endpoint = endpoint(
-                self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE
+                self._relay_connections, self._relay_connections.connect, relay.MESSAGE_SIZE, relay.SUBPROTOCOL
             )
         admin = Admin(
             self.hub.overview, self.hub.governing, self.hub.gate, lambda: self._credentials.admin_tokens, self._stop

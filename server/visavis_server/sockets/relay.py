@@ -22,6 +22,8 @@ from visavis_shared.ids import PEER_ID_BYTES
 
 logger = logging.getLogger(__name__)
 
+SUBPROTOCOL: Final = "visavis.relay"
+"""Of the relay's connections, where a client offers it."""
 MESSAGE_SIZE: Final = 65_536
 """Bytes of a relayed message, the peer id included: a batch of datagrams, and short enough for others to have turns."""
 _REFUSALS: Final[dict[DropCause, tuple[ErrorCode, str]]] = {

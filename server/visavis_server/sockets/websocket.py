@@ -36,6 +36,8 @@ unknown); raises Unauthorized or ServerFull."""
 
 PROTOCOL_VERSION: Final = "13"
 """Sec-WebSocket-Version (RFC 6455 section 4.1)."""
+_TOKEN_PREFIX: Final = "token."  # noqa: S105 -- what stands before one
+"""In the list of subprotocols: pages can set no header."""
 FRAMES_AT_ONCE: Final = 64
 """Frames of one client that are handled before others have their turn. One read may bring 256 KiB: 10,000 KEEP_ALIVEs,
 which would keep the loop busy for some 20 ms. These take about 0.3 ms, and a client that does not flood has fewer."""
@@ -48,11 +50,15 @@ _KEY_SIZE: Final = 16
 class WebSocketEndpoint:
     """Turns upgrade requests into connections of one kind."""
 
-    def __init__(self, owner: Connections, connect: Connect, size_limit: int) -> None:
-        """`connect` takes over a connection; `size_limit` bounds a message in bytes."""
+    def __init__(self, owner: Connections, connect: Connect, size_limit: int, subprotocol: str | None = None) -> None:
+        """`connect` takes over a connection; `size_limit` bounds a message in bytes.
+
+        `subprotocol` is the one that is spoken here, and beside which a browser may show a token (docs/protocol.md).
+        """
         self._owner = owner
         self._connect = connect
         self._size_limit = size_limit
+        self._subprotocol = subprotocol
 
     async def handle(self, request: web.BaseRequest, address: str) -> web.StreamResponse:
         """Serve one request of a client at `address`; returns when the connection has ended."""
@@ -61,7 +67,7 @@ class WebSocketEndpoint:
         if preamble is None or transport is None:
             headers = {"Sec-Websocket-Version": PROTOCOL_VERSION, **CORS}
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="Bad Request\n", headers=headers)
-        shown = _authorization(request)
+        shown = self._authorization(request)
         try:
             outbox = self._connect(request, transport, preamble, shown, address)
         except Unauthorized as error:
@@ -83,10 +89,24 @@ class WebSocketEndpoint:
         accept = accept_key(request)
         if accept is None:
             return None
+        chosen = self._chosen(request)
+        protocol = b"" if chosen is None else b"Sec-WebSocket-Protocol: %b\r\n" % chosen.encode()
         return (
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept
+            b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept, protocol)
         )
+
+    def _chosen(self, request: web.BaseRequest) -> str | None:
+        """Return the subprotocol of the answer: ours if it was asked for, and never what a token stands in."""
+        return self._subprotocol if self._subprotocol in _subprotocols(request) else None
+
+    def _authorization(self, request: web.BaseRequest) -> str:
+        """Return what the client shows to this server: Authorization may hold its login to a proxy in front."""
+        token = request.headers.get(TOKEN_HEADER)
+        if token is None and self._chosen(request) is not None:
+            tokens = [each for each in _subprotocols(request) if each.startswith(_TOKEN_PREFIX)]
+            token = tokens[0].removeprefix(_TOKEN_PREFIX) if len(tokens) == 1 else None
+        return request.headers.get(hdrs.AUTHORIZATION, "") if token is None else f"Bearer {token}"
 
     async def _carry(self, request: web.BaseRequest, outbox: Outbox) -> web.StreamResponse:
         """Hand the owner what comes in, until the connection has ended."""
@@ -97,10 +117,10 @@ class WebSocketEndpoint:
         return _Upgraded()
 
 
-def _authorization(request: web.BaseRequest) -> str:
-    """Return what the client shows to this server: Authorization may hold its login to a proxy in front."""
-    token = request.headers.get(TOKEN_HEADER)
-    return request.headers.get(hdrs.AUTHORIZATION, "") if token is None else f"Bearer {token}"
+def _subprotocols(request: web.BaseRequest) -> list[str]:
+    """Return the subprotocols that a client offers (RFC 6455 section 11.3.4)."""
+    lines = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
+    return [each.strip() for line in lines for each in line.split(",")]
 
 
 def _challenge(error: Unauthorized, shown: str) -> str:

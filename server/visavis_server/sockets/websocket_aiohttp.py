@@ -8,14 +8,18 @@ take ours; and it is what ours is compared with in tests. It costs a task and a 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final, Literal
 
-from aiohttp import WebSocketError, WSMsgType, web
+from aiohttp import WebSocketError, WSMsgType, hdrs, web
 
 from visavis_server.sockets.connections import Connections
 from visavis_server.sockets.outbox import Outbox
 from visavis_server.sockets.websocket import Connect, WebSocketEndpoint
 from visavis_shared.closing import CloseCode
+
+# it warns of subprotocols that it does not know, with all that a client has named: among it may be its token
+logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 _MORE: Final = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
 """What more may follow; anything else ends a connection."""
@@ -24,9 +28,9 @@ _MORE: Final = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMs
 class AiohttpEndpoint(WebSocketEndpoint):
     """Turns upgrade requests into connections of one kind, on a server with `handler_cancellation`."""
 
-    def __init__(self, owner: Connections, connect: Connect, size_limit: int) -> None:
+    def __init__(self, owner: Connections, connect: Connect, size_limit: int, subprotocol: str | None = None) -> None:
         """See WebSocketEndpoint."""
-        super().__init__(owner, connect, size_limit)
+        super().__init__(owner, connect, size_limit, subprotocol)
         self._size_bound = size_limit + 1
         """aiohttp refuses a message of this size (3.14.5: `max_msg_size` itself is too big)."""
 
@@ -37,6 +41,9 @@ class AiohttpEndpoint(WebSocketEndpoint):
 
     async def _carry(self, request: web.BaseRequest, outbox: Outbox) -> web.StreamResponse:
         socket = self._new_socket()
+        chosen = self._chosen(request)
+        if chosen is not None:
+            socket.headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = chosen
         try:
             # writes the answer before anything is awaited, so before the outbox is flushed
             await socket.prepare(request)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.server_running import server_process
-from tests.support.ws_raw import RawClient
+from tests.support.ws_raw import RawClient, upgrade_request
 
 
 async def connected_lines(*arguments: str) -> list[dict[str, str]]:
@@ -35,6 +35,23 @@ async def test_a_process_writes_json_without_names_and_secrets(how: str, expecte
         assert line["peer_id"] in line["message"]
 
         assert re.match(expected, line["address"])
+
+
+@pytest.mark.parametrize("engine", ["own", "aiohttp"])
+async def test_a_token_among_the_subprotocols_is_logged_nowhere(engine: str) -> None:
+    async with server_process("--log-level", "debug", "--engine", engine) as process:
+        async with await RawClient.open(process.port) as client:
+            client.write(upgrade_request(Sec_WebSocket_Protocol="token.canary-one"))
+            await client.read_response()
+            token = (await client.receive())["payload"]["relay"]["token"]
+            for offered in (f"visavis.relay, token.{token}", "visavis.relay, token.canary-two", "token.canary-three"):
+                other = await RawClient.open(process.port)
+                other.write(upgrade_request("/relay", Sec_WebSocket_Protocol=offered))
+                assert (" 101 " in await other.read_response()) is (token in offered)
+                other.abort()
+        _, errors = await process.stop()
+    for secret in ("canary", token):
+        assert secret not in errors
 
 
 async def test_a_key_file_makes_hashes_outlive_the_process(tmp_path: Path) -> None:

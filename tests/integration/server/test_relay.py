@@ -147,6 +147,63 @@ async def test_without_a_valid_token_there_is_no_connection(header: str) -> None
         assert not server.hub.refusals[Cause.WRONG_TOKEN], "nobody is locked out for having been forgotten"
 
 
+async def upgrade(server: SignalingServer, path: str, *offers: str, **headers: str) -> str:
+    """Ask for a WebSocket with these lines of subprotocols, and return status line and headers of the answer."""
+    lines = "\r\nSec-WebSocket-Protocol: ".join(offers)
+    client = await RawClient.open(server.port)
+    client.write(upgrade_request(path, Sec_WebSocket_Protocol=lines, **headers))
+    response = await client.read_response()
+    client.abort()
+    return response
+
+
+def protocol_of(response: str) -> list[str]:
+    return [line.partition(": ")[2] for line in response.splitlines() if line.lower().startswith("sec-websocket-prot")]
+
+
+async def test_a_page_shows_its_token_as_a_subprotocol_and_is_answered_by_the_plain_one() -> None:
+    async with world() as (server, ann, bob), aiohttp.ClientSession() as session:
+        await introduce(ann, bob)
+        right = await bob.relay()
+        url = f"http://127.0.0.1:{server.port}/relay"
+        async with session.ws_connect(url, protocols=["visavis.relay", f"token.{ann.token}"]) as left:
+            assert left.protocol == "visavis.relay"
+            await left.send_bytes(to(bob, b"from a page"))
+            assert await right.receive_bytes() == to(ann, b"from a page")
+        for offers in (
+            (f"token.{ann.token},visavis.relay",),
+            ("chat", "visavis.relay", f"  token.{ann.token}  "),
+        ):
+            response = await upgrade(server, "/relay", *offers, Authorization="Basic cHJveHk6cHJveHk=")
+            assert " 101 " in response
+            assert protocol_of(response) == ["visavis.relay"]
+            assert ann.token not in response
+
+
+async def test_a_token_among_the_subprotocols_counts_only_beside_the_relays_own_and_alone() -> None:
+    async with world() as (server, ann, bob):
+        for offers in (
+            (f"token.{ann.token}",),
+            ("visavis.relay",),
+            ("visavis.relay, token.",),
+            ("visavis.relay, token.wrong",),
+            (f"visavis.relay, {ann.token}",),
+            (f"visavis.relay, token.{ann.token}, token.{bob.token}",),
+            (f"visavis.relay, token.{ann.token}", f"token.{ann.token}"),
+            (f"Visavis.Relay, token.{ann.token}",),
+            ("visavis.relay, " + ", ".join(["token.x"] * 900),),
+        ):
+            response = await upgrade(server, "/relay", *offers)
+            assert " 401 " in response, offers
+            assert not protocol_of(response)
+        # what is said to this server by its own header counts first
+        response = await upgrade(server, "/relay", "visavis.relay, token.wrong", Visavis_Token=ann.token)
+        assert " 101 " in response
+        response = await upgrade(server, "/ws", f"visavis.relay, token.{ann.token}")
+        assert " 101 " in response
+        assert not protocol_of(response)
+
+
 async def refused(attempt: Awaitable[aiohttp.ClientWebSocketResponse]) -> int:
     """Return the status of an upgrade that is refused for now."""
     with pytest.raises(aiohttp.WSServerHandshakeError) as error:
