@@ -5,20 +5,34 @@ A command that a signal stops dies by that signal once its links are closed, whi
 agent` runs until it is stopped: it ends with 0 after SIGTERM and SIGHUP.
 
 VisavisError
-└── AgentError                 1  internal
-    ├── OutputFailed           1  standard output takes no more
-    │   └── OutputClosed     141  its reader has gone, as SIGPIPE would have it
-    ├── UsageError             2  the command line, a setting or an argument
-    ├── PeerAbsent             4  the peer is not there, or did not come or answer in time
-    ├── LinkClosed             4  the link is gone
-    ├── SignalingUnreachable   5  no connection to the signaling server
-    ├── AuthenticationFailed   6  the peer does not know the room's secret, or somebody interferes
-    ├── NoPath                 7  no direct path to the peer
-    ├── Refused                9  the server or the peer said no
-    │   └── TokenUntimely      9  the token has expired or is not valid yet, by the server's clock
-    ├── StreamReset            9  the peer has given up a stream
-    │   └── KindNotOffered     9  the peer's program does not offer what the stream is for
-    └── ServerBusy            10  the server or the room is full
+├── AgentError                 1  internal
+│   ├── OutputFailed           1  standard output takes no more
+│   │   └── OutputClosed     141  its reader has gone, as SIGPIPE would have it
+│   ├── ItemsLost              1  who iterates over events or links was too slow
+│   ├── UsageError             2  the command line, a setting or an argument
+│   ├── PeerAbsent             4  the peer is not there, or did not come or answer in time
+│   ├── LinkClosed             4  the link is gone
+│   ├── SignalingUnreachable   5  no connection to the signaling server
+│   ├── AuthenticationFailed   6  the peer does not know the room's secret, or somebody interferes
+│   ├── NoPath                 7  no direct path to the peer
+│   ├── Refused                9  the server or the peer said no
+│   │   └── TokenUntimely      9  the token has expired or is not valid yet, by the server's clock
+│   ├── StreamReset            9  the peer has given up a stream
+│   │   └── KindNotOffered     9  the peer's program does not offer what the stream is for
+│   └── ServerBusy            10  the server or the room is full
+│
+│   what stays inside, each handled where it is told of:
+├── InvalidProxy                  a text that names no proxy: UsageError
+├── NotAuthentic                  a description that was not sealed with the room's secret: AuthenticationFailed
+│   └── Repeated                  a copy of one that was taken: ignored
+├── NoFresh                       no id of a session is left: AgentError
+├── TooLong                       a description beyond the size of a message: AgentError
+├── Overrun, BadFrame             the peer breaks the rules of a link: it is closed
+├── BadHeader                     a stream of the peer names no kind: it is reset
+├── AddressNotSeen                a plan leads to where nobody has seen the peer: not probed
+├── ProxyRefused                  (an OSError, too) SignalingUnreachable
+├── RedirectedElsewhere           (an OSError, too) SignalingUnreachable
+└── GatewayMisbehaves             (a UpnpError, too) no port is mapped
 """
 
 from __future__ import annotations

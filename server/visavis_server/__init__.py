@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from visavis_server.app import CannotListen
+    from visavis_server.core.errors import ServerError, SettingsError
     from visavis_server.mounting import Authorize, application
     from visavis_server.server import Server
     from visavis_server.setup.keys import KeyFileError
     from visavis_server.setup.settings import Settings
-    from visavis_server.setup.usage import UsageError
 
     __version__: str
 
@@ -24,8 +24,9 @@ __all__ = [
     "CannotListen",
     "KeyFileError",
     "Server",
+    "ServerError",
     "Settings",
-    "UsageError",
+    "SettingsError",
     "__version__",
     "application",
 ]
@@ -35,8 +36,9 @@ _HOMES: Final = {
     "CannotListen": "app",
     "KeyFileError": "setup.keys",
     "Server": "server",
+    "ServerError": "core.errors",
     "Settings": "setup.settings",
-    "UsageError": "setup.usage",
+    "SettingsError": "core.errors",
     "application": "mounting",
 }
 """Modules of what this package exports; the command imports no more than it needs."""

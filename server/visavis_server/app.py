@@ -32,6 +32,7 @@ from visavis_server.core.access.forwarding import (
 )
 from visavis_server.core.access.guessing import TooManyGuesses
 from visavis_server.core.access.turn import TurnService
+from visavis_server.core.errors import ServerError, SettingsError
 from visavis_server.core.quiet import Quiet
 from visavis_server.core.relay.relay import Relay
 from visavis_server.core.rest.admin import Admin
@@ -42,7 +43,7 @@ from visavis_server.core.signaling.resumption import Resumption
 from visavis_server.core.signaling.tickets import KEY_SIZE, TicketSigner
 from visavis_server.core.stun import StunService
 from visavis_server.setup import descriptors
-from visavis_server.setup.configuration import OTEL_ENVIRONMENT, UsageError
+from visavis_server.setup.configuration import OTEL_ENVIRONMENT
 from visavis_server.setup.credentials import Credentials
 from visavis_server.setup.instructions import instructions
 from visavis_server.setup.keys import read_or_make_keys
@@ -90,7 +91,7 @@ SINGLE_HEADERS: Final = ("Host", "Origin", "Authorization", TOKEN_HEADER, "Sec-W
 """Headers that decide: of two that differ a proxy in front may have checked the other one (RFC 9110 section 5.3)."""
 
 
-class CannotListen(Exception):
+class CannotListen(ServerError):
     """An address or port cannot be used."""
 
 
@@ -162,7 +163,7 @@ class SignalingServer:
     async def start(self) -> None:
         """Bind everything and accept connections.
 
-        Raises CannotListen, KeyFileError or UsageError (a part that is not installed), with nothing left open.
+        Raises CannotListen, KeyFileError or SettingsError (a part that is not installed), with nothing left open.
         """
         if self.settings.otel_endpoint is not None:
             self._export = _new_export(self.settings.otel_endpoint, self.settings.otel_interval)
@@ -543,11 +544,11 @@ async def _open_metrics(settings: Settings, is_ready: Callable[[], bool]) -> Met
 
 
 def _new_export(endpoint: str, interval: float) -> OtelExport:
-    """Raises UsageError."""
+    """Raises SettingsError."""
     try:
         from visavis_server.watch.otel import OtelExport
     except ImportError as error:
-        raise UsageError(
+        raise SettingsError(
             f"--otel-endpoint ({OTEL_ENVIRONMENT}) needs OpenTelemetry, which is not installed: "
             "pip install 'visavis[otel]'"
         ) from error

@@ -26,7 +26,7 @@ def application(settings: Settings | None = None, *, authorize: Authorize | None
 
     It starts and stops with the application that it is part of. TCP is that one's: `host`, `port`, `tls_cert`, the
     limits on connections that ask for nothing, and `path_prefix` (which is where it is mounted) do not apply; STUN, if
-    not off, listens by `host` and `stun_port`. Starting raises CannotListen, KeyFileError or UsageError, as that of
+    not off, listens by `host` and `stun_port`. Starting raises CannotListen, KeyFileError or SettingsError, as that of
     Server does.
 
     `authorize`, a function or coroutine function, is called with each request (also the upgrade to a WebSocket, whose

@@ -7,11 +7,10 @@ import logging
 import signal
 from typing import Final
 
-from visavis_server.app import CannotListen, SignalingServer
+from visavis_server.app import SignalingServer
+from visavis_server.core.errors import FAILED, OK, ServerError
 from visavis_server.setup import descriptors, logs
-from visavis_server.setup.keys import KeyFileError
 from visavis_server.setup.settings import Settings
-from visavis_server.setup.usage import FAILED, OK, USAGE, UsageError
 from visavis_shared.ids import printable
 from visavis_shared.loops import fastest_loop, relax_collector
 from visavis_shared.outlets import STATUS, announce, print_status
@@ -24,7 +23,7 @@ STOP_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGIN
 
 
 def run(settings: Settings) -> int:
-    """Run the server until SIGTERM or SIGINT; return the exit code (usage.py)."""
+    """Run the server until SIGTERM or SIGINT; return the exit code (core/errors.py)."""
     descriptors.raise_limit()
     logs.configure(settings.log_level, settings.log_format)
     try:
@@ -32,12 +31,9 @@ def run(settings: Settings) -> int:
             runner.run(serve(settings))
             # the loop takes its handlers with it: a second signal must not kill what has stopped in order
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    except UsageError as error:
+    except ServerError as error:
         print_status(f"visavis-server: {error}")
-        return USAGE
-    except (CannotListen, KeyFileError) as error:
-        print_status(f"visavis-server: {error}")
-        return FAILED
+        return error.exit_code
     except Exception as error:
         logger.info("the traceback", exc_info=error)
         print_status(f"visavis-server: {printable(sentence(error))}")
@@ -50,7 +46,7 @@ def run(settings: Settings) -> int:
 async def serve(settings: Settings) -> None:
     """Serve until a signal asks to stop; says on standard output when connections are accepted.
 
-    Raises CannotListen, KeyFileError, UsageError.
+    Raises CannotListen, KeyFileError, SettingsError.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -70,7 +70,7 @@ class Server:
     async def start(self) -> None:
         """Bind everything and accept connections.
 
-        Raises CannotListen, KeyFileError or UsageError (a part that is not installed), with nothing left open.
+        Raises CannotListen, KeyFileError or SettingsError (a part that is not installed), with nothing left open.
         """
         await self._server.start()
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
 from visavis_shared import limits
+from visavis_shared.closing import CloseCode
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 from visavis_shared.messages import MessageType
 
@@ -52,7 +53,9 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{[}]"))
 
 
 class NotUtf8(RemoteProtocolError):
-    """A text frame that is not UTF-8: RFC 6455 section 8.1 wants its sender's connection failed with 1007."""
+    """A text frame that is not UTF-8: RFC 6455 section 8.1 wants its sender's connection failed."""
+
+    close_code: ClassVar = CloseCode.INVALID_DATA
 
 
 def decode_envelope(data: bytes) -> Envelope:

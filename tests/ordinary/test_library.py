@@ -18,8 +18,7 @@ import pytest
 from tests.support.commands import DEADLINE, Process, end, next_event, next_line, run, url
 from tests.support.server_running import server_process
 from visavis_peer import AgentSettings, InvalidInvite, Invite, UsageError
-from visavis_server import Settings
-from visavis_server import UsageError as ServerUsageError
+from visavis_server import Settings, SettingsError
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -162,7 +161,7 @@ async def test_who_only_looks_at_the_network_shows_the_token_too(tmp_path: Path)
 def test_what_makes_no_sense_is_an_error_of_this_library() -> None:
     with pytest.raises(UsageError, match="room"):
         AgentSettings(server="https://meet.example", room="")
-    with pytest.raises(ServerUsageError, match="room_limit"):
+    with pytest.raises(SettingsError, match="room_limit"):
         Settings(room_limit=0)
     with pytest.raises(InvalidInvite):
         Invite.make("ftp://meet.example")

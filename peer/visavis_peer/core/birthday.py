@@ -20,6 +20,7 @@ from typing import Final, assert_never
 from visavis_peer.core.probes import Kind, Probe, Seal
 from visavis_peer.core.strategy import RATE, KnownPort, Plan, PortRange, Ports, Role
 from visavis_shared.endpoints import format_address
+from visavis_shared.errors import VisavisError
 from visavis_shared.stun import Address
 
 OPENER_INTERVAL: Final = 0.0001
@@ -40,7 +41,7 @@ PAIR_COUNT: Final = 8
 """Pairs of addresses that are answered again: a block of ports gives two hits within a round trip."""
 
 
-class AddressNotSeen(ValueError):
+class AddressNotSeen(VisavisError):
     """The plan leads to an address that the signaling server has not seen the peer use: nothing is sent there."""
 
     def __init__(self, address: Address) -> None:

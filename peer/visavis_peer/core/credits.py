@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from visavis_shared.errors import VisavisError
+
 WINDOW_BASE: Final = 8 << 10
 """Bytes of a new stream that need no credit; known to both sides, so a short exchange waits for nothing."""
 WINDOW_START: Final = 256 << 10
@@ -27,7 +29,7 @@ STREAM_COUNT: Final = 64
 """Streams that one side has open at a time; the engine lets the peer open 100."""
 
 
-class Overrun(Exception):
+class Overrun(VisavisError):
     """The peer sends more than it was granted."""
 
 

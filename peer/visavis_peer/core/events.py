@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -219,8 +219,6 @@ class Failure:
     peer_id: str | None = None
     """Whom it is about; None where it is about nobody."""
     name: str | None = None
-    details: dict[str, str] = field(default_factory=dict)
-    """More for programs, by name; mostly empty."""
     authenticated: bool = False
     """Whether the peer had its part in it as one that knows the room's secret; of no meaning without `peer_id`."""
 

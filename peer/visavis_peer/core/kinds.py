@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from visavis_shared.errors import VisavisError
+
 TEXT: Final = "visavis/text"
 """A text message in UTF-8, ended by the end of the stream; nothing comes back (`visavis agent`)."""
 PIPE: Final = "visavis/pipe"
@@ -30,7 +32,7 @@ ABANDONED: Final = CODE_MAX + 3
 _KIND: Final = re.compile(r"[a-z0-9._/-]{1,63}")
 
 
-class BadHeader(Exception):
+class BadHeader(VisavisError):
     """A stream of the peer does not begin with a header."""
 
 

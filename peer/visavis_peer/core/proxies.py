@@ -13,6 +13,7 @@ from typing import Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from visavis_peer.core.schemes import with_scheme
+from visavis_shared.errors import VisavisError
 
 PORTS: Final[dict[str, int]] = {
     "http": 80,
@@ -36,7 +37,7 @@ NO_PROXY_AT_ALL: Final = "none"
 """What `--proxy` takes to leave the environment's proxies alone."""
 
 
-class InvalidProxy(ValueError):
+class InvalidProxy(VisavisError):
     """A text that names no proxy; the message never repeats it, for it may hold a password."""
 
 

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from visavis_peer.core.role import Role
 from visavis_shared import limits
+from visavis_shared.errors import VisavisError
 from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, CandidatePayload, Offer, OfferPayload
 
 NONCE_SIZE: Final = 12
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 Directed = Offer | Answer | CandidateMessage
 
 
-class NotAuthentic(Exception):
+class NotAuthentic(VisavisError):
     """A message was not sealed with this room's secret for this session, or is a copy of one that was."""
 
 
@@ -57,11 +58,11 @@ class Repeated(NotAuthentic):
     """The message is a copy of one that was taken, or older than one: it says nothing about the peer."""
 
 
-class NoFresh(Exception):
+class NoFresh(VisavisError):
     """The room shows no fresh value of the peer: nothing can be sealed for it alone."""
 
 
-class TooLong(Exception):
+class TooLong(VisavisError):
     """A message does not fit the protocol once it is sealed; the text says what a user can do."""
 
     def __init__(self, kind: str, size: int) -> None:

@@ -364,7 +364,7 @@ class Association:
                 self.streams.on_control(frame)
             case quic.Datagram(data):
                 self.datagrams.take(data)
-            case quic.StreamReset(stream_id, code):
+            case quic.StreamAborted(stream_id, code):
                 self.streams.on_reset(stream_id, code)
             case quic.StreamStopped(stream_id, code):
                 self.streams.on_stopped(stream_id, code)

@@ -15,6 +15,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from visavis_shared.errors import VisavisError
+
 FRAME_SIZE: Final = 4096
 """Bytes of one frame at most: HELLO with a certificate of 2 KiB fits."""
 DATA: Final = 0
@@ -33,7 +35,7 @@ _CREDIT_BODY: Final = struct.Struct("!BQQ")
 _DONE_BODY: Final = struct.Struct("!BQ")
 
 
-class BadFrame(Exception):
+class BadFrame(VisavisError):
     """The peer's control stream breaks these rules."""
 
 

@@ -95,7 +95,7 @@ class StreamData:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamReset:
+class StreamAborted:
     """The peer has given up sending on a stream."""
 
     stream_id: int
@@ -141,7 +141,7 @@ class Terminated:
     """Whether the peer, and not this side, has ended it."""
 
 
-ConnectionEvent = Established | StreamData | StreamReset | StreamStopped | Datagram | Control | Alive | Terminated
+ConnectionEvent = Established | StreamData | StreamAborted | StreamStopped | Datagram | Control | Alive | Terminated
 
 
 class _Engine(QuicConnection):
@@ -526,7 +526,7 @@ class SecureConnection:
             case quic_events.StreamDataReceived(data, end, stream_id):
                 self._events.append(StreamData(stream_id, data, end))
             case quic_events.StreamReset(error_code=code, stream_id=stream_id):
-                self._events.append(StreamReset(stream_id, code))
+                self._events.append(StreamAborted(stream_id, code))
             case quic_events.StopSendingReceived(error_code=code, stream_id=stream_id):
                 self._events.append(StreamStopped(stream_id, code))
             case quic_events.DatagramFrameReceived(data=data):

@@ -12,6 +12,8 @@ from async_upnp_client.client import UpnpRequester
 from async_upnp_client.const import HttpRequest, HttpResponse
 from async_upnp_client.exceptions import UpnpError
 
+from visavis_shared.errors import VisavisError
+
 ANSWER_SIZE: Final = 64 << 10
 """Bytes of one answer at most: descriptions of real gateways have 2 to 20 KiB."""
 REQUEST_COUNT: Final = 16
@@ -19,7 +21,7 @@ REQUEST_COUNT: Final = 16
 _CHUNK: Final = 8 << 10
 
 
-class GatewayMisbehaves(UpnpError):
+class GatewayMisbehaves(VisavisError, UpnpError):
     """The gateway does what no gateway has to do; the text says what."""
 
 

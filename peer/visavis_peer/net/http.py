@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from visavis_peer.core.answers import shown_location, stays_at_home
 from visavis_peer.core.proxies import Proxy
+from visavis_shared.errors import VisavisError
 from visavis_shared.ids import printable
 from visavis_shared.threads import look_up
 
@@ -36,11 +37,11 @@ _TLS_ALERT: Final = re.compile(r"b['\"]\\x15\\x03")
 """The first bytes of an alert (RFC 8446 section 5.1), in what aiohttp says of a line that it cannot read."""
 
 
-class ProxyRefused(OSError):
+class ProxyRefused(VisavisError, OSError):
     """The proxy makes no connection; the text says why."""
 
 
-class RedirectedElsewhere(OSError):
+class RedirectedElsewhere(VisavisError, OSError):
     """The answer is a redirect to another origin, which nobody follows."""
 
 

@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args, get_origin
 
+from visavis_server.core.errors import SettingsError
 from visavis_server.setup.settings import Metavar, Settings
-from visavis_server.setup.usage import UsageError as UsageError
 from visavis_shared.configuration import (
     CONFIG,
     PREFIX,
@@ -52,7 +52,7 @@ _EXAMPLES: Final = (
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Return the settings.
 
-    Raises UsageError; SystemExit for `--help`, `--version` and flags that do not exist.
+    Raises SettingsError; SystemExit for `--help`, `--version` and flags that do not exist.
     """
     settings = _described()
     parsed = _parser(settings).parse_args(arguments)
@@ -63,10 +63,10 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         given |= from_environment(settings, environment) | from_flags(settings, parsed)
         return Settings.model_validate(values_of(settings, given))
     except WrongSetting as error:
-        raise UsageError(error.reason, error.source) from None
-    except UsageError as error:
+        raise SettingsError(error.reason, error.source) from None
+    except SettingsError as error:
         source = given[error.setting].source if error.setting in given else error.setting
-        raise UsageError(error.reason, source) from None
+        raise SettingsError(error.reason, source) from None
 
 
 def _described() -> list[Setting]:

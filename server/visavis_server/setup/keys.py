@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from visavis_server.core.errors import ServerError
 from visavis_server.core.signaling.tickets import KEY_SIZE
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ FILE_SIZE: Final = 1 << 20
 _T = TypeVar("_T")
 
 
-class KeyFileError(Exception):
+class KeyFileError(ServerError):
     """A file of keys cannot be used; the message names it and the reason, and repeats nothing of its content."""
 
 

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from visavis_server.core.access import buckets
 from visavis_server.core.access.buckets import Buckets
 from visavis_server.core.access.turn import TTL_MAX
+from visavis_server.core.errors import SettingsError
 from visavis_server.core.relay.relay import RelayRules
 from visavis_server.core.signaling import rules
 from visavis_server.core.signaling.rules import Exposure, Rules
-from visavis_server.setup.usage import UsageError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """TCP or UDP port; 0 lets the system choose."""
@@ -68,7 +68,7 @@ def _network(text: str) -> str:
 class Settings(BaseModel):
     """What an operator can set; each field is a flag, an environment variable `VISAVIS_…` and a key of the file.
 
-    Making them raises UsageError that names the setting.
+    Making them raises SettingsError that names the setting.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
@@ -222,7 +222,7 @@ class Settings(BaseModel):
             except ValidationError as error:
                 first = error.errors(include_url=False)[0]
                 setting = str(first["loc"][0]) if first["loc"] else ""
-                raise UsageError(first["msg"].removeprefix("Value error, "), setting) from None
+                raise SettingsError(first["msg"].removeprefix("Value error, "), setting) from None
 
 
 def alternate_port(settings: Settings) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from typing import Final
+from http import HTTPStatus
+from typing import ClassVar, Final
 
 from visavis_server.core import frames
 from visavis_server.core.access import buckets
 from visavis_server.core.access.causes import Cause
+from visavis_server.core.errors import ServerError
 from visavis_server.core.relay.relay import Drop, DropCause, Forward, Relay
 from visavis_server.core.signaling import replies
 from visavis_server.core.signaling.edge import Edge
@@ -41,8 +43,10 @@ _REFUSALS: Final[dict[DropCause, tuple[ErrorCode, str]]] = {
 _PING: Final = frames.frame(frames.PING, b"")
 
 
-class Unauthorized(Exception):
+class Unauthorized(ServerError):
     """A connection shows no token that is valid."""
+
+    status: ClassVar = HTTPStatus.UNAUTHORIZED
 
 
 class RelayConnections(Connections):

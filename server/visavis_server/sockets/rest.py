@@ -118,7 +118,7 @@ class RestApi:
         try:
             page = parse_page(request.raw_path.partition("?")[2].partition("#")[0])
         except BadQuery as error:
-            return refusal(HTTPStatus.BAD_REQUEST, str(error), path)
+            return refusal(error.status, str(error), path)
         if page is not None:
             body = self._listing.page(page, now) + b"\n"
             return self._sized(body, {}, path, source, len(body))

@@ -71,7 +71,7 @@ class WebSocketEndpoint:
         try:
             outbox = self._connect(request, transport, preamble, shown, address)
         except Unauthorized as error:
-            response = refusal(HTTPStatus.UNAUTHORIZED, str(error), request.path)
+            response = refusal(error.status, str(error), request.path)
             response.headers[hdrs.WWW_AUTHENTICATE] = _challenge(error, shown)
             return response
         except ServerFull as error:

@@ -21,7 +21,8 @@ from tests.support.conditions import until
 from tests.support.scrape import Samples, Scrape, scrape
 from tests.support.server_running import http, joined, running_server, server_process
 from visavis_server.app import SignalingServer
-from visavis_server.setup.configuration import UsageError, read_settings
+from visavis_server.core.errors import SettingsError
+from visavis_server.setup.configuration import read_settings
 from visavis_server.setup.settings import Settings
 
 
@@ -198,7 +199,7 @@ def test_a_flag_goes_before_the_standard_environment_which_can_be_switched_off()
     assert read_settings(["--otel-endpoint", "http://c"], environment).otel_endpoint == "http://c"
     assert read_settings([], environment | {"OTEL_SDK_DISABLED": "TRUE"}).otel_endpoint is None
     assert read_settings([], {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}).otel_endpoint is None
-    with pytest.raises(UsageError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
         read_settings([], {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"})
 
 

@@ -240,7 +240,7 @@ def test_streams_datagrams_resets_and_credit_come_as_events() -> None:
     a.reset_stream(8, 21)
     b.stop_stream(8, 22)
     exchange.settle()
-    assert quic.StreamReset(8, 21) in events(b)
+    assert quic.StreamAborted(8, 21) in events(b)
     b.send_stream(b.next_stream_id(), b"back")
     exchange.settle()
     assert quic.StreamData(1, b"back", end=False) in events(a)

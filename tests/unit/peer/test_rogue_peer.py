@@ -177,9 +177,9 @@ async def test_a_stream_without_a_header_is_refused_and_the_others_go_on() -> No
         await peer.turn()
         reader, _ = await peer.end.link.accept_stream("test")
         assert await reader.readexactly(5) == b"right"
-        await until(lambda: len(peer.heard(quic.StreamReset)) == len(wrong))
-        assert set(peer.heard(quic.StreamReset)) == {
-            quic.StreamReset(4 * number, kinds.BAD_HEADER) for number in range(1, len(wrong) + 1)
+        await until(lambda: len(peer.heard(quic.StreamAborted)) == len(wrong))
+        assert set(peer.heard(quic.StreamAborted)) == {
+            quic.StreamAborted(4 * number, kinds.BAD_HEADER) for number in range(1, len(wrong) + 1)
         }
         assert peer.end.association.up
 
@@ -193,8 +193,8 @@ async def test_a_stream_that_ends_or_is_given_up_amid_its_header_is_refused() ->
         await peer.turn()
         peer.connection.reset_stream(12, 7)
         await peer.turn()
-        await until(lambda: len(peer.heard(quic.StreamReset)) == 3)
-        assert {each.code for each in peer.heard(quic.StreamReset) if isinstance(each, quic.StreamReset)} == {
+        await until(lambda: len(peer.heard(quic.StreamAborted)) == 3)
+        assert {each.code for each in peer.heard(quic.StreamAborted) if isinstance(each, quic.StreamAborted)} == {
             kinds.BAD_HEADER
         }
         await pass_time(1.0)
@@ -219,9 +219,9 @@ async def test_a_header_that_never_comes_is_waited_for_so_long_and_no_longer() -
         await peer.turn()
         assert len(peer.end.association.streams._streams) == STREAM_COUNT
         await pass_time(HEADER_TIMEOUT - 1)
-        assert not peer.heard(quic.StreamReset)
+        assert not peer.heard(quic.StreamAborted)
         await pass_time(2.0)
-        assert len(peer.heard(quic.StreamReset)) == STREAM_COUNT
+        assert len(peer.heard(quic.StreamAborted)) == STREAM_COUNT
         assert not peer.end.association.streams._streams
         assert peer.end.association.up
 
@@ -236,10 +236,10 @@ async def test_ten_thousand_unknown_kinds_are_refused_one_by_one_and_leave_nothi
                 peer.connection.send_stream(4 * number, kinds.header(f"unknown/{number}") + b"x", end=True)
                 if number % 16 == 0:
                     await peer.turn()
-                    refused += len(peer.heard(quic.StreamReset))
+                    refused += len(peer.heard(quic.StreamAborted))
                     peer.events.clear()
         await pass_time(1.0)
-        refused += len(peer.heard(quic.StreamReset))
+        refused += len(peer.heard(quic.StreamAborted))
         assert refused == 10_000
         assert not peer.end.association.streams._streams
         peer.connection.send_stream(40_004, kinds.header("test"))

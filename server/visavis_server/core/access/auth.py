@@ -23,6 +23,7 @@ from jwt.types import Options
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from visavis_server.core.access.grants import EVERYTHING, PATTERN_COUNT, Grants
+from visavis_server.core.errors import ServerError
 from visavis_shared import limits
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID
 
@@ -46,7 +47,7 @@ _UNCHECKED: Final[Options] = {"verify_exp": False, "verify_nbf": False, "verify_
 """Times are checked here, by the clock that we are given."""
 
 
-class TokenRefused(Exception):
+class TokenRefused(ServerError):
     """A token does not allow what it was shown for; the message says why, and repeats nothing of it."""
 
     def __init__(self, reason: str, *, genuine: bool = False) -> None:
@@ -55,7 +56,7 @@ class TokenRefused(Exception):
         self.genuine = genuine
 
 
-class BadKeySet(Exception):
+class BadKeySet(ServerError):
     """A key set cannot be used; the message names the key at fault, never its material."""
 
 

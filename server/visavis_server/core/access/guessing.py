@@ -12,9 +12,10 @@ right one always opens. RESUME has tries of its own.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import ClassVar, Final
 
 from visavis_server.core.access.rate import NETWORK_FACTOR, RateLimiter, network_of
+from visavis_shared.closing import CloseCode
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 
 FAILURE_RATE: Final = 1 / 6
@@ -41,6 +42,8 @@ LINE_INTERVAL: Final = 1.0
 
 class TooManyGuesses(RemoteProtocolError):
     """Too many wrong tokens or passwords have come from an address: the one shown now was not even looked at."""
+
+    close_code: ClassVar = CloseCode.TOO_MANY
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.RATE_LIMITED, "too many wrong tokens or passwords", "limit: guesses")

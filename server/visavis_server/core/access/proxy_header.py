@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from visavis_server.core.errors import ServerError
 from visavis_shared.endpoints import native
 from visavis_shared.stun import Address
 
@@ -28,7 +29,7 @@ _FAMILIES: Final = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
 """Layout of the addresses, for a stream over IPv4 and one over IPv6."""
 
 
-class MalformedHeader(Exception):
+class MalformedHeader(ServerError):
     """What stands where a header should is none; the message says what is wrong."""
 
 

@@ -21,6 +21,7 @@ from visavis_server.core.access.auth import TokenRefused
 from visavis_server.core.access.causes import Cause
 from visavis_server.core.access.gate import Gate
 from visavis_server.core.access.guessing import TooManyGuesses
+from visavis_server.core.errors import ServerError
 from visavis_server.core.rest.documents import CloseRequest, KickRequest
 from visavis_server.core.signaling.effects import Audit, Effect
 from visavis_server.core.signaling.governing import ADMIN, Governing
@@ -35,7 +36,7 @@ COMMANDS: Final = {"rooms": "GET", "kick": "POST", "close": "POST", "broadcast":
 _M = TypeVar("_M", bound=BaseModel)
 
 
-class AdminRefused(Exception):
+class AdminRefused(ServerError):
     """A request of the admin API is refused."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:

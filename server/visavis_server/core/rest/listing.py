@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Final
+from http import HTTPStatus
+from typing import ClassVar, Final
 from urllib.parse import parse_qsl
 
+from visavis_server.core.errors import ServerError
 from visavis_server.core.rest import views
 from visavis_server.core.rest.documents import PAGE_LIMIT
 from visavis_server.core.signaling.overview import Overview
@@ -20,8 +22,10 @@ _FIELD_COUNT: Final = 16
 """Members of a query that are read."""
 
 
-class BadQuery(ValueError):
+class BadQuery(ServerError):
     """A query that names no page."""
+
+    status: ClassVar = HTTPStatus.BAD_REQUEST
 
 
 @dataclass(frozen=True, slots=True)

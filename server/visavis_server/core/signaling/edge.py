@@ -7,25 +7,27 @@ from __future__ import annotations
 
 from collections import Counter
 from http import HTTPStatus
+from typing import ClassVar
 
 from visavis_server.core.access.buckets import Bucket, Buckets, counted_source
 from visavis_server.core.access.causes import Cause
+from visavis_server.core.errors import ServerError
 from visavis_server.core.signaling.room import Peer
 from visavis_server.core.signaling.rules import Rules
 
 
-class ServerFull(Exception):
+class ServerFull(ServerError):
     """The limit of connections is reached."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    retry_after: int = 30
+    status: ClassVar[HTTPStatus] = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after: ClassVar[int] = 30
     """Seconds after which a client may try again: others leave at their own pace."""
 
 
 class Draining(ServerFull):
     """The server is about to stop."""
 
-    retry_after: int = 1
+    retry_after = 1
 
 
 class TooManyConnections(ServerFull):
@@ -38,7 +40,7 @@ class TooManyFailures(ServerFull):
     """Too many wrong tokens have come from one address."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
-    retry_after: int = 6
+    retry_after = 6
     """Seconds until one more may be tried: ten a minute."""
 
 

@@ -157,14 +157,14 @@ class Hub:
                 raise
         except NotUtf8 as error:
             if text:
-                self._drop(client, CloseCode.INVALID_DATA, error.message, now, now_ms)
+                self._drop(client, error.close_code, error.message, now, now_ms)
             else:
                 self.post.refuse(peer, RemoteProtocolError(error.code, "invalid JSON", error.details), now_ms, None)
         except _Excess as excess:
             self._on_excess(client, excess.cause, data, now, now_ms)
         except TooManyGuesses as error:
             self.post.refuse(peer, error, now_ms, request_id)
-            self._drop(client, CloseCode.TOO_MANY, error.message, now, now_ms)
+            self._drop(client, error.close_code, error.message, now, now_ms)
         except RemoteProtocolError as error:
             self.post.refuse(peer, error, now_ms, request_id or request_id_of(data))
         except Exception as error:  # noqa: BLE001 -- one client's message must not end the others' connections

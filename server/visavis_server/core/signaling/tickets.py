@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from visavis_server.core.access.grants import NOTHING, Grants
+from visavis_server.core.errors import ServerError
 from visavis_server.core.signaling.charter import DIGEST_SIZE
 
 TICKET_LIFETIME: Final = 600.0
@@ -44,7 +45,7 @@ _TO_BASE64: Final = str.maketrans("-_", "+/")
 _MAC_SIZE: Final = hashlib.sha256().digest_size
 
 
-class TicketRefused(Exception):
+class TicketRefused(ServerError):
     """A token cannot be used; the message says why, and repeats nothing of it."""
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from visavis_server.core.errors import SettingsError
 from visavis_server.core.signaling.rules import Exposure
-from visavis_server.setup.configuration import UsageError, read_settings
+from visavis_server.setup.configuration import read_settings
 from visavis_server.setup.settings import Settings, alternate_port, hub_rules
 
 
@@ -72,7 +73,7 @@ def test_a_list_is_a_repeated_flag_commas_or_an_array(tmp_path: Path) -> None:
 def test_an_error_says_where_the_value_came_from(
     arguments: list[str], environment: dict[str, str], expected: str
 ) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(SettingsError) as caught:
         read_settings(arguments, environment)
     assert str(caught.value).startswith(expected)
 
@@ -92,7 +93,7 @@ def test_an_error_says_where_the_value_came_from(
 def test_an_error_in_the_file_is_explained(tmp_path: Path, content: str, expected: str) -> None:
     file = tmp_path / "server.toml"
     file.write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(SettingsError) as caught:
         read_settings(["--config", str(file)], {})
     assert str(caught.value).startswith(str(file))
     assert expected in str(caught.value)
@@ -116,7 +117,7 @@ def test_stun_addresses_come_in_pairs_of_a_family(addresses: list[str], fits: bo
     if fits:
         assert Settings.model_validate(values).stun_address == tuple(addresses)
     else:
-        with pytest.raises(UsageError, match="stun_address"):
+        with pytest.raises(SettingsError, match="stun_address"):
             Settings.model_validate(values)
 
 
