@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from visavis_server.app import CannotListen
     from visavis_server.core.errors import ServerError, SettingsError
     from visavis_server.mounting import Authorize, application
     from visavis_server.server import Server
     from visavis_server.setup.keys import KeyFileError
     from visavis_server.setup.settings import Settings
+    from visavis_server.sockets.listening import CannotListen
 
     __version__: str
 
@@ -33,7 +33,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Authorize": "mounting",
-    "CannotListen": "app",
+    "CannotListen": "sockets.listening",
     "KeyFileError": "setup.keys",
     "Server": "server",
     "ServerError": "core.errors",

@@ -46,8 +46,8 @@ class Scrape:
 
 async def scrape(server: SignalingServer) -> Scrape:
     """Read the metrics of a server that serves them."""
-    assert server.metrics is not None
-    response = await http(server.metrics.port, "/metrics")
+    assert server.observers.endpoint is not None
+    response = await http(server.observers.endpoint.port, "/metrics")
     assert response.status == 200
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return Scrape(response.body.decode())

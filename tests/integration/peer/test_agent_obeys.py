@@ -61,7 +61,7 @@ async def test_commands_that_are_put_out_end_with_9(verb: str) -> None:
 
 async def test_a_notice_is_an_event() -> None:
     async with running_server() as server, watched(server, "ann") as ann:
-        server._switchboard.perform(server.hub.governing.broadcast("restart at \u202enoon", now_ms()))
+        server.switchboard.perform(server.hub.governing.broadcast("restart at \u202enoon", now_ms()))
         await until(lambda: ann.of(Notice))
         assert ann.of(Notice) == [Notice("restart at \u202enoon")]
 
@@ -72,7 +72,7 @@ async def test_goaway_holds_messages_back_and_an_agent_that_is_not_let_go_leaves
     monkeypatch.setattr(connection_end, "LEAVE_SLACK", 0.05)
     async with running_server() as server, watched(server, "ann") as ann, await joined(server, "r") as other:
         peer_id = ann.agent.peer_id
-        server._switchboard.perform(server.hub.drain({peer_id: 0}, now_ms()))
+        server.switchboard.perform(server.hub.drain({peer_id: 0}, now_ms()))
         server.hub.rooms.draining = False  # it stays: only the agent can end the connection
         await until(lambda: ann.agent._outbox._held)
         ann.agent._outbox.put(Discover())
@@ -108,7 +108,7 @@ async def test_a_server_that_finds_a_message_one_too_many_gets_none_for_a_while(
 
 async def test_after_4029_an_agent_stays_away_for_as_long_as_limits_fill_again() -> None:
     async with running_server() as server, watched(server, "ann") as ann:
-        switchboard = server._switchboard
+        switchboard = server.switchboard
         switchboard.dismiss(switchboard._open[ann.agent.peer_id], CloseCode.TOO_MANY, "too many messages")
         await until(lambda: ann.of(Failure))
         (failure,) = ann.of(Failure)

@@ -37,7 +37,7 @@ class Watched:
 
 def cut(server: SignalingServer, agent: Agent) -> None:
     """End an agent's TCP connection as a network would."""
-    server._switchboard._open[agent.peer_id].transport.abort()
+    server.switchboard._open[agent.peer_id].transport.abort()
 
 
 def settings(port: int, relay: Literal["auto", "only"] = "auto") -> AgentSettings:

@@ -18,8 +18,9 @@ import pytest
 from tests.support.server_running import http, running_server, server_process, spawn
 from tests.support.ws_raw import TIMEOUT, RawClient
 from visavis_server import cli
-from visavis_server.app import CannotListen, SignalingServer
+from visavis_server.app import SignalingServer
 from visavis_server.setup.settings import Settings
+from visavis_server.sockets.listening import CannotListen
 from visavis_shared import loops
 
 

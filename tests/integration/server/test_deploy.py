@@ -36,7 +36,7 @@ async def sample() -> Scrape:
     """Return what a server tells that has done a bit of everything that makes a series."""
     async with running_server(metrics_port=0, stun=True) as server, await joined(server, "r"):
         await http(server.port, "/health")
-        server._switchboard.closed[1011] += 1
+        server.switchboard.closed[1011] += 1
         server.hub.counts.add_outcomes(
             [LinkOutcome(path=OutcomePath.DIRECT, reason=OutcomeReason.NONE, nat=NatKind.NONE)]
         )

@@ -42,7 +42,7 @@ async def test_a_mounted_server_gives_large_answers_again_and_again() -> None:
 
 async def test_clients_that_leave_in_the_midst_of_an_answer_leave_room_for_others() -> None:
     async with running_server() as server, await fill(server.port):
-        large = server._rest._large
+        large = server.rest._large
         loop = asyncio.get_running_loop()
         for _ in range(COUNT_LIMIT + 1):
             with socket.socket() as sock:

@@ -11,8 +11,9 @@ from tests.support.conditions import until
 from tests.support.scrape import scrape
 from tests.support.server_running import http, joined, running_server, server_process
 from tests.support.ws_raw import CLOSE, TEXT, RawClient, upgrade_request
-from visavis_server.app import CannotListen, SignalingServer
+from visavis_server.app import SignalingServer
 from visavis_server.setup.settings import Settings
+from visavis_server.sockets.listening import CannotListen
 from visavis_server.watch import metrics_endpoint
 from visavis_shared.stun import binding_request
 
@@ -140,7 +141,7 @@ async def test_stun_is_counted() -> None:
         )
         transport.sendto(binding_request(bytes(12)))
         transport.sendto(b"not STUN")
-        stun = server._stun
+        stun = server.stun
         assert stun is not None
         await until(lambda: stun.answered + stun.ignored == 2)
         transport.close()
@@ -153,13 +154,13 @@ async def test_the_public_port_has_no_metrics_and_without_the_option_no_port_has
     async with running_server(metrics_port=0) as server:
         assert (await http(server.port, "/metrics")).status == 404
     async with running_server() as server:
-        assert server.metrics is None
+        assert server.observers.endpoint is None
 
 
 async def test_the_port_answers_what_it_has_and_nothing_else() -> None:
     async with running_server(metrics_port=0) as server:
-        assert server.metrics is not None
-        port = server.metrics.port
+        assert server.observers.endpoint is not None
+        port = server.observers.endpoint.port
         assert (await http(port, "/health")).json["status"] == "ok"
         assert (await http(port, "/ready")).json["status"] == "ready"
         assert (await http(port, "/")).status == 404
@@ -181,18 +182,18 @@ async def test_ready_is_refused_before_listening_and_while_draining_and_health_i
     finally:
         await endpoint.close()
     async with running_server(metrics_port=0, drain_time=0.01) as server:
-        assert server.metrics is not None
+        assert server.observers.endpoint is not None
         async with await joined(server, "r", resume=True):
             server.hub.rooms.draining = True
-            assert (await http(server.metrics.port, "/ready")).status == 503
+            assert (await http(server.observers.endpoint.port, "/ready")).status == 503
             assert (await scrape(server))("visavis_draining") == 1
 
 
 async def test_one_connection_too_many_pushes_out_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_endpoint, "CONNECTION_COUNT", 2)
     async with running_server(metrics_port=0) as server:
-        assert server.metrics is not None
-        idle = [await RawClient.open(server.metrics.port) for _ in range(2)]
+        assert server.observers.endpoint is not None
+        idle = [await RawClient.open(server.observers.endpoint.port) for _ in range(2)]
         await scrape(server)
         await idle[0].ended()
         for client in idle:
@@ -201,17 +202,17 @@ async def test_one_connection_too_many_pushes_out_the_oldest(monkeypatch: pytest
 
 async def test_a_port_that_is_taken_is_said_with_the_option_and_leaves_nothing_open() -> None:
     async with running_server(metrics_port=0) as server:
-        assert server.metrics is not None
-        taken = server.metrics.port
+        assert server.observers.endpoint is not None
+        taken = server.observers.endpoint.port
         other = SignalingServer(Settings(host="127.0.0.1", port=0, stun=False, metrics_port=taken))
         with pytest.raises(CannotListen, match="--metrics-port"):
             await other.start()
         third = SignalingServer(Settings(host="127.0.0.1", port=server.port, stun=False, metrics_port=0))
         with pytest.raises(CannotListen, match="--port"):
             await third.start()
-        assert third.metrics is not None
+        assert third.observers.endpoint is not None
         with pytest.raises(ConnectionRefusedError):
-            await http(third.metrics.port, "/health")
+            await http(third.observers.endpoint.port, "/health")
 
 
 async def test_a_process_says_where_its_metrics_are_and_serves_them() -> None:

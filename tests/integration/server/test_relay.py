@@ -247,7 +247,7 @@ async def test_relay_connections_count_in_the_total() -> None:
         latter = await ann.relay()
         assert (await scrape(server))("visavis_refusals_total", cause="connections") == 2
         await latter.close()
-        relays = server._relay_connections
+        relays = server.relay_connections
         assert relays is not None
         await until(lambda: not relays.outboxes)
         async with session.ws_connect(signaling) as member:

@@ -229,7 +229,7 @@ async def test_a_client_that_ignores_a_close_is_cut_off() -> None:
     async with running_server(cleanup_interval=0.01) as server, await RawClient.connect(server.port) as client:
         server.hub.edge.clients[client.peer_id].last_seen_at -= 60
         assert (await client.closed(answer=False)).code == 1011
-        await until(lambda: not server._switchboard._leaving)
+        await until(lambda: not server.switchboard._leaving)
 
 
 async def test_a_shutdown_says_1001_to_everybody_and_does_not_hang() -> None:

@@ -115,7 +115,7 @@ async def test_a_flood_of_requests_without_reading_is_bounded(server: SignalingS
     """Ours: who asks for more than it reads is closed; the memory for it stays within its bound."""
     members = [await joined(server, "r", display_name="x" * 64) for _ in range(100)]
     async with await stuck(server, "r") as greedy:
-        outbox = server._switchboard._open[greedy.peer_id]
+        outbox = server.switchboard._open[greedy.peer_id]
         batch = client_frame(TEXT, b'{"type":"DISCOVER"}') * 1000
         most = 0
         while outbox.open:
@@ -156,7 +156,7 @@ async def test_connections_that_come_and_go_leave_nothing_behind(server: Signali
         client = await joined(server, "r")
         client.abort()
     await until(lambda: not server.hub.rooms.peers)
-    switchboard = server._switchboard
+    switchboard = server.switchboard
     assert not switchboard._open
     assert not switchboard._leaving
-    await until(lambda: not server._http.connections)
+    await until(lambda: not server.http.connections)

@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.server_running import running_server
 from tests.support.ws_raw import TIMEOUT, RawClient, upgrade_request
-from visavis_server.app import CannotListen, SignalingServer
+from visavis_server.app import SignalingServer
 from visavis_server.sockets import stun
+from visavis_server.sockets.listening import CannotListen
 from visavis_server.sockets.stun import BATCH, _destination, open_sockets
 from visavis_shared.messages import WelcomePayload
 from visavis_shared.stun import (
@@ -203,13 +204,13 @@ async def test_an_answer_that_nobody_takes_does_no_harm() -> None:
 
 async def test_an_error_on_a_socket_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running_server(stun=True) as server:
-        assert server._stun is not None
-        sock = next(iter(server._stun._sockets.values()))
+        assert server.stun is not None
+        sock = next(iter(server.stun._sockets.values()))
         broken = BrokenSocket(sock)
-        server._stun._on_readable(broken, ("127.0.0.1", 1))  # type: ignore[arg-type]
+        server.stun._on_readable(broken, ("127.0.0.1", 1))  # type: ignore[arg-type]
         assert broken.reads == 3
-        monkeypatch.setitem(server._stun._sockets, ("127.0.0.1", ports(server)[0]), broken)
-        server._stun._on_readable(broken.with_request(), ("127.0.0.1", ports(server)[0]))  # type: ignore[arg-type]
+        monkeypatch.setitem(server.stun._sockets, ("127.0.0.1", ports(server)[0]), broken)
+        server.stun._on_readable(broken.with_request(), ("127.0.0.1", ports(server)[0]))  # type: ignore[arg-type]
         assert broken.sends == 1
 
 
