@@ -1,4 +1,4 @@
-"""What an agent tells its user, as typed events; `--json` prints the same members (docs/architecture.md lists them)."""
+"""What an agent tells its user, as typed events; `--json` prints the same members (docs/library.md lists them)."""
 
 from __future__ import annotations
 
