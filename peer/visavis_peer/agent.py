@@ -570,6 +570,7 @@ class Agent:
         peering = self._peering
         match message:
             case Ack(request_id=request_id, payload=payload) if request_id == _JOIN:
+                # an ACK has a payload by what it answers, so that it is understood here and not by the reader
                 listed = _understood(MembersPayload, payload or {})
                 members = listed.peers
                 self._resume.begin(listed.resume)
@@ -584,10 +585,13 @@ class Agent:
                 self._on_resumed(_understood(ResumedPayload, payload or {}), peer_id)
             case ResumeRefresh(payload=offer):
                 self._resume.refresh(offer)
+            # asked for anew before TURN credentials expire; members come and go by messages of their own
             case PeerList(room_id=room, payload=listed) if room == self.settings.room:
                 self._use_turn(listed)
+            # one does not link with oneself, whomever the server tells
             case PeerJoined(payload=info) if peering is not None and info.peer_id != self.peer_id:
                 peering.peer_joined(info)
+            # to be told of one's own leaving is to have been put out: to join again would be to ignore it
             case PeerLeft(peer_id=peer_id, payload=expelled) if peer_id == self.peer_id:
                 raise Refused(f"removed from the room: {printable(expelled.reason) if expelled else 'no reason given'}")
             case PeerLeft(peer_id=peer_id, cause=cause) if peering is not None:
@@ -595,8 +599,9 @@ class Agent:
             case Offer() | Answer() | CandidateMessage() if peering is not None:
                 peering.receive(message)
             case ErrorMessage(request_id=request_id, payload=refusal):
-                if request_id == _JOIN:
+                if request_id == _JOIN:  # without a room there is nothing to do here
                     raise self._refused(refusal)
+                # any other message is missed by one negotiation at most, which tries again; only the pace can be mended
                 if refusal.code is ErrorCode.RATE_LIMITED:
                     self._outbox.pause()
                 logger.info("the server refused a message: %s", printable(refusal.message))
@@ -605,7 +610,7 @@ class Agent:
             case GoAway(payload=notice):
                 self._outbox.hold()
                 self._cut_off.announce(notice.reconnect_after_ms)
-            case _:
+            case _:  # of another room, or of a later protocol: docs/protocol.md wants it ignored
                 pass
 
     def _on_resumed(self, resumed: ResumedPayload, peer_id: str) -> None:

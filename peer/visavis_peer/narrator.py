@@ -118,25 +118,31 @@ class Narrator:
     def _in_brief(self, event: Event) -> tuple[str, str]:
         """Return what an event is about and the line on it, empty where it is nothing to tell of."""
         match event:
+            # of one room among many peers, the room itself is the news
             case Joined(room=room) if self._company:
-                if self._back:
+                if self._back:  # the same line again is news this time
                     self._told.pop(f"joined {room}", None)
                 return f"joined {room}", sentence(event)
+            # with one peer awaited, whoever has read that the server was lost wants to know no more than this
             case Joined() if self._back:
                 self._told.pop("back", None)
                 return "back", "the signaling server is back"
+            # others may be here, so how many says nothing; the one that is meant may still come
             case Joined() if self._wanted is not None and not self._linked:
                 return "waiting", f"looking for {printable(self._wanted)} in the room (Ctrl-C to stop)"
+            # with somebody there the link is told of in a moment, and a line in between would only flash up
             case Joined(peers=0) if not self._linked:
                 return "waiting", "waiting for the other side (Ctrl-C to stop)"
             case PeerJoined(peer_id=peer_id) if self._company:
                 # in a room with a secret a peer shows whether it has that by linking, and not before
                 return f"here {peer_id}", f"{printable(peer_id)} is here" if self._sealed else sentence(event)
             case PeerLeft(peer_id=peer_id) if self._company:
-                self._told.pop(f"here {peer_id}", None)
+                self._told.pop(f"here {peer_id}", None)  # who comes again is told of again
+                # a name that nobody has proved is no name in a room with a secret
                 unproved = self._sealed and not event.authenticated
                 return f"left {peer_id}", f"{printable(peer_id)} has left the room" if unproved else sentence(event)
             case LinkUp(peer_id=peer_id, path=path):
+                # the line says which way it goes, so that a path change to the same one is none
                 self._told.pop(f"path {peer_id}", None)
                 self._remember(f"path {peer_id}", _way(path))
                 whom = peer_label(peer_id, event.name) if self._company or event.name else "the other side"
@@ -145,28 +151,31 @@ class Narrator:
             case PathChanged(peer_id=peer_id, path=path):
                 return self._on_path(event, peer_id, path)
             case LinkSuspended(peer_id=peer_id, patience=patience):
-                self._told.pop(f"silence {peer_id}", None)
+                self._told.pop(f"silence {peer_id}", None)  # each silence is one of its own
                 whom = peer_label(peer_id, event.name) if self._company or event.name else "the other side"
                 told = f"{whom} is silent, perhaps asleep: waiting for it, {_duration(patience)} at most"
                 return f"silence {peer_id}", told
             case LinkResumed(peer_id=peer_id):
                 whom = peer_label(peer_id, event.name) if self._company or event.name else "the other side"
                 return f"silence {peer_id}", f"{whom} is back, and the link goes on"
+            # with one peer the end of its link is the end of the command, which says why
             case LinkDown(peer_id=peer_id) if self._company:
                 self._told.pop(f"link {peer_id}", None)
                 return f"down {peer_id}", sentence(event)
             case Notice():
                 self._told.pop("notice", None)  # the next one is another one, whatever it says
                 return "notice", sentence(event)
+            # nothing has failed yet, but a person can do something about these two
             case Failure(peer_id=None, error=error, message=message) if error in (SEVERAL, NO_INTERFACE):
                 return error, printable(message)
             case Failure(peer_id=None, error=error):
                 # every other failure of the agent itself is its end, and told as such
                 return "signaling", _lost(event) if error == SIGNALING_LOST else ""
             case Failure(peer_id=peer_id, name=name):
+                # where there is one peer, everybody knows whose failure it is
                 whom = f"{qualified_label(peer_id or '', name, True)}: " if self._company else ""
                 return f"failure {peer_id} {event.error}", whom + plainly(event)
-            case _:
+            case _:  # how it came about is for -v
                 return "", ""
 
     def _on_path(self, event: PathChanged, peer_id: str, path: PathInfo) -> tuple[str, str]:

@@ -81,7 +81,7 @@ def sentence(event: Event) -> str:
         case Ready(server, peer_id):
             return f"connected to {printable(server)} as {peer_id}"
         case EndpointDiscovered(ip, port, local, nat):
-            if ip is None:
+            if ip is None:  # no STUN server has answered, and the report says why
                 return f"public endpoint unknown: {describe_nat(nat)}"
             return f"public endpoint {ip}:{port} (local {local}): {describe_nat(nat)}"
         case Joined(room, _, peers):
@@ -99,6 +99,7 @@ def sentence(event: Event) -> str:
             proved = _authentication(event.authenticated) + _key(event.fingerprint)
             return f"{how}: {describe_path(path)}{_round_trip(path)}, {proved}"
         case PathChanged(peer_id, name, path, elapsed):
+            # to fall back takes no time that anybody has measured; to find a direct path does
             verb = "uses" if path.path == "relay" else f"moved after {elapsed:.0f} ms to"
             how = f"link to {peer_label(peer_id, name)} {verb}: {describe_path(path)}{_round_trip(path)}"
             return f"{how}, {_authentication(event.authenticated)}"
@@ -110,6 +111,7 @@ def sentence(event: Event) -> str:
         case LinkDown(peer_id, name, reason):
             return f"link to {qualified_label(peer_id, name, event.authenticated)} down: {printable(reason)}"
         case Failure(_, _, peer_id, name):
+            # without a peer it is the agent's own
             whom = f"{qualified_label(peer_id, name, event.authenticated)}: " if peer_id else ""
             return f"{whom}{plainly(event)}"
         case _:

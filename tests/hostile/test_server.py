@@ -15,10 +15,10 @@ from tests.hostile.fuzzer import STRANGE
 from tests.hostile.member import description
 from tests.support.adversary import AdversarialServer, Client, Parcel
 from tests.support.commands import run
+from tests.support.connection_pair import Breaking
 from tests.support.interloper import pack, unpack
 from visavis_peer.core.counts import MEMBER_COUNT
 from visavis_peer.link.identity import Identity, Introduction
-from visavis_peer.link.quic import SecureConnection
 from visavis_shared.invite import Invite
 
 pytestmark = pytest.mark.timeout(60)
@@ -102,12 +102,11 @@ class _Breaking:
 
     def __call__(self, parcel: Parcel) -> list[Parcel]:
         introduction = Introduction("s", "0" * 64, "0" * 64, "0" * 32, "0" * 32)
-        middle = SecureConnection(Identity(), introduction, is_offerer=False)
+        middle = Breaking(Identity(), introduction, is_offerer=False)
         now = asyncio.get_running_loop().time()
         middle.receive(unpack(parcel.body), now)
-        if middle._quic is None:
+        if not middle.break_off(1, 0, WORDS):
             return []
-        middle._quic.close(1, 0, WORDS)
         self.broken += 1
         return [Parcel(parcel.target, parcel.sender, pack(middle.take_datagrams(now)))]
 

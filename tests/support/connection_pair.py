@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from qh3.quic.events import ConnectionTerminated
+
 from tests.support.link_pair import introduce
 from visavis_peer.link import control, quic
 from visavis_peer.link.identity import Identity, Introduction
@@ -33,6 +35,20 @@ class Silent(SecureConnection):
     def prove(self) -> None:
         assert self.hello is not None
         super().send_control(self.hello)
+
+
+class Breaking(SecureConnection):
+    """A side that breaks off as an attacker does, who has an Initial's keys (RFC 9001 section 5.2) and no others."""
+
+    def break_off(self, code: int, frame_type: int | None, words: str) -> bool:
+        """Close as the transport or a peer would, whoever is at the other end; False before there is anybody."""
+        if self._quic is not None:
+            self._quic.close(code, frame_type, words)
+        return self._quic is not None
+
+    def hear_end(self, code: int, frame_type: int | None, words: str) -> None:
+        """Take such a close as the engine would hand it on."""
+        self._on_event(ConnectionTerminated(code, frame_type, words))
 
 
 class Exchange:

@@ -81,6 +81,7 @@ class End:
     """One end and what it has been told."""
 
     association: Association
+    connection: SecureConnection
     direct: Wire
     relay: Wire
     up: asyncio.Event = field(default_factory=asyncio.Event)
@@ -145,6 +146,7 @@ def make_end(
             patience=patience,
             boot_time=boot_time,
         ),
+        connection,
         direct,
         relay,
     )

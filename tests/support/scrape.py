@@ -15,33 +15,33 @@ class Scrape:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._samples: Samples = {}
+        self.samples: Samples = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 key = sample.name, frozenset(sample.labels.items())
-                assert key not in self._samples, "the same series twice"
-                self._samples[key] = sample.value
+                assert key not in self.samples, "the same series twice"
+                self.samples[key] = sample.value
 
     def __call__(self, name: str, **labels: str) -> float:
         """Return the value of one series."""
-        return self._samples[name, frozenset(labels.items())]
+        return self.samples[name, frozenset(labels.items())]
 
     @property
     def names(self) -> set[str]:
-        return {name for name, _ in self._samples}
+        return {name for name, _ in self.samples}
 
     @property
     def labels(self) -> dict[str, set[str]]:
         """The labels of each name."""
         found: dict[str, set[str]] = {}
-        for name, labels in self._samples:
+        for name, labels in self.samples:
             found.setdefault(name, set()).update(label for label, _ in labels)
         return found
 
     @property
     def values(self) -> set[str]:
         """Every value of every label."""
-        return {value for _, labels in self._samples for _, value in labels}
+        return {value for _, labels in self.samples for _, value in labels}
 
 
 async def scrape(server: SignalingServer) -> Scrape:

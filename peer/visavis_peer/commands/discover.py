@@ -79,7 +79,7 @@ def _print(
     opinion: SecondOpinion | None,
     printer: Printer,
 ) -> None:
-    if printer.as_json:
+    if printer.as_json:  # everything, for a program leaves out for itself what it does not need
         printer.event(found)
         printer.json(
             "done",
@@ -99,6 +99,7 @@ def _print(
     for each in unknown:
         printer.line(f"not known        {each}")
     asked = [f"{format_address(answer.server)} saw {format_address(answer.mapped)}" for answer in session.answers]
+    # a server that was asked from several sockets has often seen the same
     for each in dict.fromkeys(asked):
         printer.line(f"asked            {each}")
     for used in choice.used:
@@ -106,5 +107,5 @@ def _print(
     for skipped in choice.skipped:
         address = f" {skipped.address}" if skipped.address else ""
         printer.line(f"skipped          {printable(skipped.interface)}{address}: {skipped.reason}")
-    if opinion is not None:
+    if opinion is not None:  # asked for by --classify
         printer.line(f"second opinion   {opinion.verdict or 'none'} ({printable(opinion.note)})")

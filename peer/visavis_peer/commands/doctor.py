@@ -62,19 +62,21 @@ async def run(arguments: argparse.Namespace) -> int:
     Raises UsageError, or after the report SignalingUnreachable, PeerAbsent, NoPath, AuthenticationFailed or Refused.
     """
     invite = _invite(arguments)
+    # everything that a person can have got wrong is said before the first packet goes out
     if not (arguments.stun or arguments.server or invite):
         raise UsageError("--server URL, --stun HOST[:PORT] or --with INVITE is required: somebody has to answer")
     if arguments.lifetime is not None and not 1 <= arguments.lifetime <= LIFETIME_MAX:
         raise UsageError(f"--lifetime must be 1 to {LIFETIME_MAX} seconds")
     if invite is not None:
         settings = invite_settings(arguments, invite)
-    else:
+    else:  # a room is needed for settings alone: without an invite nobody is joined
         settings = build_settings(arguments, server=arguments.server or "", room="-", name=None)
     printer = Printer(as_json=arguments.json)
     redactor = Redactor()
     report = _Report()
     _describe_program(report)
     stun = StunServers.chosen(settings.stun)
+    # with --stun alone there is no signaling server to examine, and none to offer others
     if settings.server:
         redactor.hide_host(urlsplit(websocket_url(settings.server)).hostname or "")
         proxy = chosen_proxy(settings.proxy)
@@ -86,9 +88,11 @@ async def run(arguments: argparse.Namespace) -> int:
     _hide_own_names(redactor)
     nat, found = await _examine_nat(settings, stun, report, longest=arguments.lifetime)
     _forecast(nat, report, inside=_is_inside(found.ip))
+    # a peer is met only by who reaches the server: else the report would tell of the same fault twice
     if invite is not None and report.error is None:
         await _attempt(settings, timeout_of(arguments), nat, report)
     _print(report, None if arguments.show_addresses else redactor, printer)
+    # the report comes first, for it says most when something has failed
     if report.error is not None:
         if not arguments.show_addresses:  # the last line goes where the report goes
             report.error.args = (redactor.scrub(str(report.error)),)
@@ -204,13 +208,15 @@ def _is_inside(ip: str | None) -> bool:
 
 def _nat_lines(nat: NatReport, *, inside: bool = False) -> list[tuple[str, str]]:
     """Return what is known of the NAT, a line each, and what is not with the reason."""
-    if nat.udp is False:
+    if nat.udp is False:  # without an answer everything else is unknown for this one reason
         return [("UDP", "no STUN server answered: it seems blocked")]
+    # without a NAT there are no mappings to speak of, but a firewall filters all the same
     if nat.nat is False:
         where = "none up to the server, which is in the same network" if inside else "none: the address is public"
         lines = [("NAT", where), ("filtering", str(nat.filtering or ""))]
     else:
         allocation = str(nat.allocation or "")
+        # the two that let ports be predicted, where there are any
         if nat.allocation_step is not None:
             allocation += f" by {nat.allocation_step}, {nat.foreign_rate or 0:.1f} a second by others"
         if nat.port_block is not None:

@@ -162,6 +162,7 @@ def nat_report(
     `complete` when every server has answered or had its time, `asked` when there was any, `probed` when the filtering
     probe is over. Without a `survey` the report leaves out what only a survey can tell, and says nothing of it.
     """
+    # nothing has come back: UDP is blocked only where everybody had time to answer, and there was anybody
     if not answers:
         note = "no STUN server answered" if complete else "no STUN server has answered yet"
         return NatReport(
@@ -171,6 +172,7 @@ def nat_report(
         )
     mapping, mapping_note = mapping_of(answers)
     filtering, filtering_note = filtering_of(probe)
+    # a finding that is still to come is not one that could not be made
     if not complete:
         mapping_note = "mapping: not measured yet"
     if not probed:
@@ -184,6 +186,7 @@ def nat_report(
         port_preserved=None if local is None else mapped[1] == local[1],
         notes=_unknown((mapping, mapping_note), (filtering, filtering_note)),
     )
+    # the first report goes out as soon as mapping and filtering are known; it must not call the rest unknown
     if survey is None:
         return report
     allocation, allocation_note = allocation_of(survey.samples)

@@ -150,17 +150,22 @@ def plan(local: NatReport, remote: NatReport, controlling: bool, situation: Situ
 
 def _settled(local: NatReport, remote: NatReport, situation: Situation) -> Plan | None:
     """Return the plan where no probing has a part in it."""
+    # first what no NAT behaviour can change: without UDP on either side nothing but the relay is left
     if local.udp is False or remote.udp is False:
         whose = "this side" if local.udp is False else "the peer's side"
         return _idle(Method.RELAY, f"UDP seems blocked on {whose}: no STUN server answered")
+    # nor do packets go from one family to the other
     if not situation.families:
         return _idle(Method.RELAY, "one side has only IPv4 addresses and the other only IPv6")
+    # once: where IPv6 was of no use in the first round, later ones try what IPv4 allows
     if 6 in situation.families and (situation.round == 0 or 4 not in situation.families):
         return _idle(Method.PLAIN_ICE, "both sides have IPv6, where firewalls open by checks alone")
     mine, theirs = local.behaviour(), remote.behaviour()
+    # both sides plan by the same two reports: with one unknown neither may assume what the other does not
     if mine is None or theirs is None:
         whose = "this side's" if mine is None else "the peer's"
         return _idle(Method.PLAIN_ICE, f"the mapping behaviour of {whose} NAT is not known")
+    # what is sent to the common address comes back only through a NAT that hairpins, whatever port is guessed
     if situation.same_public_address and not (local.hairpinning and remote.hairpinning):
         return _idle(Method.PLAIN_ICE, "both sides have the same public address: only local addresses can be direct")
     method = expected_method(mine, theirs, local_mapped=situation.local_mapped, remote_mapped=situation.remote_mapped)
@@ -172,6 +177,7 @@ def _settled(local: NatReport, remote: NatReport, situation: Situation) -> Plan 
         case Method.RELAY:
             return _idle(method, _no_way(mine, theirs))
         case Method.PREDICTION | Method.BIRTHDAY:
+            # it takes two; one side may have been told not to (--probing never), or be too old to know how
             if local.probing and remote.probing:
                 return None
             whose = "this side" if not local.probing else "the peer"

@@ -352,6 +352,7 @@ class Association:
             self._take_events()
 
     def _on_event(self, event: quic.ConnectionEvent) -> None:
+        # whatever comes out of the engine was authenticated, and so is a sign of life; its own end is none
         if not isinstance(event, quic.Terminated):
             silence = self._liveness.on_heard(self._loop.time())
             if silence is not None:
@@ -372,11 +373,13 @@ class Association:
                 self._announce()
             case quic.Alive():
                 self._liveness.on_answered()
+                # one more question brings the smoothed round trip nearer to what it is now
                 if self._connection.rtt > OUTDATED * self._connection.latest_rtt:
                     self._ask()
             case quic.Terminated(code, reason, authentic, by_peer):
+                # whose fault it is: a wrong certificate is no end that the peer wanted, a refusal is
                 kind = AuthenticationFailed if not authentic else Refused if code == quic.REFUSED else LinkClosed
-                if by_peer:
+                if by_peer:  # its words are a stranger's until proved otherwise
                     reason = BY_PEER + (f": {printable(reason)}" if reason else "")
                 self._end(kind(reason))
             case _:

@@ -85,6 +85,11 @@ class ControlReader:
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def held_size(self) -> int:
+        """Bytes of a frame that is not complete."""
+        return len(self._rest)
+
     def receive(self, data: bytes) -> list[ControlFrame]:
         """Return the frames that `data` completes; unknown kinds are left out.
 

@@ -271,7 +271,8 @@ class SecureConnection:
         self._events: deque[ConnectionEvent] = deque()
         self._early: deque[quic_events.QuicEvent] = deque()
         """What came before the offerer's proof; bounded by EARLY_SIZE, for the engine's windows grow as it delivers."""
-        self._early_size = 0
+        self.early_size = 0
+        """Bytes of that."""
         self._control = control.ControlReader()
 
     # --- datagrams ----------------------------------------------------------------------------------------------------
@@ -491,8 +492,8 @@ class SecureConnection:
         size = EARLY_OVERHEAD
         if isinstance(event, quic_events.StreamDataReceived | quic_events.DatagramFrameReceived):
             size += len(event.data)
-        if self._early_size + size <= EARLY_SIZE:
-            self._early_size += size
+        if self.early_size + size <= EARLY_SIZE:
+            self.early_size += size
             self._early.append(event)
         elif not isinstance(event, quic_events.DatagramFrameReceived):
             self.close(PROTOCOL_VIOLATION, "the offerer sends much and does not prove itself")

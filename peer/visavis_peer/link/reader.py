@@ -49,6 +49,11 @@ class ReceivingPart:
         """Number of the stream; the two directions and both sides share it."""
         return self._stream.stream_id
 
+    @property
+    def limit(self) -> int:
+        """Bytes that the peer may send on this stream in all, as it has been told or is about to be."""
+        return self._window.limit
+
     def at_eof(self) -> bool:
         """Whether the peer has ended the stream and everything has been read."""
         return self._end and not self._chunks

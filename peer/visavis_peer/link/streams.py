@@ -138,6 +138,21 @@ class StreamTable:
         self.backlog = 0
         """Bytes that all writers keep."""
 
+    @property
+    def open_count(self) -> int:
+        """How many streams there are, of both sides, with those that wait to be read."""
+        return len(self._streams)
+
+    @property
+    def untold_count(self) -> int:
+        """How many of them have a CREDIT or DONE that the engine has not been given."""
+        return len(self._to_tell)
+
+    @property
+    def lent(self) -> int:
+        """Bytes of the link's credit that streams hold."""
+        return self._pool.lent
+
     async def open(self, kind: str) -> tuple[ReceivingPart, SendingPart]:
         """Open a stream, waiting while STREAM_COUNT of this side are open.
 

@@ -96,7 +96,7 @@ class FrameReader:
         """
         messages: list[tuple[int, Payload]] = []
         self.has_more = False
-        if self.violation is not None:
+        if self.violation is not None:  # whatever follows an offence is no frame that one could trust
             return messages
         position = 0
         if self._tail:
@@ -107,23 +107,25 @@ class FrameReader:
                 most -= 1
                 if self.violation is not None:
                     return messages
-            else:
+            else:  # it is not known yet how long that frame is, or it is still not whole
                 data = self._tail + data
         end = len(data)
         self._missing = 0
         while end - position >= _SHORTEST:
-            if not most:
+            if not most:  # others wait for their turn
                 self.has_more = True
                 break
             most -= 1
             first = data[position]
             start, stop = self._locate(data, position, end)
+            # not whole yet: how much is missing is known once the header is here, and saves copies then
             if stop > end or self.violation is not None:
                 self._missing = stop - end if start <= end else 0
                 break
             payload = bytearray(data[start:stop] if stop - start < LARGE else memoryview(data)[start:stop])
             self._unmask(data[start - _MASK_SIZE : start], payload)
             position = stop
+            # nearly every message is one frame; a large binary one is handed over without a copy
             if first in _WHOLE and self._opcode == CONTINUATION:
                 as_it_is = first & _OPCODE == BINARY and stop - start >= LARGE
                 messages.append((first & _OPCODE, payload if as_it_is else bytes(payload)))

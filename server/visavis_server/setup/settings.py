@@ -195,21 +195,27 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        # one alone would leave a server on plain HTTP that its operator takes for one with TLS
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key belong together")
+        # else anybody could say which address he has
         if self.proxy_protocol and not self.trusted_proxy:
             raise ValueError("proxy_protocol needs trusted_proxy: whose header is to be believed")
         if self.stale_timeout <= self.ping_interval:
             raise ValueError("stale_timeout must be longer than ping_interval, or idle peers are dropped")
+        # RFC 5780 needs two addresses of a family to tell how a NAT maps and filters; a third is of no use
         for family in (4, 6):
             mine = [address for address in self.stun_address if ipaddress.ip_address(address).version == family]
             if len(mine) > 2 or len(set(mine)) != len(mine):
                 raise ValueError("stun_address: at most two different addresses of each family")
+            # the wildcard would take the packets of the other one, and answer from the wrong address
             if len(mine) == 2 and any(ipaddress.ip_address(address).is_unspecified for address in mine):
                 raise ValueError("stun_address: the wildcard address cannot stand beside another")
+        # credentials are made from it, and without them no TURN server lets anybody in
         if self.turn_url and self.turn_secret_file is None:
             raise ValueError("turn_url needs turn_secret_file")
         ports = (self.stun_port, alternate_port(self))
+        # 0 is any that is free, and the system never gives the same one twice
         if self.stun and ports[0] and ports[0] == ports[1]:
             raise ValueError("stun_alternate_port must differ from stun_port")
         return self

@@ -100,7 +100,7 @@ def as_prometheus(metrics: dict[str, Metric]) -> Samples:
 
 def lasting(found: Scrape | Samples) -> Samples:
     """Return the samples of the server, those aside that change while nothing happens."""
-    samples = found._samples if isinstance(found, Scrape) else found
+    samples = found.samples if isinstance(found, Scrape) else found
     return {
         key: value
         for key, value in samples.items()

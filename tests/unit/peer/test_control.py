@@ -87,4 +87,4 @@ def test_no_bytes_raise_anything_else_or_are_kept_beyond_one_frame(pieces: list[
             reader.receive(piece)
         except BadFrame:
             return
-        assert len(reader._rest) <= FRAME_SIZE + 2
+        assert reader.held_size <= FRAME_SIZE + 2

@@ -90,6 +90,18 @@ def test_what_waits_and_what_is_remembered_is_bounded() -> None:
         log.on_event(negotiating(str(number)), OURS)
         log.on_event(up(DIRECT, str(number)), OURS)
     assert len(log) == PENDING_COUNT
-    assert len(log._remote) == len(log._last) == PEER_COUNT
     assert len(log.take()) == OUTCOME_COUNT
     assert len(log) == PENDING_COUNT - OUTCOME_COUNT
+
+
+def test_who_came_before_the_last_peers_is_forgotten_and_counts_anew() -> None:
+    log = OutcomeLog()
+    for number in range(PEER_COUNT + 1):
+        log.on_event(negotiating(str(number)), OURS)
+        log.on_event(up(DIRECT, str(number)), OURS)
+    while log.take():
+        pass
+    log.on_event(up(DIRECT, "1"), OURS)
+    assert not log.take(), "this one is remembered"
+    log.on_event(up(DIRECT, "0"), OURS)
+    assert [outcome.remote_nat for outcome in log.take()] == [NatKind.UNKNOWN]

@@ -7,11 +7,11 @@ import random
 from dataclasses import replace
 
 import pytest
-from qh3.quic.events import ConnectionTerminated
 
-from tests.support.connection_pair import ANSWERER, OFFERER, Exchange, Silent, end_of, events
+from tests.support.connection_pair import ANSWERER, OFFERER, Breaking, Exchange, Silent, end_of, events
 from visavis_peer.link import control, quic
 from visavis_peer.link.identity import Identity
+from visavis_peer.link.quic import SecureConnection
 
 # --- proof ------------------------------------------------------------------------------------------------------------
 
@@ -47,17 +47,17 @@ def test_a_close_before_the_proof_is_believed_neither_its_code_nor_its_words(
     victim: str, code: int, frame_type: int | None
 ) -> None:
     """Whoever carries an Initial can send one that closes: its keys are no secret (RFC 9001 section 5.2)."""
-    exchange = Exchange()
+    exchange = Exchange(offerer=Breaking)
+    assert isinstance(exchange.a, Breaking)
     exchange.a.start(exchange.now)
     exchange.b.receive(exchange.a.take_datagrams(exchange.now), exchange.now)
+    other: SecureConnection = exchange.b
     if victim == "answerer":
-        other = exchange.b
-        assert exchange.a._quic is not None
-        exchange.a._quic.close(code, frame_type, "words of an attacker")
+        assert exchange.a.break_off(code, frame_type, "words of an attacker")
         exchange.go_on(5.0)
     else:
         other = exchange.a
-        other._on_event(ConnectionTerminated(code, frame_type, "words of an attacker"))
+        exchange.a.hear_end(code, frame_type, "words of an attacker")
     over = quic.Terminated(quic.PROTOCOL_VIOLATION, "the handshake was broken off", authentic=True, by_peer=False)
     assert end_of(other) == over
     assert not other.established
@@ -65,10 +65,10 @@ def test_a_close_before_the_proof_is_believed_neither_its_code_nor_its_words(
 
 def test_codes_of_the_transport_are_not_taken_for_ours() -> None:
     for code in (quic.AUTHENTICATION_FAILED, quic.REFUSED):
-        exchange = Exchange().start()
+        exchange = Exchange(offerer=Breaking).start()
         events(exchange.a), events(exchange.b)
-        assert exchange.a._quic is not None
-        exchange.a._quic.close(code, 0, "words")
+        assert isinstance(exchange.a, Breaking)
+        assert exchange.a.break_off(code, 0, "words")
         exchange.go_on(5.0)
         over = quic.Terminated(quic.PROTOCOL_VIOLATION, "the connection broke: words", authentic=True, by_peer=False)
         assert events(exchange.b) == [over]
@@ -164,7 +164,7 @@ def test_what_is_kept_for_an_offerer_that_does_not_prove_itself_is_bounded() -> 
         quic.PROTOCOL_VIOLATION,
         "the offerer sends much and does not prove itself",
     )
-    assert sum(len(getattr(event, "data", b"")) for event in exchange.b._early) <= quic.EARLY_SIZE
+    assert exchange.b.early_size <= quic.EARLY_SIZE
 
 
 def test_early_datagrams_beyond_the_bound_are_lost_and_nothing_else_is() -> None:

@@ -198,7 +198,7 @@ async def test_a_stream_that_ends_or_is_given_up_amid_its_header_is_refused() ->
             kinds.BAD_HEADER
         }
         await pass_time(1.0)
-        assert not peer.end.association.streams._streams
+        assert peer.end.association.streams.open_count == 0
 
 
 @virtually
@@ -217,12 +217,12 @@ async def test_a_header_that_never_comes_is_waited_for_so_long_and_no_longer() -
         for number in range(1, STREAM_COUNT + 1):
             peer.connection.send_stream(4 * number, kinds.header("test")[:-1])
         await peer.turn()
-        assert len(peer.end.association.streams._streams) == STREAM_COUNT
+        assert peer.end.association.streams.open_count == STREAM_COUNT
         await pass_time(HEADER_TIMEOUT - 1)
         assert not peer.heard(quic.StreamAborted)
         await pass_time(2.0)
         assert len(peer.heard(quic.StreamAborted)) == STREAM_COUNT
-        assert not peer.end.association.streams._streams
+        assert peer.end.association.streams.open_count == 0
         assert peer.end.association.up
 
 
@@ -241,7 +241,7 @@ async def test_ten_thousand_unknown_kinds_are_refused_one_by_one_and_leave_nothi
         await pass_time(1.0)
         refused += len(peer.heard(quic.StreamAborted))
         assert refused == 10_000
-        assert not peer.end.association.streams._streams
+        assert peer.end.association.streams.open_count == 0
         peer.connection.send_stream(40_004, kinds.header("test"))
         await peer.turn()
         await offering
@@ -288,7 +288,7 @@ def test_a_peer_that_makes_the_link_send_and_never_answers_loses_it(
     @virtually
     async def flood() -> None:
         async with raw() as peer:
-            connection = peer.end.association._connection
+            connection = peer.end.connection
             next_event = connection.next_event
 
             def without_answers() -> quic.ConnectionEvent | None:

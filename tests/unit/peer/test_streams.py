@@ -379,7 +379,7 @@ async def test_short_streams_by_the_thousand_leave_nothing_behind(seed: int) -> 
     await pass_time(SETTLED)
     for end in pair.ends:
         table = end.association.streams
-        assert not table._streams
-        assert table._pool.lent == 0
+        assert table.open_count == 0
+        assert table.lent == 0
     pair.close()
     await asyncio.gather(*serving)

@@ -151,22 +151,25 @@ class Mailbox:
         """
         letter = Letter(self.sent + 1, kind, data, sender_id, request_id, sender or sender_id)
         own = kind is not Kind.DIRECTED or self._has_share(letter)
+        # to a peer that is away nothing is sent meanwhile: what is not kept is lost, and its sender is to know
         if self._parked_from is not None and not own:
             return False
         if self._parked_from is not None and not self._fits(data):
-            self._drop_replaceable()
+            self._drop_replaceable()  # a list of the members stands for them when the peer comes back
             if kind is Kind.DIRECTED and not self._makes_way(letter):
                 return False
             self._incomplete |= kind is not Kind.DIRECTED
+        # once one event is missing the others are of no use without it
         if self._incomplete and kind is not Kind.DIRECTED:
             return True
         self.sent += 1
+        # a connected peer has most likely received the oldest already
         while own and self._letters and not self._fits(data):
             self._drop_oldest()
         if own and self._fits(data):
             self._letters.append(letter)
             self._charge(letter)
-        else:
+        else:  # sent, but not to be had again: whoever resumes before this number has a gap
             self._lost = letter.number
         return True
 
