@@ -34,6 +34,11 @@ class Outbox:
         self._held = True
         self._pacer = Pacer(0.0, 0.0)
 
+    @property
+    def waiting_count(self) -> int:
+        """Messages that have not been sent."""
+        return len(self._messages)
+
     def put(self, message: ClientMessage) -> None:
         """Take one message, or drop it when too many wait."""
         if len(self._messages) >= OUTBOX_SIZE:

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.commands import Process, end, read_invite, start, url
+from tests.support.commands import Process, end, read_invite, start, stop_reading, url
 from tests.support.server_running import ServerProcess, server_process
 
 LO: Final = ("--interface", "lo")
@@ -78,8 +78,7 @@ async def test_a_receiver_that_is_stopped_tells_the_sender_how_much_it_has_writt
 
 async def test_a_receiver_whose_output_fails_tells_the_sender_how_much_it_has_written() -> None:
     async with halfway("never") as (sender, receiver, _):
-        transport = receiver._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
-        transport.close()
+        stop_reading(receiver)
         assert sender.stdin is not None
         sender.stdin.write(PART)
         ours = await said(sender)

@@ -36,6 +36,11 @@ async def end(process: Process) -> None:
     await process.communicate()
 
 
+def stop_reading(process: Process) -> None:
+    """Close this side of a process's standard output, whose only reader it is."""
+    process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # noqa: SLF001 -- asyncio has no way
+
+
 async def run(*arguments: str, given: bytes | None = None, **environment: str) -> tuple[int, str, str]:
     """Run a command to its end, with `given` on standard input, and return exit code, standard output and error."""
     process = await start(

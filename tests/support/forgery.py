@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tests.support.adversary import Letter
 
@@ -19,7 +19,7 @@ class Forger:
     def __init__(self, seed: int, count: int, kind: str = "") -> None:
         """`kind` names the only mutation wanted."""
         self.count = count
-        self._wanted = [mutation for mutation in _MUTATIONS if kind in ("", mutation.__name__)]
+        self._wanted = [mutation for mutation in self.MUTATIONS if kind in ("", mutation.__name__)]
         self.forged = 0
         self.kinds: set[str] = set()
         """Names of the mutations made so far."""
@@ -107,22 +107,23 @@ class Forger:
         ]
         return letter.with_payload(sealed=self._random.choice(others).payload["sealed"]) if others else None
 
+    MUTATIONS: ClassVar[tuple[Callable[[Forger, Letter], Letter | None], ...]] = (
+        _flip,
+        _cut,
+        _lengthen,
+        _invent,
+        _garble,
+        _strip,
+        _strip_and_describe,
+        _rename_session,
+        _retype,
+        _resend_as_another,
+        _reflect,
+        _splice,
+    )
 
-_MUTATIONS: Final[tuple[Callable[[Forger, Letter], Letter | None], ...]] = (
-    Forger._flip,
-    Forger._cut,
-    Forger._lengthen,
-    Forger._invent,
-    Forger._garble,
-    Forger._strip,
-    Forger._strip_and_describe,
-    Forger._rename_session,
-    Forger._retype,
-    Forger._resend_as_another,
-    Forger._reflect,
-    Forger._splice,
-)
-MUTATION_COUNT: Final = len(_MUTATIONS)
+
+MUTATION_COUNT: Final = len(Forger.MUTATIONS)
 
 
 def impostor_description(source: random.Random) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class End:
 
 def association_of(link: Link) -> Association:
     """Return what the agent has of a link: tests look there, and use what no application can."""
-    return link._association
+    return link._association  # noqa: SLF001 -- hidden from applications, and this is none
 
 
 DIRECT = PathInfo(path="direct", kind="host-host", local="a", remote="b", rtt_ms=None)

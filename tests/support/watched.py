@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from tests.support.conditions import until
 from visavis_peer import Agent, AgentSettings, Link
 from visavis_peer.core.events import Event
+from visavis_peer.outbox import Outbox
+from visavis_peer.peering import Peering
 
 
 class Listening(Protocol):
@@ -46,6 +48,18 @@ class Watched:
         Raises ItemsLost.
         """
         await asyncio.gather(*self._tasks)
+
+
+def peering_of(agent: Agent) -> Peering:
+    """Return what keeps the links of an agent that is in a room: hidden from applications, and tests are none."""
+    peering = agent._peering  # noqa: SLF001 -- see above
+    assert peering is not None
+    return peering
+
+
+def outbox_of(agent: Agent) -> Outbox:
+    """Return what an agent sends by: hidden as well."""
+    return agent._outbox  # noqa: SLF001 -- see above
 
 
 @asynccontextmanager

@@ -32,6 +32,11 @@ class Datagrams:
         """Tokens to be sent back by the way whose datagrams are being taken, where that is none of the link's."""
         self._error: LinkClosed | None = None
 
+    @property
+    def waiting_count(self) -> int:
+        """Datagrams that wait for a reader."""
+        return len(self._received)
+
     # --- for the application ------------------------------------------------------------------------------------------
 
     async def receive(self) -> bytes:

@@ -91,6 +91,11 @@ class MappedPort:
         self._nonce = secrets.token_bytes(NONCE_SIZE)
         self._task = own(self._run(), bears=(OSError,))
 
+    @property
+    def ended(self) -> bool:
+        """Whether the gateway is not asked any more."""
+        return self._task.done()
+
     async def close(self) -> None:
         """Give the mapping back. Idempotent."""
         if not self._task.done():

@@ -75,7 +75,8 @@ class RelayClient:
         self._on_receive = on_receive
         self._on_state = on_state
         self._queue: deque[tuple[bytes, bytes]] = deque()
-        self._queue_size = 0
+        self.queue_size = 0
+        """Bytes that wait to be sent, without their lengths; at most QUEUE_MAX."""
         self._waiters: dict[Callable[[], None], None] = {}
         """To be told that there is room, who has waited longest first; one a link."""
         self._wake = asyncio.Event()
@@ -83,12 +84,17 @@ class RelayClient:
         self._writer: asyncio.Task[None] | None = None
         self._runner = own(self._run())
 
+    @property
+    def ended(self) -> bool:
+        """Whether the relay is not asked any more: it does not want this client, or `close` was called."""
+        return self._runner.done()
+
     def room(self, waiter: Callable[[], None]) -> int:
         """Return how many bytes may be sent now, about; with 0, `waiter` is called once when it is worth asking again.
 
         TCP loses nothing, so a link that waits instead of losing what does not fit keeps its congestion window.
         """
-        left = QUEUE_SIZE - self._queue_size
+        left = QUEUE_SIZE - self.queue_size
         if left < SEND_SIZE:
             self._waiters[waiter] = None
             return 0
@@ -105,10 +111,10 @@ class RelayClient:
         if len(head) != PEER_ID_BYTES:
             return
         for datagram in datagrams:
-            if self._queue_size + len(datagram) > QUEUE_MAX:
+            if self.queue_size + len(datagram) > QUEUE_MAX:
                 break
             self._queue.append((head, datagram))
-            self._queue_size += len(datagram)
+            self.queue_size += len(datagram)
         self._wake.set()
 
     async def close(self) -> None:
@@ -171,7 +177,7 @@ class RelayClient:
             self._socket = None
             await end(self._writer)
             self._queue.clear()
-            self._queue_size = 0
+            self.queue_size = 0
             self._offer_room()
             await socket.close()
 
@@ -210,7 +216,7 @@ class RelayClient:
 
     def _offer_room(self) -> None:
         """Tell the link that has waited longest of room for it, and all when there is room for all."""
-        while self._waiters and self._queue_size <= QUEUE_SIZE // 2:
+        while self._waiters and self.queue_size <= QUEUE_SIZE // 2:
             waiter = next(iter(self._waiters))
             del self._waiters[waiter]
             waiter()
@@ -228,7 +234,7 @@ class RelayClient:
             if size > self._batch_size and len(parts) > 1:
                 break
             self._queue.popleft()
-            self._queue_size -= len(datagram)
+            self.queue_size -= len(datagram)
             parts += (_LENGTH.pack(len(datagram)), datagram)
         try:
             await socket.send_bytes(b"".join(parts))

@@ -414,7 +414,7 @@ async def test_a_relay_that_does_not_know_the_token_is_not_asked_again() -> None
         return web.Response(status=401)
 
     async with relayed(refuse) as relay:
-        await until(lambda: relay.client._runner.done())
+        await until(lambda: relay.client.ended)
         assert (asked, relay.states) == (["Bearer token"], [])
 
 
@@ -448,7 +448,7 @@ async def test_datagrams_to_one_peer_share_a_message_and_those_before_a_connecti
         await until(lambda: len(messages) == 2)
         assert messages == [bytes.fromhex(PEER) + b"\0\x03one\0\x03two", bytes.fromhex("cd" * 8) + b"\0\x05three"]
         relay.client.send(PEER, [bytes(1200)] * 100_000)
-        assert relay.client._queue_size <= QUEUE_MAX
+        assert relay.client.queue_size <= QUEUE_MAX
 
 
 async def test_what_the_relay_refuses_is_logged_escaped(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from tests.support.adversary import AdversarialServer, Attack, Client, Letter, h
 from tests.support.conditions import until
 from tests.support.forgery import MUTATION_COUNT, Forger, impostor_description
 from tests.support.link_pair import association_of
-from tests.support.watched import Watched, watched
+from tests.support.watched import Watched, peering_of, watched
 from visavis_peer import Link
 from visavis_peer.core import negotiation
 from visavis_peer.core.events import Failure, Joined, LinkDown, LinkUp, PathChanged
@@ -41,15 +41,12 @@ async def pair(server: AdversarialServer, **settings: Any) -> AsyncIterator[tupl
 
 
 def fingerprint(agent: Watched) -> str:
-    peering = agent.agent._peering
-    assert peering is not None
-    return peering.links.identity.fingerprint
+    return peering_of(agent.agent).links.identity.fingerprint
 
 
 def partners(agent: Watched) -> list[str]:
     """Return the fingerprints of those at the other ends of an agent's links."""
-    introductions = [(link.is_offerer, association_of(link)._connection.introduction) for link in agent.links]
-    return [i.answerer_fingerprint if is_offerer else i.offerer_fingerprint for is_offerer, i in introductions]
+    return [association_of(link).remote_fingerprint for link in agent.links]
 
 
 async def assert_genuine(ann: Watched, bob: Watched) -> None:
@@ -69,7 +66,7 @@ async def assert_carried(sender: Link, receiver: Link) -> None:
     writer.write_eof()
     reader, _ = await receiver.accept_stream("test")
     assert await reader.read() == b"from " + sender.peer_id.encode()
-    assert not association_of(receiver).datagrams._received
+    assert association_of(receiver).datagrams.waiting_count == 0
 
 
 def assert_nothing_delivered(*agents: Watched) -> None:

@@ -11,6 +11,7 @@ from tests.support.conditions import until
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.resuming import Member, cut_all
 from tests.support.server_running import running_server
+from tests.support.watched import outbox_of
 from visavis_peer import Agent, AgentSettings
 from visavis_peer.core.events import Joined
 from visavis_shared.messages import CandidateMessage, CandidatePayload
@@ -32,7 +33,7 @@ async def test_what_a_cut_swallows_is_sent_again_once_and_in_order(server_notice
                 proxy.swallow_after(size)
                 for number in range(cut * BATCH, (cut + 1) * BATCH):
                     say(ann, bob, number)
-                await until(lambda: not ann._outbox._messages and proxy.swallowed)
+                await until(lambda: not outbox_of(ann).waiting_count and proxy.swallowed)
                 proxy.cut()
                 async for event in events:
                     if isinstance(event, Joined):
@@ -56,4 +57,4 @@ async def all_closed() -> AsyncIterator[None]:
 
 def say(agent: Agent, target: Member, number: int) -> None:
     payload = CandidatePayload(session_id=str(number))
-    agent._outbox.put(CandidateMessage(target_id=target.peer_id, payload=payload))
+    outbox_of(agent).put(CandidateMessage(target_id=target.peer_id, payload=payload))

@@ -21,7 +21,7 @@ from tests.support.adversary import AdversarialServer, Parcel
 from tests.support.conditions import until
 from tests.support.interloper import Interloper, StolenCertificate, pack, unpack
 from tests.support.link_pair import association_of
-from tests.support.watched import Watched
+from tests.support.watched import Watched, peering_of
 from visavis_peer.core import liveness
 from visavis_peer.core.events import LinkDown
 from visavis_peer.link.identity import Identity
@@ -33,9 +33,7 @@ SIZE: Final = 300_000
 
 
 def identity(agent: Watched) -> Identity:
-    peering = agent.agent._peering
-    assert peering is not None
-    return peering.links.identity
+    return peering_of(agent.agent).links.identity
 
 
 def carry(parcel: Parcel) -> list[Parcel]:
@@ -72,11 +70,9 @@ async def test_a_relay_that_ends_quic_on_itself_is_found_out_by_both(
             await until(lambda: forgeries(bob))
             assert "could not prove itself" in forgeries(bob)[0].message
         else:
-            peering = bob.agent._peering
-            assert peering is not None
-            (entry,) = peering.links._entries.values()
-            await until(lambda: entry.link.closed_reason)
-            assert not entry.link.datagrams._received
+            (link,) = peering_of(bob.agent).links.of_peer(ann.agent.peer_id)
+            await until(lambda: link.closed_reason)
+            assert link.datagrams.waiting_count == 0
         assert_nothing_delivered(ann, bob)
         assert interloper is not None
         assert interloper.poisoned == 1

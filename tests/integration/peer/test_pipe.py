@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.commands import DEADLINE, Process, end, read_invite, run, start, url
+from tests.support.commands import DEADLINE, Process, end, read_invite, run, start, stop_reading, url
 from tests.support.server_running import ServerProcess, server_process
 from visavis_shared.invite import Invite
 
@@ -155,7 +155,7 @@ async def test_a_reader_that_goes_away_ends_both_sides_with_a_reason() -> None:
         await write(one, b"first")
         assert await read(other, 5) == b"first"
         assert other.stdout is not None
-        other._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # the pipe's only reader
+        stop_reading(other)
         assert one.stdin is not None
         one.stdin.write(bytes(SIZE))
         assert await exit_code(other) == -signal.SIGPIPE

@@ -115,7 +115,7 @@ async def test_a_mapping_is_renewed_and_a_new_place_is_told(monkeypatch: pytest.
 
 async def test_a_gateway_that_says_nothing_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with mapped(monkeypatch, lambda _: []) as (gateway, port, heard, mapper):
-        await until(port._task.done)
+        await until(lambda: port.ended)
         assert heard == []
         assert len(gateway.requests) == 4
         assert mapper.map(HERE, 5001, heard.append) is None
@@ -128,7 +128,7 @@ async def test_what_leads_nowhere_is_no_candidate(monkeypatch: pytest.MonkeyPatc
         return [pcp(data)[:-4] + ipaddress.IPv4Address("192.168.9.9").packed] if is_pcp(data) else []
 
     async with mapped(monkeypatch, answer) as (gateway, port, heard, _):
-        await until(port._task.done)
+        await until(lambda: port.ended)
         assert heard == []
         assert port.external_ip == "192.168.9.9"
         await until(lambda: gateway.requests[-1] == struct.pack("!BBHHHI", 0, 1, 0, 5000, 0, 0))

@@ -77,7 +77,7 @@ async def test_those_who_wait_for_room_get_it_in_turns() -> None:
         client = RelayClient(url, "token", LIMIT, lambda *_: None, lambda: None)
 
         def fill(peer: str) -> None:
-            assert client._queue_size <= QUEUE_SIZE // 2
+            assert client.queue_size <= QUEUE_SIZE // 2
             called.append(peer)
             while len(called) <= 6 and (room := client.room(waiters[peer])):
                 client.send(peer, [bytes(16_000)] * (room // 16_000))

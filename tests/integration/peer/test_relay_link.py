@@ -75,7 +75,7 @@ async def test_bulk_never_exceeds_what_the_relays_connection_takes(monkeypatch: 
     def watch(self: RelayClient, peer_id: str, datagrams: Sequence[bytes]) -> None:
         nonlocal largest
         send(self, peer_id, datagrams)
-        largest = max(largest, self._queue_size)
+        largest = max(largest, self.queue_size)
 
     monkeypatch.setattr(RelayClient, "send", watch)
     monkeypatch.setattr(relay_client, "QUEUE_SIZE", 2 * relay_client.SEND_SIZE)

@@ -102,7 +102,7 @@ def test_an_empty_room_or_server_is_none() -> None:
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_each_verb_takes_the_flags_that_concern_it(verb: Any) -> None:
-    actions = {action.dest: action for action in parser_of(verb)._actions}
+    actions = {action.dest: action for action in parser_of(verb)._actions}  # noqa: SLF001 -- argparse lists them nowhere
     groups = {"": True, "room": verb.needs_room, "links": verb.links}
     for setting in FLAGS.values():
         assert (setting.name in actions) == groups[setting.group], setting.name

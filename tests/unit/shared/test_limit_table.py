@@ -83,7 +83,8 @@ def test_every_bound_of_the_wire_stands_in_one_of_the_tables() -> None:
 def test_help_tells_the_same_default(limit: Limit) -> None:
     assert limit.option is not None
     flag = f"--{limit.option.replace('_', '-')}"
-    (action,) = [each for each in _parser(_described())._actions if flag in each.option_strings]
+    actions = _parser(_described())._actions  # noqa: SLF001 -- argparse lists them nowhere else
+    (action,) = [each for each in actions if flag in each.option_strings]
     told = re.findall(r"\(default: ([\d.]+)\)", action.help or "")
     assert [float(each) for each in told] == [limit.figures[0].value]
 
