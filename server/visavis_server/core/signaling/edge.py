@@ -9,7 +9,7 @@ from collections import Counter
 from http import HTTPStatus
 from typing import ClassVar
 
-from visavis_server.core.access.buckets import Bucket, Buckets, counted_source
+from visavis_server.core.access.buckets import Bucket, Buckets
 from visavis_server.core.access.causes import Cause
 from visavis_server.core.errors import ServerError
 from visavis_server.core.signaling.room import Peer
@@ -49,12 +49,14 @@ class Client:
 
     __slots__ = ("address", "bucket", "connected_at", "last_seen_at", "peer", "pinged_at", "source")
 
-    def __init__(self, peer: Peer, address: str, now: float) -> None:
-        """`address` is the IP address that it comes from, empty where that is unknown."""
+    def __init__(self, peer: Peer, address: str, source: str, now: float) -> None:
+        """`address` is the IP address that it comes from, empty where that is unknown.
+
+        `source` is what it is counted under (buckets.counted_source).
+        """
         self.peer = peer
         self.address = address
-        self.source = counted_source(address)
-        """What it is counted under."""
+        self.source = source
         self.bucket = Bucket()
         self.connected_at = now
         self.last_seen_at = now

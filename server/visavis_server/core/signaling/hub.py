@@ -82,6 +82,8 @@ class Hub:
         self.turn: TurnService | None = None
         """Makes TURN credentials for members, where the operator runs TURN servers."""
         self._rules = rules
+        self._clients = self.edge.clients
+        self._peers = self.rooms.peers
         self._buckets = buckets
         self._admission = Admission(self.rooms, self.gate, buckets, self.post)
         resuming = Resuming(self.edge, self.rooms, self._admission, self.gate, self.counts, self.post, relay)
@@ -111,14 +113,15 @@ class Hub:
         if self.rooms.draining:
             self.refusals[Cause.DRAINING] += 1
             raise Draining("it is about to stop")
-        peer = Peer(peer_id, now, counted_source(address), token)
-        self.edge.open(Client(peer, address, now))
+        source = counted_source(address)
+        peer = Peer(peer_id, now, source, token)
+        self.edge.open(Client(peer, address, source, now))
         self.rooms.peers[peer_id] = peer
         self.counts.connections += 1
         if self.rooms.resumption is not None:
             payload = payload.model_copy(update={"resume": self.rooms.resumption.offer(peer, now_ms)})
         if self.relay is not None and payload.relay is not None:
-            self.relay.admit(peer_id, payload.relay.token, peer.source)
+            self.relay.admit(peer_id, payload.relay.token, source)
         return [Send((peer_id,), replies.welcome(peer_id, payload, now_ms))]
 
     def receive(self, peer_id: str, data: bytes, now: float, now_ms: int, *, text: bool = True) -> list[Effect]:
@@ -126,7 +129,7 @@ class Hub:
 
         Never raises: what the client did wrong is answered with ERROR, and a failure of ours with INTERNAL_ERROR.
         """
-        client = self.edge.clients[peer_id]
+        client = self._clients[peer_id]
         client.last_seen_at = now
         peer = client.peer
         if peer.mailbox is not None:
@@ -186,7 +189,7 @@ class Hub:
 
         Else it is to be ignored, and what is returned to be done.
         """
-        client = self.edge.clients[peer_id]
+        client = self._clients[peer_id]
         client.last_seen_at = now
         if self._buckets.admit(client.bucket, client.source, now) is None:
             return None
@@ -216,7 +219,7 @@ class Hub:
 
         `leaving` tells that the client wants to be gone, so that it is not kept. `cause` is told when it is forgotten.
         """
-        client = self.edge.clients.get(peer_id)
+        client = self._clients.get(peer_id)
         if client is None:
             return self.post.take()
         self.edge.close(client)
@@ -321,7 +324,7 @@ class Hub:
         if not target_id:
             raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "target_id is required", "target_id")
         check_opaque_payload(payload)
-        target = self.rooms.peers.get(target_id)
+        target = self._peers.get(target_id)
         if target is peer:
             raise RemoteProtocolError(ErrorCode.INVALID_MESSAGE, "target_id is the sender itself", "target_id")
         if peer.room is None and not self.gate.authorizer.is_open:
@@ -335,10 +338,12 @@ class Hub:
         kind = envelope.type or ""
         seen = client.address if peer.shows_seen and kind != MessageType.CANDIDATE else ""
         data = replies.forwarded(kind, peer.peer_id, target_id, payload, now_ms, envelope.request_id, seen)
-        self.rooms.deliver(target, data, peer, envelope.request_id, now_ms)
+        if target.mailbox is not None:
+            self.rooms.keep(target, data, peer, envelope.request_id, now_ms)
         opens = kind == MessageType.OFFER or (kind == MessageType.ANSWER and _accepts(payload))
         if self.relay is not None and opens:
             self.relay.on_directed(kind, peer.peer_id, target_id)
+        self.post.effects.append(Send((target_id,), data))
 
     def _on_keep_alive(self, client: Client, envelope: Envelope, _now: float, now_ms: int) -> None:
         peer = client.peer

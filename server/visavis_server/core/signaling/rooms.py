@@ -14,7 +14,6 @@ from visavis_server.core.relay.relay import Relay
 from visavis_server.core.signaling import replies
 from visavis_server.core.signaling.charter import Charter
 from visavis_server.core.signaling.counts import Counts
-from visavis_server.core.signaling.effects import Send
 from visavis_server.core.signaling.mailbox import Kind, Letter
 from visavis_server.core.signaling.post import Post
 from visavis_server.core.signaling.resumption import Resumption
@@ -218,16 +217,11 @@ class Rooms:
 
     # --- what is written to who may be away ---------------------------------------------------------------------------
 
-    def deliver(self, target: Peer, data: bytes, sender: Peer, request_id: str | None, now_ms: int) -> None:
-        """Send a directed message to a peer, or keep it until that is back.
+    def keep(self, target: Peer, data: bytes, sender: Peer, request_id: str | None, now_ms: int) -> None:
+        """Put a directed message into the mailbox of a peer.
 
         Raises RemoteProtocolError (PEER_NOT_FOUND) when the peer is away and will not get it.
         """
-        if target.mailbox is not None:
-            self._keep(target, data, sender, request_id, now_ms)
-        self._post.effects.append(Send((target.peer_id,), data))
-
-    def _keep(self, target: Peer, data: bytes, sender: Peer, request_id: str | None, now_ms: int) -> None:
         assert target.mailbox is not None
         if target.away_since is not None and self.draining:
             reason = "the server is about to stop"

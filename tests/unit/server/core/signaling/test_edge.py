@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from visavis_server.core.access.buckets import Buckets
+from visavis_server.core.access.buckets import Buckets, counted_source
 from visavis_server.core.access.causes import Cause
 from visavis_server.core.signaling.edge import Client, Edge, ServerFull, TooManyConnections
 from visavis_server.core.signaling.room import Peer
@@ -19,7 +19,7 @@ def new_edge(**rules: float) -> Edge:
 
 
 def opened(edge: Edge, peer_id: str, address: str = HERE, now: float = 0.0) -> Client:
-    client = Client(Peer(peer_id, now, token=peer_id), address, now)
+    client = Client(Peer(peer_id, now, token=peer_id), address, counted_source(address), now)
     edge.open(client)
     return client
 

@@ -113,7 +113,7 @@ def test_who_is_kept_gets_what_it_was_sent_meanwhile_and_costs_the_longest_away_
     writer = house.enter("w", room)
     away = [house.enter(peer_id, room, kept=True) for peer_id in ("a", "b", "c")]
     house.rooms.park(away[0], Departure.CLOSED, 1.0, 1000)
-    house.rooms.deliver(away[0], b'{"type":"OFFER"}', writer, "q", 1000)
+    house.rooms.keep(away[0], b'{"type":"OFFER"}', writer, "q", 1000)
     house.rooms.park(away[1], Departure.CLOSED, 2.0, 2000)
     assert "a" in house.rooms.peers
     house.post.take()
@@ -129,7 +129,7 @@ def test_a_server_about_to_stop_keeps_no_messages() -> None:
     writer, away = house.enter("w", room), house.enter("a", room, kept=True)
     house.rooms.park(away, Departure.CLOSED, 1.0, 1000)
     house.rooms.drain(1000)
-    assert refused(house.rooms.deliver, away, b"{}", writer, None, 1000) is ErrorCode.PEER_NOT_FOUND
+    assert refused(house.rooms.keep, away, b"{}", writer, None, 1000) is ErrorCode.PEER_NOT_FOUND
 
 
 def test_a_room_that_is_closed_puts_everybody_out_and_is_forgotten() -> None:
