@@ -7,7 +7,7 @@ from typing import Final
 from visavis_server.core import stun
 from visavis_server.core.access import buckets, door, guessing, rate
 from visavis_server.core.access.causes import Cause
-from visavis_server.core.relay import relay
+from visavis_server.core.relay import books, relay
 from visavis_server.core.rest.admin import BODY_SIZE
 from visavis_server.core.signaling import charter as governance
 from visavis_server.core.signaling import mailbox
@@ -324,7 +324,7 @@ SERVER_LIMITS: Final = (
     ),
     Limit(
         "bytes that two addresses relay, both directions",
-        (_default("relay_rate", "bytes/s"), Figure(relay.BURST, "s' worth at once")),
+        (_default("relay_rate", "bytes/s"), Figure(books.BURST, "s' worth at once")),
         "dropped; RATE_LIMITED",
         "remembered beyond rooms and connections; of this host by pair of peers",
         option="relay_rate",
@@ -342,7 +342,7 @@ SERVER_LIMITS: Final = (
     ),
     Limit(
         "bytes that one address sends through the relay",
-        (_default("relay_address_rate", "bytes/s"), Figure(relay.BURST, "s' worth at once")),
+        (_default("relay_address_rate", "bytes/s"), Figure(books.BURST, "s' worth at once")),
         "dropped; RATE_LIMITED",
         "IPv6 by /64, this host is counted as well; what comes to an address does not count: others could use it up",
         option="relay_address_rate",
@@ -358,7 +358,7 @@ SERVER_LIMITS: Final = (
     ),
     Limit(
         "pairs of peers that it sends for",
-        (_default("relay_sessions"), Figure(relay.PAIR_IDLE, "s since the last message")),
+        (_default("relay_sessions"), Figure(books.PAIR_IDLE, "s since the last message")),
         "dropped; RELAY_LIMIT",
         "likewise; neither LEAVE nor a new connection makes place, but the other end that has most, its /24 (IPv6: /48)"
         " together, makes way for one that has less",

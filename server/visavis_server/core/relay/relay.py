@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 from visavis_server.core.access.rate import network_of, source_of
+from visavis_server.core.relay.books import PAIR_IDLE, Book
 from visavis_shared.ids import PEER_ID_BYTES
 
 RELAY_GRACE: Final = 30.0
 """Seconds for which a peer may still be reached after its signaling connection ended: until it is back."""
-PAIR_IDLE: Final = 60.0
-"""Seconds without traffic after which a pair no longer counts as one of its address's sessions."""
 PAIRS_PER_PEER: Final = 256
 """Introductions remembered for each peer, four times the links of an agent; the oldest make way."""
 EARLY_COUNT: Final = 16
@@ -31,12 +30,6 @@ BOOK_CAPACITY: Final = 50_000
 """Pairs of addresses whose rate and volume are remembered, at about 200 bytes each; the oldest make way."""
 ADDRESS_CAPACITY: Final = 10_000
 """Addresses whose rate, volume and sessions are remembered: as many as there may be connections."""
-VOLUME_TIME: Final = 86_400.0
-"""Seconds in which the volume of a pair or an address is there again, little by little."""
-BURST: Final = 2.0
-"""Seconds' worth of its rate that a pair or an address may send at once."""
-ROUNDING: Final = 1e-6
-"""Seconds that sums of floating-point numbers may be off."""
 REFUSAL_INTERVAL: Final = 1.0
 """Seconds between two refusals that a pair is told of the same cause."""
 
@@ -82,81 +75,12 @@ class Drop:
     tell: DropCause | None
 
 
-class _Bucket:
-    """A token bucket as the instant at which it is full again."""
-
-    __slots__ = ("_full_at",)
-
-    def __init__(self) -> None:
-        self._full_at = 0.0
-
-    def allow(self, size: int, rate: int, now: float) -> bool:
-        if not rate:
-            return True
-        full_at = max(self._full_at, now) + size / rate
-        if full_at - now > BURST + ROUNDING:
-            return False
-        self._full_at = full_at
-        return True
-
-
-class _Book:
-    """Rate and volume of two addresses or of one, whichever peers, rooms and connections of theirs it was."""
-
-    __slots__ = ("_counted_at", "_volume", "bucket", "places")
-
-    def __init__(self) -> None:
-        self.bucket = _Bucket()
-        self.places: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
-        """Of an address: when it has last sent for each pair of peers, of late, and what the other end is counted
-        under; at most `RelayRules.sessions`, the longest unused first."""
-        self._volume = 0.0
-        self._counted_at = 0.0
-
-    def has_volume(self, size: int, limit: int, now: float) -> bool:
-        """Whether so many bytes more are within the limit; 0 is unlimited."""
-        if not limit:
-            return True
-        self._volume = max(0.0, self._volume - (now - self._counted_at) * limit / VOLUME_TIME)
-        self._counted_at = now
-        return self._volume + size <= limit
-
-    def count(self, size: int) -> None:
-        self._volume += size
-
-    def has_place(self, pair: tuple[str, str], other: str, limit: int, now: float) -> bool:
-        """Whether there may be traffic of one pair more, if it is one, whose `other` end is counted so; 0 is unlimited.
-
-        Where all places are taken, one other end that has most of them makes way for one that has less.
-        """
-        if not limit or pair in self.places:
-            return True
-        while self.places and now - next(iter(self.places.values()))[0] > PAIR_IDLE:
-            self.places.popitem(last=False)
-        return len(self.places) < limit or self._count(other) + 1 < self._count(self._greediest())
-
-    def use(self, pair: tuple[str, str], other: str, limit: int, now: float) -> None:
-        """Note traffic of a pair that has a place, or gets one."""
-        if pair not in self.places and len(self.places) >= limit:
-            greediest = self._greediest()
-            del self.places[next(each for each, (_, end) in self.places.items() if end == greediest)]
-        self.places[pair] = now, other
-        self.places.move_to_end(pair)
-
-    def _count(self, other: str) -> int:
-        return sum(end == other for _, end in self.places.values())
-
-    def _greediest(self) -> str:
-        """Return the other end that has most places."""
-        return Counter(end for _, end in self.places.values()).most_common(1)[0][0]
-
-
 class _Pair:
     """Two peers that have been introduced to each other, or are about to be."""
 
     __slots__ = ("answered", "book", "offerers", "used_at")
 
-    def __init__(self, book: _Book) -> None:
+    def __init__(self, book: Book) -> None:
         self.offerers: set[str] = set()
         self.answered = False
         self.book = book
@@ -211,9 +135,9 @@ class Relay:
         self._members: dict[str, _Member] = {}
         """By peer_id: as many as peers, and those gone within RELAY_GRACE."""
         self._tokens: dict[str, str] = {}
-        self._addresses: OrderedDict[str, _Book] = OrderedDict()
+        self._addresses: OrderedDict[str, Book] = OrderedDict()
         """By client address, an IPv6 one by its /64; those of late: so that no new connection is a new limit."""
-        self._books: OrderedDict[tuple[str, str], _Book] = OrderedDict()
+        self._books: OrderedDict[tuple[str, str], Book] = OrderedDict()
         """By the locations of both, the smaller one first; those that were introduced of late."""
 
     # --- what the hub tells -------------------------------------------------------------------------------------------
@@ -319,7 +243,7 @@ class Relay:
         size = len(message) - PEER_ID_BYTES
         assert ours.source is not None  # it has just sent this
         peers = min(source, target), max(source, target)
-        origin = _remembered(self._addresses, ours.source, _Book, ADDRESS_CAPACITY)
+        origin = _remembered(self._addresses, ours.source, Book, ADDRESS_CAPACITY)
         theirs = self._members[target]
         cause = self._beyond(pair.book, origin, peers, theirs.site, size, now)
         if cause is not None:
@@ -345,8 +269,8 @@ class Relay:
         """Note that a connection has brought what is no message."""
         return self._drop(self._members[source], "invalid", now)
 
-    def _book(self, first: str, second: str) -> _Book:
-        return _remembered(self._books, (min(first, second), max(first, second)), _Book, BOOK_CAPACITY)
+    def _book(self, first: str, second: str) -> Book:
+        return _remembered(self._books, (min(first, second), max(first, second)), Book, BOOK_CAPACITY)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -358,7 +282,7 @@ class Relay:
         return True
 
     def _beyond(
-        self, pair: _Book, origin: _Book, peers: tuple[str, str], other: str, size: int, now: float
+        self, pair: Book, origin: Book, peers: tuple[str, str], other: str, size: int, now: float
     ) -> DropCause | None:
         """Return the limit beyond which so many bytes are: of the pair of addresses, or of the sender's own.
 

@@ -9,13 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from visavis_server.core.relay import relay as module
+from visavis_server.core.relay import books
+from visavis_server.core.relay.books import BURST, PAIR_IDLE
 from visavis_server.core.relay.relay import (
-    BURST,
     EARLY_COUNT,
     EARLY_SIZE,
     EARLY_TIME,
-    PAIR_IDLE,
     PAIRS_PER_PEER,
     REFUSAL_INTERVAL,
     RELAY_GRACE,
@@ -249,7 +248,7 @@ def test_rate_and_volume_of_two_addresses_outlive_rooms_and_connections() -> Non
     verdicts = [world.send(first, second) for _ in range(10)]
     assert verdicts.count(Forward(second)) == 5, "the volume"
     assert Drop("volume") in verdicts
-    world.now += module.VOLUME_TIME
+    world.now += books.VOLUME_TIME
     assert world.send(first, second) == Forward(second)
 
 
@@ -292,7 +291,7 @@ def test_an_address_has_a_volume_over_all_whom_it_sends_to() -> None:
     assert [world.send(A, peer) for peer in (B, C, B)] == [Forward(B), Forward(C), Drop("address_volume")]
     world.connect(C, "192.0.2.2")
     assert world.send(C, A) == Forward(A), "what comes to an address does not count: others could use it up"
-    world.now += module.VOLUME_TIME
+    world.now += books.VOLUME_TIME
     assert world.send(A, B) == Forward(B)
 
 
@@ -371,4 +370,4 @@ TestBooks.settings = settings(max_examples=60, stateful_step_count=40, deadline=
 
 @pytest.mark.parametrize("name", ["rate", "volume", "sessions", "address_rate", "address_volume"])
 def test_every_limit_has_a_default(name: str) -> None:
-    assert getattr(module.RelayRules(), name) > 0
+    assert getattr(RelayRules(), name) > 0
