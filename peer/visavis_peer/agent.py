@@ -30,6 +30,7 @@ from visavis_peer.core.counts import PEER_COUNT
 from visavis_peer.core.events import (
     EVENTS_LOST,
     NO_INTERFACE,
+    SEVERAL,
     SIGNALING_LOST,
     EndpointDiscovered,
     Event,
@@ -40,7 +41,7 @@ from visavis_peer.core.events import (
 )
 from visavis_peer.core.resume import ResumeState
 from visavis_peer.core.sealing import RoomSeal, room_password
-from visavis_peer.core.servers_met import ADVICE, SEVERAL, ServersMet
+from visavis_peer.core.servers_met import ADVICE, ServersMet
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import (
     AgentError,

@@ -167,7 +167,9 @@ async def _stoppable(arguments: argparse.Namespace, stopping: Stopping) -> int:
 def _report(error: AgentError, *, as_json: bool) -> int:
     """Say why the command has failed, and return its exit code."""
     if as_json:
+        from visavis_peer.core.lines import CommandFailed  # where it comes to that
+
         with contextlib.suppress(OutputFailed):
-            Printer(as_json=True).json("error", error=error.name, message=str(error), exit_code=error.exit_code)
+            Printer(as_json=True).record(CommandFailed(error.name, str(error), error.exit_code))
     print_status(f"visavis: {printable(str(error))}")
     return error.exit_code

@@ -7,6 +7,7 @@ from typing import Final
 
 from visavis_peer.core.events import (
     NO_INTERFACE,
+    SEVERAL,
     SIGNALING_LOST,
     Event,
     Failure,
@@ -22,7 +23,6 @@ from visavis_peer.core.events import (
     PeerLeft,
     RelayCause,
 )
-from visavis_peer.core.servers_met import SEVERAL
 from visavis_peer.output import peer_label, plainly, qualified_label, sentence
 from visavis_peer.printer import Printer
 from visavis_shared.ids import printable

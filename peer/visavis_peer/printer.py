@@ -12,6 +12,7 @@ from visavis_shared.outlets import STATUS, encoded, lost_lines, outlet_of
 
 if TYPE_CHECKING:
     from visavis_peer.core.events import Event
+    from visavis_peer.core.lines import Line
 
 SCHEMA_VERSION: Final = 1
 """The `v` of every JSON line: raised when a member changes its meaning."""
@@ -40,9 +41,18 @@ class Printer:
         else:
             self.line(output.sentence(event))
 
+    def record(self, line: Line, **more: object) -> None:
+        """Print a line of JSON that is no event of the agent; `more` are members besides its own."""
+        self.line(self._recorded(line, **more))
+
     def json(self, event: str, **members: object) -> None:
         """Print one JSON line; characters beyond ASCII are escaped."""
         self.line(self._json(event, **members))
+
+    def _recorded(self, line: Line, **more: object) -> str:
+        from visavis_peer.core.lines import LINE_NAMES  # whoever has a line has it already
+
+        return self._json(LINE_NAMES[type(line)], **line._asdict(), **more)
 
     def _json(self, event: str, **members: object) -> str:
         record = {"v": SCHEMA_VERSION, "ts": round(time.time(), 6), "event": event, **members}
@@ -67,7 +77,9 @@ class Printer:
             self._outlet.flush()
 
     def _lost(self, count: int) -> str:
-        return self._json("lost", count=count) if self.as_json else lost_lines(count)
+        from visavis_peer.core.lines import LinesLost  # where it comes to that
+
+        return self._recorded(LinesLost(count)) if self.as_json else lost_lines(count)
 
 
 def output_error(error: OSError) -> OutputFailed:

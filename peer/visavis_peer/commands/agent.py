@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from visavis_peer.commands.begun import BegunAgent
 from visavis_peer.core.events import Failure
 from visavis_peer.core.kinds import TEXT
+from visavis_peer.core.lines import TextReceived
 from visavis_peer.errors import KindNotOffered, LinkClosed, StreamReset, UsageError
 from visavis_peer.narrator import Narrator
 from visavis_peer.net.signaling import SignalingClient
@@ -98,7 +99,6 @@ async def _print_message(link: Link, reader: StreamReader, writer: StreamWriter,
             reader.stop(1)
     text = b"".join(parts).decode(errors="replace")
     if printer.as_json:
-        whom = {"peer_id": link.peer_id, "name": link.name, "authenticated": link.authenticated}
-        printer.json("data", **whom, text=text, size=size)
+        printer.record(TextReceived(link.peer_id, link.name, link.authenticated, text, size))
     else:
         printer.line(f"{linked_label(link)} says: {printable(text)}")

@@ -8,6 +8,7 @@ import asyncio
 from visavis_peer.commands.options import build_settings, timeout_of
 from visavis_peer.core.addresses import AddressChoice
 from visavis_peer.core.events import EndpointDiscovered
+from visavis_peer.core.lines import Discovered
 from visavis_peer.discovery import NatStudy
 from visavis_peer.errors import NoPath, UsageError
 from visavis_peer.net.ice import IceSession
@@ -81,8 +82,7 @@ def _print(
 ) -> None:
     if printer.as_json:  # everything, for a program leaves out for itself what it does not need
         printer.event(found)
-        printer.json(
-            "done",
+        lines = Discovered(
             answers=[{"server": list(answer.server), "mapped": list(answer.mapped)} for answer in session.answers],
             used=[{"interface": used.interface, "ip": used.ip} for used in choice.used],
             skipped=[
@@ -91,6 +91,7 @@ def _print(
             ],
             second_opinion=None if opinion is None else {"verdict": opinion.verdict, "note": opinion.note},
         )
+        printer.record(lines)
         return
     endpoint = f"{found.ip}:{found.port} (local {found.local})" if found.ip else "unknown"
     printer.line(f"public endpoint  {endpoint}")

@@ -22,6 +22,7 @@ from visavis_peer.core import strategy
 from visavis_peer.core.addresses import AddressChoice
 from visavis_peer.core.events import EndpointDiscovered, Event, Failure, LinkUp, Negotiating, PathChanged, RelayCause
 from visavis_peer.core.forecast import IN_WORDS, conclusion, forecast
+from visavis_peer.core.lines import Examined
 from visavis_peer.core.redaction import Redactor
 from visavis_peer.core.silences import LIFETIME_MAX, SILENCES
 from visavis_peer.discovery import NatStudy
@@ -337,7 +338,7 @@ def _print(report: _Report, redactor: Redactor | None, printer: Printer) -> None
     if printer.as_json:
         members = report.members if redactor is None else redactor.scrub_all(report.members)
         assert isinstance(members, dict)
-        printer.json("doctor", redacted=redactor is not None, **members)
+        printer.record(Examined(redactor is not None), **members)
         return
     width = max(len(title) for title, _ in report.lines)
     for title, text in report.lines:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from visavis_peer.commands.begun import BegunAgent
 from visavis_peer.commands.meeting import in_room, meet
 from visavis_peer.commands.options import timeout_of
+from visavis_peer.core.lines import RoundTrip, RoundTrips
 from visavis_peer.errors import PeerAbsent, UsageError
 from visavis_peer.narrator import Narrator, in_short
 from visavis_peer.net.signaling import SignalingClient
@@ -64,7 +65,7 @@ async def _measure(link: Link, count: int, interval: float, narrator: Narrator) 
 def _print_round_trip(number: int, rtt: float | None, text: str, link: Link, printer: Printer) -> None:
     if printer.as_json:
         rtt_ms = None if rtt is None else round(rtt * 1000, 3)
-        printer.json("progress", seq=number, rtt_ms=rtt_ms, path=link.path.path, kind=link.path.kind)
+        printer.record(RoundTrip(number, rtt_ms, link.path.path, link.path.kind))
     else:
         result = "lost" if rtt is None else f"{rtt * 1000:.2f} ms"
         printer.line(f"{number}: {result}, {text}")
@@ -73,8 +74,9 @@ def _print_round_trip(number: int, rtt: float | None, text: str, link: Link, pri
 def _summary(link: Link, sent: int, rtts: list[float], printer: Printer) -> int:
     numbers = [round(value * 1000, 3) for value in (min(rtts), fmean(rtts), max(rtts))] if rtts else []
     if printer.as_json:
-        how = {"path": link.path.path, "kind": link.path.kind, "authenticated": link.authenticated}
-        printer.json("done", sent=sent, received=len(rtts), rtt_ms=numbers, **how)
+        printer.record(
+            RoundTrips(sent, len(rtts), numbers, link.path.path, link.path.kind, link.authenticated),
+        )
     else:
         times = "; {} / {} / {} ms (min / mean / max)".format(*numbers) if numbers else ""
         printer.line(f"{len(rtts)} of {sent} came back from {linked_label(link)}{times}")

@@ -1,4 +1,4 @@
-"""What an agent tells its user, as typed events; `--json` prints the same members (docs/library.md lists them)."""
+"""What an agent tells its user, as typed events; `--json` prints the same members (docs/events.md lists them)."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ EVENTS_LOST: Final = "events_lost"
 """Name of the failure that events were not read in time."""
 NO_INTERFACE: Final = "no_interface"
 """Name of the failure that a chosen interface is not there, for now."""
+SEVERAL: Final = "several_servers"
+"""Name of the failure that one name leads to several signaling servers that know nothing of each other."""
+NO_ANSWER: Final = "no_answer"
+"""Name of the failure that a peer does not answer an OFFER; it gets another one later."""
 
 
 @dataclass(frozen=True, slots=True)

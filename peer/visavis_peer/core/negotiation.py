@@ -40,6 +40,7 @@ from visavis_peer.core.effects import (
     UpdateNat,
     UseSession,
 )
+from visavis_peer.core.events import NO_ANSWER
 from visavis_peer.core.role import Role
 from visavis_shared import limits
 from visavis_shared.messages import AnswerPayload, CandidatePayload, IceDescription, OfferPayload
@@ -162,7 +163,7 @@ class Negotiation:
             case Idle():
                 return self._offer(now)
             case Offering():
-                return self._fail("no_answer", "the peer did not answer the OFFER", now, "offerer")
+                return self._fail(NO_ANSWER, "the peer did not answer the OFFER", now, "offerer")
             case Answered():
                 return self._start_checks(now)
             case Checking(role=role):

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Final, TypeVar
 
-from visavis_peer.core.events import Event, Failure, LinkDown, LinkUp, Negotiating, PathChanged, PathInfo, RelayCause
+from visavis_peer.core.events import (
+    NO_ANSWER,
+    Event,
+    Failure,
+    LinkDown,
+    LinkUp,
+    Negotiating,
+    PathChanged,
+    PathInfo,
+    RelayCause,
+)
 from visavis_shared.nat import NatKind, NatReport, nat_kind
 from visavis_shared.outcomes import OUTCOME_COUNT, LinkOutcome, OutcomePath, OutcomeReason
 
@@ -15,7 +25,7 @@ PEER_COUNT: Final = 256
 """Peers whose last outcome is remembered, four times as many as an agent links with."""
 _FAILURES: Final = {
     "no_path": OutcomeReason.NO_PATH,
-    "no_answer": OutcomeReason.NO_ANSWER,
+    NO_ANSWER: OutcomeReason.NO_ANSWER,
     "refused": OutcomeReason.REFUSED,
     "authentication_failed": OutcomeReason.AUTHENTICATION_FAILED,
 }

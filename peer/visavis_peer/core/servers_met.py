@@ -6,8 +6,6 @@ from typing import Final
 
 SERVER_COUNT: Final = 16
 """Servers that are remembered: more than one name leads to."""
-SEVERAL: Final = "several_servers"
-"""Name of the failure."""
 ADVICE: Final = (
     "the server's name leads to several servers that know nothing of each other: who is sent to another one is not in"
     " this room; its operator can run one server, or one after the other (docs/operations.md)"
