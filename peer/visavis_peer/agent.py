@@ -30,6 +30,7 @@ from visavis_peer.core.counts import PEER_COUNT
 from visavis_peer.core.events import (
     EVENTS_LOST,
     NO_INTERFACE,
+    RELAY_NOT_USED,
     SEVERAL,
     SIGNALING_LOST,
     EndpointDiscovered,
@@ -58,8 +59,9 @@ from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.network_watch import NetworkWatch
 from visavis_peer.outbox import Outbox
 from visavis_peer.pool import SessionPool
+from visavis_peer.relay_server import RelayNotUsed, RelayServer, offered_relay
 from visavis_peer.reporting import OutcomeReporter
-from visavis_peer.server_urls import chosen_proxy, relay_url, websocket_url, without_login
+from visavis_peer.server_urls import chosen_proxy, websocket_url, without_login
 from visavis_peer.settings import AgentSettings
 from visavis_peer.sleep_watch import SleepWatch
 from visavis_peer.stun_servers import StunServers
@@ -148,6 +150,10 @@ class Agent:
         """None before there was anybody to link with."""
         self._relay_offer: RelayOffer | None = None
         """The relay of the latest signaling connection."""
+        self._relay_server: RelayServer | None = None
+        """Where it is; None where this agent does not go there."""
+        self._relay_told = ""
+        """Why that was, when it was last told."""
         self._runner: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
         self._servers = ServersMet()
@@ -235,7 +241,7 @@ class Agent:
     @property
     def has_relay(self) -> bool:
         """Whether links may use the relay of the signaling server, which offers one."""
-        return self._relay_offer is not None and self.settings.relay != "never"
+        return self._relay_server is not None and self.settings.relay != "never"
 
     def remote_nat(self, peer_id: str) -> NatReport | None:
         """Return what a member of the room has told of its NAT in the latest negotiation."""
@@ -536,6 +542,7 @@ class Agent:
         Raises Refused when the server wants nothing else and this agent nothing like it.
         """
         self._relay_offer = offer = client.welcome.relay if client.welcome is not None else None
+        self._relay_server = None
         if offer is not None:
             only = offer.mode == "only"
             if only and self.settings.relay == "never":
@@ -544,23 +551,40 @@ class Agent:
                     " (--relay never)"
                 )
             self._pool.relay_only = only or self.settings.relay == "only"
+            self._relay_server = self._where(offer, client)
         if self._peering is not None:
             self._offer_relay(self._peering.links)
 
     def _offer_relay(self, links: Links) -> None:
         from visavis_peer.net.relay import RelayClient
 
-        offer = self._relay_offer
-        if offer is None:
-            links.offer_relay(None, only=False)
+        offer, server = self._relay_offer, self._relay_server
+        only = offer is not None and offer.mode == "only"
+        if offer is None or server is None:
+            links.offer_relay(None, only=only)
             return
-        url = relay_url(self._url)
         links.offer_relay(
             lambda: RelayClient(
-                url, offer.token, offer.message_size, links.on_relayed, links.on_relay_state, self._proxy
+                server.url,
+                offer.token,
+                offer.message_size,
+                links.on_relayed,
+                links.on_relay_state,
+                self._proxy,
+                server.may_be_at,
             ),
-            only=offer.mode == "only",
+            only=only,
         )
+
+    def _where(self, offer: RelayOffer, client: SignalingClient) -> RelayServer | None:
+        """Return where the relay is; None for a place to which this agent does not go, which is told once."""
+        try:
+            return offered_relay(self._url, offer.url, client.server_address, proxied=self._proxy is not None)
+        except RelayNotUsed as error:
+            if self.settings.relay != "never" and str(error) != self._relay_told:
+                self._relay_told = str(error)
+                self._events.publish(Failure(RELAY_NOT_USED, str(error)))
+            return None
 
     def _use_turn(self, listed: MembersPayload) -> None:
         """Let sessions use the TURN servers that come with a member list."""

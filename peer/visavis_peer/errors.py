@@ -29,6 +29,7 @@ VisavisError
 ├── TooLong                       a description beyond the size of a message: AgentError
 ├── Overrun, BadFrame             the peer breaks the rules of a link: it is closed
 ├── BadHeader                     a stream of the peer names no kind: it is reset
+├── RelayNotUsed                  the server's relay is where it may send nobody: told, and links do without
 ├── AddressNotSeen                a plan leads to where nobody has seen the peer: not probed
 ├── ProxyRefused                  (an OSError, too) SignalingUnreachable
 ├── RedirectedElsewhere           (an OSError, too) SignalingUnreachable

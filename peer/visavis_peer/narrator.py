@@ -7,6 +7,7 @@ from typing import Final
 
 from visavis_peer.core.events import (
     NO_INTERFACE,
+    RELAY_NOT_USED,
     SEVERAL,
     SIGNALING_LOST,
     Event,
@@ -30,6 +31,8 @@ from visavis_shared.ids import printable
 TOLD_COUNT: Final = 1024
 """Things that are remembered as told, several for each of the links that an agent keeps; the oldest make way."""
 
+_ADVISED: Final = (SEVERAL, NO_INTERFACE, RELAY_NOT_USED)
+"""What the agent tells of itself where nothing has failed yet, but a person can do something."""
 _FALLEN_BACK: Final = "back to the relay"
 """What is remembered of a link that has lost its direct path."""
 
@@ -165,8 +168,7 @@ class Narrator:
             case Notice():
                 self._told.pop("notice", None)  # the next one is another one, whatever it says
                 return "notice", sentence(event)
-            # nothing has failed yet, but a person can do something about these two
-            case Failure(peer_id=None, error=error, message=message) if error in (SEVERAL, NO_INTERFACE):
+            case Failure(peer_id=None, error=error, message=message) if error in _ADVISED:
                 return error, printable(message)
             case Failure(peer_id=None, error=error):
                 # every other failure of the agent itself is its end, and told as such

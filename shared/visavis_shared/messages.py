@@ -373,7 +373,10 @@ class ServerLimits(Model):
 
 
 class RelayOffer(Model):
-    """The server's relay, at `/relay` beside `/ws`."""
+    """The server's relay, at `/relay` beside `/ws` unless it says where."""
+
+    url: Annotated[str, Field(max_length=300)] | None = None
+    """Its WebSocket URL, where it is reached by another one: `ws://` or `wss://`, host, port and path."""
 
     mode: Literal["auto", "only"]
     """`only` asks the agents to use no direct path."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
-from visavis_peer.core.events import NO_INTERFACE, SIGNALING_LOST, Event, Failure, Joined
+from visavis_peer.core.events import NO_INTERFACE, RELAY_NOT_USED, SIGNALING_LOST, Event, Failure, Joined
 from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused
 from visavis_peer.narrator import Narrator
 from visavis_peer.output import linked_label, plainly, qualified_label
@@ -42,7 +42,7 @@ async def in_room(agent: Agent, events: AsyncIterator[Event], narrator: Narrator
 async def _tell_of_attempts(events: AsyncIterator[Event], narrator: Narrator) -> None:
     """Print events until the room is entered: what is told after that is of the others in it."""
     async for event in events:
-        if isinstance(event, Failure) and event.error not in (SIGNALING_LOST, NO_INTERFACE):
+        if isinstance(event, Failure) and event.error not in (SIGNALING_LOST, NO_INTERFACE, RELAY_NOT_USED):
             return
         narrator.event(event)
         if isinstance(event, Joined):

@@ -19,6 +19,7 @@ from visavis_peer.core.answers import shown_location, stays_at_home
 from visavis_peer.core.proxies import Proxy
 from visavis_shared.errors import VisavisError
 from visavis_shared.ids import printable
+from visavis_shared.stun import Address
 from visavis_shared.threads import look_up
 
 _CERTIFICATE: Final = {
@@ -46,7 +47,10 @@ class RedirectedElsewhere(VisavisError, OSError):
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up so that one which gets no answer keeps nothing from ending."""
+    """Looks names up so that one which gets no answer keeps nothing from ending; `may_ask` says where one may lead."""
+
+    def __init__(self, may_ask: Callable[[Address], bool]) -> None:
+        self._may_ask = may_ask
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -55,12 +59,16 @@ class _Resolver(AbstractResolver):
         flags = getattr(socket, "AI_ADDRCONFIG", 0)
         found = await look_up(host, port, kind=socket.SOCK_STREAM, family=family, flags=flags)
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
+        results = [
             ResolveResult(
                 hostname=host, host=_numeric_host(address), port=port, family=each, proto=proto, flags=numeric
             )
             for each, _, proto, _, address in found
         ]
+        allowed = [each for each in results if self._may_ask((each["host"], port))]
+        if results and not allowed:
+            raise OSError(errno.EACCES, "it leads to this machine or beside it, and the server that names it is not")
+        return allowed
 
     async def close(self) -> None:
         """See AbstractResolver."""
@@ -72,10 +80,15 @@ def _numeric_host(address: tuple[Any, ...]) -> str:
     return host if not scope or "%" in host else f"{host}%{scope}"
 
 
-def open_http(proxy: Proxy | None, on_sent: Callable[[], None] | None = None) -> aiohttp.ClientSession:
+def open_http(
+    proxy: Proxy | None,
+    on_sent: Callable[[], None] | None = None,
+    may_ask: Callable[[Address], bool] = lambda _: True,
+) -> aiohttp.ClientSession:
     """Return a session; through `proxy`, whose library is not imported without one.
 
-    `on_sent` is called when the head of a request has been sent.
+    `on_sent` is called when the head of a request has been sent. Without a proxy, `may_ask` says to which of the
+    addresses of a name requests may go.
 
     Requests raise what aiohttp raises, ProxyRefused, RedirectedElsewhere, and ValueError for an impossible URL.
     """
@@ -87,7 +100,7 @@ def open_http(proxy: Proxy | None, on_sent: Callable[[], None] | None = None) ->
             on_sent()
 
         tracing.on_request_headers_sent.append(tell)
-    connector = aiohttp.TCPConnector(resolver=_Resolver()) if proxy is None else _connector(proxy)
+    connector = aiohttp.TCPConnector(resolver=_Resolver(may_ask)) if proxy is None else _connector(proxy)
     return aiohttp.ClientSession(connector=connector, trace_configs=[tracing])
 
 

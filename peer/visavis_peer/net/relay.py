@@ -24,6 +24,7 @@ from visavis_peer.net.http import describe, open_http
 from visavis_peer.server_urls import token_headers
 from visavis_shared.endpoints import format_address
 from visavis_shared.ids import PEER_ID_BYTES, printable
+from visavis_shared.stun import Address
 from visavis_shared.tasks import end, own
 
 logger = logging.getLogger(__name__)
@@ -59,11 +60,14 @@ class RelayClient:
         on_receive: Callable[[str, list[bytes]], None],
         on_state: Callable[[], None],
         proxy: Proxy | None = None,
+        may_ask: Callable[[Address], bool] = lambda _: True,
     ) -> None:
         """`url` is the relay's WebSocket URL; `message_size` is how many bytes of a message the server takes.
 
         `on_receive` gets peer id and payloads, `on_state` hears that `connected` has changed; `proxy` leads there.
+        `may_ask` says to which of the addresses of its name this agent connects.
         """
+        self._may_ask = may_ask
         self._url = url
         self._proxy = proxy
         self.remote = ""
@@ -134,7 +138,7 @@ class RelayClient:
         attempt = 0
         while True:
             try:
-                async with open_http(self._proxy) as session:
+                async with open_http(self._proxy, may_ask=self._may_ask) as session:
                     async with asyncio.timeout(CONNECT_TIMEOUT):
                         socket = await session.ws_connect(
                             self._url,

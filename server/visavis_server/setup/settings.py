@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -65,6 +67,12 @@ def _network(text: str) -> str:
         raise ValueError("must be an address or a network such as 10.0.0.0/8") from None
 
 
+def _websocket(text: str) -> str:
+    if re.fullmatch(r"wss?://[!-~]+", text) is None or set(text) & set("?#@\\") or not urlsplit(text).hostname:
+        raise ValueError("must be a URL such as wss://relay.example.org/relay")
+    return text
+
+
 class Settings(BaseModel):
     """What an operator can set; each field is a flag, an environment variable `VISAVIS_…` and a key of the file.
 
@@ -104,6 +112,10 @@ class Settings(BaseModel):
     """What strangers may learn: `seed` rooms, members and endpoints; `members` rooms and sizes; `counts` totals."""
     relay: Literal["auto", "never", "only"] = "auto"
     """Whether the server carries links that have no direct path: `auto` as a fallback, `never`, or `only` it does."""
+    relay_url: Annotated[Annotated[str, Field(max_length=300), AfterValidator(_websocket)] | None, Metavar("URL")] = (
+        None
+    )
+    """Where clients are told that the relay is, such as `wss://relay.example.org/relay`; by default beside `/ws`."""
     relay_rate: Annotated[int, Field(ge=0, le=1 << 40), Metavar("BYTES")] = RelayRules.rate
     """Bytes per second that a pair of client addresses may relay, both directions together; 0 is unlimited."""
     relay_volume: Annotated[int, Field(ge=0, le=1 << 60), Metavar("BYTES")] = RelayRules.volume

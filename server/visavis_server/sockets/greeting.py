@@ -38,6 +38,7 @@ def relay_offer(settings: Settings) -> RelayOffer | None:
     if settings.relay == "never":
         return None
     return RelayOffer(
+        url=settings.relay_url,
         mode=settings.relay,
         token="-",  # noqa: S106 -- each client gets its own
         message_size=MESSAGE_SIZE,

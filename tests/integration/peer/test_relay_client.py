@@ -153,3 +153,24 @@ async def test_those_who_wait_for_room_hear_of_the_end_of_the_connection() -> No
         finally:
             await asyncio.wait_for(client.close(), 5.0)
     assert called == ["ann", "bob"]
+
+
+async def test_a_name_that_leads_where_nobody_may_be_sent_is_not_connected_to() -> None:
+    async with relay() as (url, _):
+        by_name = url.replace("127.0.0.1", "localhost")
+        asked: list[tuple[str, int]] = []
+
+        def may_ask(address: tuple[str, int]) -> bool:
+            asked.append(address)
+            return address[0] in allowed
+
+        allowed: list[str] = []
+        client = RelayClient(by_name, "token", LIMIT, lambda *_: None, lambda: None, may_ask=may_ask)
+        try:
+            await until(lambda: len(asked) > 4)  # it is tried again, and looked up again
+            assert not client.connected
+            allowed.append("127.0.0.1")
+            await until(lambda: client.connected)
+            assert client.remote.startswith("127.0.0.1:")
+        finally:
+            await asyncio.wait_for(client.close(), 5.0)

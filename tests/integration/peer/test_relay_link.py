@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from tests.support.conditions import until
+from tests.support.cutting_proxy import cutting_proxy
 from tests.support.link_pair import association_of
 from tests.support.server_running import running_server
 from tests.support.watched import Watched, linked_pair, watched
@@ -206,3 +207,25 @@ async def test_a_failure_says_what_the_peer_has_proved(secret: bytes | None) -> 
         failure = ann.of(Failure)[0]
         assert (failure.error, failure.name, failure.authenticated) == ("no_path", "bob", secret is not None)
         assert ("(unauthenticated): no path" in sentence(failure)) == (secret is None)
+
+
+async def test_the_relay_is_where_the_server_says_it_is() -> None:
+    """Behind a proxy of its own, at another port."""
+    async with cutting_proxy(0) as proxy:
+        elsewhere = f"ws://127.0.0.1:{proxy.port}/relay"
+        async with running_server(stun=True, relay_url=elsewhere) as server:
+            proxy.target = server.port
+            async with linked_pair(server, relay="only") as (ann, bob):
+                reader, writer = await stream(ann, bob)
+                writer.write(b"by the other port")
+                assert await reader.readexactly(17) == b"by the other port"
+                assert {each.links[0].path.remote for each in (ann, bob)} == {f"127.0.0.1:{proxy.port}"}
+
+
+async def test_a_relay_where_nobody_may_be_sent_is_told_of_once_and_links_do_without() -> None:
+    async with running_server(stun=True, relay_url="ws://224.0.0.1/relay") as server, linked_pair(server) as (ann, bob):
+        assert ann.links[0].path.path == "direct"
+        for each in (ann, bob):
+            assert not each.agent.has_relay
+            (told,) = [failure for failure in each.of(Failure) if failure.error == "relay_not_used"]
+            assert "ws://224.0.0.1/relay" in told.message
