@@ -42,7 +42,7 @@ from typing import ClassVar, Final
 
 from visavis_peer.core import kinds
 from visavis_peer.core.backoff import TOO_MANY_WAIT
-from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, ErrorCode, VisavisError
+from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, USAGE, ErrorCode, VisavisError
 
 BY_PEER: Final = "closed by the peer"
 """How the reason of a LinkClosed begins where it was the peer that has closed the link."""
@@ -82,7 +82,7 @@ class OutputClosed(OutputFailed):
 class UsageError(AgentError):
     """The command line, a setting or an argument is wrong."""
 
-    exit_code = 2
+    exit_code = USAGE
     name = "usage"
 
 

@@ -17,7 +17,7 @@ from visavis_peer.core import (
     strategy,
 )
 from visavis_peer.link import challenge, control, datagrams, identity, quic, reception, serving, streams
-from visavis_peer.net import gateway_http, names, relay, signaling
+from visavis_peer.net import gateway_http, http, names, relay, signaling
 from visavis_peer.net.ice import candidates, session, socket
 from visavis_peer.settings import PATIENCE
 from visavis_shared import limits
@@ -213,7 +213,7 @@ PEER_LIMITS: Final = (
     ),
     Limit(
         "connecting to them, and the welcome",
-        (Figure(signaling.CONNECT_TIMEOUT, "s"),),
+        (Figure(http.CONNECT_TIMEOUT, "s"),),
         "tried again",
         "six round trips of a second",
     ),

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from visavis_peer.core.liveness import LATE
 from visavis_peer.host.boot_time import read_boot_time
 from visavis_peer.watch import Watch
 
 INTERVAL: Final = 1.0
 """Seconds between looks."""
-LATE: Final = 4.0
-"""Seconds by which a look is too late for a busy machine. To take a hiccup for sleep costs one reconnection."""
 
 _STANDS_STILL: Final = sys.platform != "win32"
 """Whether the loop's clock does in sleep, as it does on Linux and macOS."""

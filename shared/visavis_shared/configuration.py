@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from visavis_shared.errors import VisavisError
+from visavis_shared.errors import USAGE, VisavisError
 from visavis_shared.ids import printable
 from visavis_shared.outlets import print_status
 from visavis_shared.words import as_utf8, read_toml
@@ -20,8 +20,6 @@ PREFIX: Final = "VISAVIS_"
 """How the name of each environment variable begins."""
 CONFIG: Final = "config"
 """The flag, and the variable, that name the file of settings; no setting itself, so that no file leads to another."""
-USAGE: Final = 2
-"""Exit code of a command line that cannot be read, as everywhere."""
 
 
 class WrongSetting(VisavisError):

@@ -35,6 +35,10 @@ WRONG_PRIVATE: Final = "private: wrong password"
 """`details` of the refusal of a JOIN with `private` of a room that has another password; clients tell it by that."""
 
 
+USAGE: Final = 2
+"""Exit code of a program that was asked for what cannot be, as everywhere."""
+
+
 class VisavisError(Exception):
     """Root of every error that visavis raises on purpose."""
 

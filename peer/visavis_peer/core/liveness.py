@@ -15,7 +15,8 @@ WATCH_INTERVAL: Final = 1.0
 """Seconds between looks at the clock, and between questions once PING_INTERVAL is over: a question is not repeated when
 it is lost, and after an outage of 20 s there is no time for many."""
 LATE: Final = 4.0
-"""Seconds by which such a look is too late for a busy machine: this process was stopped, and heard nobody meanwhile."""
+"""Seconds by which such a look is too late for a busy machine: this process was stopped, and heard nobody meanwhile.
+To take a hiccup for that, or for sleep, costs one reconnection."""
 STALE: Final = 0.2
 """Seconds for which, after such a time or a machine's sleep, datagrams are dropped: they have lain in buffers.
 To acknowledge them would tell the peer of a round trip as long as the sleep, and it would send at that pace. Whatever

@@ -24,6 +24,7 @@ from qh3.quic.connection import QuicConnection, QuicConnectionError
 from qh3.quic.packet import pull_quic_transport_parameters, push_quic_transport_parameters
 from qh3.quic.tls_bridge import QuicTlsBridge
 
+from visavis_peer.core.counts import DATAGRAM_SIZE as DATAGRAM_SIZE
 from visavis_peer.core.credits import SHARE, STREAM_COUNT, WINDOW_BASE
 from visavis_peer.link import control
 from visavis_peer.link.identity import Identity, Introduction, proves
@@ -35,8 +36,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ALPN: Final = "visavis/1"
-DATAGRAM_SIZE: Final = 1200
-"""Bytes of a UDP payload that every path carries (RFC 9000 section 14)."""
 RELAYED_SIZE: Final = 16_000
 """Bytes of a UDP payload as long as the relay is all there is: TCP carries any size, and a thirteenth of the packets
 take half the CPU time (scripts/bench relay_link). Four of them fill a message of the relay's, and a line of 1 Mbit/s

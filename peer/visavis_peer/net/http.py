@@ -22,6 +22,8 @@ from visavis_shared.ids import printable
 from visavis_shared.stun import Address
 from visavis_shared.threads import look_up
 
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for TCP, TLS, an upgrade and the welcome: six round trips even where one takes a second."""
 _CERTIFICATE: Final = {
     9: "its certificate is not valid yet; or this machine's clock is wrong, which says {now}",
     10: "its certificate has expired; or this machine's clock is wrong, which says {now}",

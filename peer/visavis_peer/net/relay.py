@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from visavis_peer.core.proxies import Proxy
-from visavis_peer.net.http import describe, open_http
+from visavis_peer.net.http import CONNECT_TIMEOUT, describe, open_http
 from visavis_peer.server_urls import token_headers
 from visavis_shared.endpoints import format_address
 from visavis_shared.ids import PEER_ID_BYTES, printable
@@ -33,8 +33,6 @@ QUEUE_SIZE: Final = 512 << 10
 """Bytes that wait for the connection before links have to wait: 0.4 s at 10 Mbit/s."""
 QUEUE_MAX: Final = QUEUE_SIZE + (256 << 10)
 """Bytes that wait at most: there is that much for what is sent without asking, as is the notice of a link's end."""
-CONNECT_TIMEOUT: Final = 10.0
-"""Seconds for TCP, TLS and the upgrade."""
 HEARTBEAT: Final = 10.0
 """Seconds between pings; a connection that is silent for half of it longer is taken for gone."""
 RECEIVE_SIZE: Final = 128 << 10

@@ -17,7 +17,7 @@ from visavis_peer.core.answers import likely_cause
 from visavis_peer.core.backoff import TOO_MANY_WAIT, told_delay
 from visavis_peer.core.proxies import Proxy
 from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, TokenUntimely, UsageError
-from visavis_peer.net.http import describe, describe_opening, open_http
+from visavis_peer.net.http import CONNECT_TIMEOUT, describe, describe_opening, open_http
 from visavis_peer.server_urls import token_headers, without_login
 from visavis_shared.closing import CloseCode
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, RemoteProtocolError
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT: Final = 10.0
-"""Seconds for TCP, TLS, the upgrade and the welcome: six round trips even where one takes a second."""
 HEARTBEAT: Final = 20.0
 """Seconds between this side's pings; a server that is silent for half of it longer is taken for gone."""
 CLOSE_TIMEOUT: Final = 0.5

@@ -25,14 +25,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from visavis_shared.errors import VisavisError
+from visavis_shared.errors import USAGE, VisavisError
 
 OK: Final = 0
 """Exit code: stopped in order."""
 FAILED: Final = 1
 """Exit code: it cannot listen, a key file cannot be used, or it has failed."""
-USAGE: Final = 2
-"""Exit code: SettingsError."""
 
 
 class ServerError(VisavisError):

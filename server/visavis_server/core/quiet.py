@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 LINE_INTERVAL: Final = 1.0
-"""Seconds between two lines of one cause."""
+"""Seconds at least between two lines of one cause."""
 
 
 class Quiet:

@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.conditions import until
 from visavis_peer import sleep_watch
-from visavis_peer.sleep_watch import LATE, SleepWatch, what_it_was
+from visavis_peer.core.liveness import LATE
+from visavis_peer.sleep_watch import SleepWatch, what_it_was
 
 
 class Suspended:

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from aioice import stun
 from aioice.ice import Connection, StunProtocol
 
+from visavis_peer.core.counts import DATAGRAM_SIZE as DATAGRAM_SIZE
 from visavis_peer.core.probes import looks_like_probe
 from visavis_peer.net.ice.transport import BatchTransport, forbid_fragments
 from visavis_shared.stun import Address, NotStun, looks_like_stun, parse
@@ -23,10 +24,8 @@ TRUSTED_SIZE: Final = 64
 """Remote addresses per socket that have passed an authenticated check: a NAT that rebinds makes new ones."""
 SOCKET_BUFFER: Final = 4 << 20
 """Bytes of SO_RCVBUF and SO_SNDBUF: a window of a link while the loop is busy; the kernel may grant less."""
-DATAGRAM_SIZE: Final = 1200
-"""Bytes of UDP payload that every path carries that can carry QUIC (RFC 9000 section 14)."""
 PAYLOADS: Final = (978, 548, 268)
-"""Bytes of UDP payload below that: RFC 1191's plateaus of 1,006, 576 and 296 bytes, less 28 of headers."""
+"""Bytes of UDP payload below DATAGRAM_SIZE: RFC 1191's plateaus of 1,006, 576 and 296 bytes, less 28 of headers."""
 HEADER_SIZES: Final = {4: 28, 6: 48}
 """Bytes of the IP and UDP headers, by IP version."""
 MTUS: Final = (9000, 1500, 1420)

@@ -9,11 +9,9 @@ from collections import Counter
 from typing import Final
 
 from visavis_server.core.access.causes import Cause
-from visavis_server.core.access.rate import NETWORK_FACTOR, RateLimiter, network_of, source_of
+from visavis_server.core.access.rate import NETWORK_FACTOR, SOURCE_CAPACITY, RateLimiter, network_of, source_of
 from visavis_shared.endpoints import parse_ip
 
-SOURCE_CAPACITY: Final = 10_000
-"""Addresses that are remembered: as many as there may be connections."""
 PAIR_CAPACITY: Final = 50_000
 """Pairs of sender and target that are remembered, at about 200 bytes each."""
 REFUSAL_INTERVAL: Final = 1.0

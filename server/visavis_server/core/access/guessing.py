@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import ClassVar, Final
 
-from visavis_server.core.access.rate import NETWORK_FACTOR, RateLimiter, network_of
+from visavis_server.core.access.rate import NETWORK_FACTOR, SOURCE_CAPACITY, RateLimiter, network_of
 from visavis_shared.closing import CloseCode
 from visavis_shared.errors import ErrorCode, RemoteProtocolError
 
@@ -26,8 +26,6 @@ RESUME_RATE: Final = 1.0
 """Resume tokens that are not accepted, of each address per second: they cannot be guessed (a MAC of 256 bits)."""
 RESUME_BURST: Final = 64
 """… at once: a site whose agents, as many as one address may have connected, come back to a server with other keys."""
-SOURCE_CAPACITY: Final = 10_000
-"""Addresses, networks, and addresses that were let in, of each as many remembered as there may be connections."""
 KNOWN_TIME: Final = 3600.0
 """Seconds for which it is remembered that an address has shown the right secret."""
 NOTICE_COUNT: Final = 10
@@ -36,8 +34,6 @@ PRIVATE_NOTICE_COUNT: Final = 1
 """The same of a private room, whose members are told: somebody whom they wait for may have mistyped the invite."""
 NOTICE_INTERVAL: Final = 60.0
 """Seconds at least from one such notice about a room to the next."""
-LINE_INTERVAL: Final = 1.0
-"""Seconds at least between two such lines in the log, whatever the room."""
 
 
 class TooManyGuesses(RemoteProtocolError):

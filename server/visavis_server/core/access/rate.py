@@ -8,6 +8,8 @@ from typing import Final
 
 from visavis_shared.endpoints import native
 
+SOURCE_CAPACITY: Final = 10_000
+"""Addresses, or networks, that are remembered for each purpose: as many as there may be connections."""
 IPV6_PREFIX: Final = 64
 """Bits of an IPv6 address that tell one site from another; a host chooses the others as it likes."""
 IPV6_NETWORK: Final = 48

@@ -12,7 +12,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from visavis_server.core.access.rate import network_of, source_of
+from visavis_server.core.access.buckets import REFUSAL_INTERVAL
+from visavis_server.core.access.rate import SOURCE_CAPACITY, network_of, source_of
 from visavis_server.core.relay.books import PAIR_IDLE, Book
 from visavis_shared.ids import PEER_ID_BYTES
 
@@ -28,10 +29,6 @@ EARLY_TIME: Final = 5.0
 """Seconds for which they are kept."""
 BOOK_CAPACITY: Final = 50_000
 """Pairs of addresses whose rate and volume are remembered, at about 200 bytes each; the oldest make way."""
-ADDRESS_CAPACITY: Final = 10_000
-"""Addresses whose rate, volume and sessions are remembered: as many as there may be connections."""
-REFUSAL_INTERVAL: Final = 1.0
-"""Seconds between two refusals that a pair is told of the same cause."""
 
 DropCause = Literal[
     "not_introduced", "volume", "address_volume", "sessions", "rate", "address_rate", "early", "unread", "invalid"
@@ -243,7 +240,7 @@ class Relay:
         size = len(message) - PEER_ID_BYTES
         assert ours.source is not None  # it has just sent this
         peers = min(source, target), max(source, target)
-        origin = _remembered(self._addresses, ours.source, Book, ADDRESS_CAPACITY)
+        origin = _remembered(self._addresses, ours.source, Book, SOURCE_CAPACITY)
         theirs = self._members[target]
         cause = self._beyond(pair.book, origin, peers, theirs.site, size, now)
         if cause is not None:

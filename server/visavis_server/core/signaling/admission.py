@@ -12,7 +12,7 @@ from visavis_server.core.access.buckets import Buckets
 from visavis_server.core.access.causes import Cause
 from visavis_server.core.access.gate import Gate, cannot_join
 from visavis_server.core.access.grants import Grants
-from visavis_server.core.access.guessing import LINE_INTERVAL
+from visavis_server.core.quiet import LINE_INTERVAL
 from visavis_server.core.signaling import replies
 from visavis_server.core.signaling.charter import digest, identity_of
 from visavis_server.core.signaling.edge import Client

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from visavis_server.core.access.buckets import REFUSAL_INTERVAL
 from visavis_server.core.relay import books
 from visavis_server.core.relay.books import BURST, PAIR_IDLE
 from visavis_server.core.relay.relay import (
@@ -16,7 +17,6 @@ from visavis_server.core.relay.relay import (
     EARLY_SIZE,
     EARLY_TIME,
     PAIRS_PER_PEER,
-    REFUSAL_INTERVAL,
     RELAY_GRACE,
     Drop,
     Forward,
