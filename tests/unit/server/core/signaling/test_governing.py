@@ -9,11 +9,10 @@ import pytest
 
 from tests.support.server_world import Message, World
 from visavis_server.core.access.guessing import FAILURE_BURST
-from visavis_server.core.signaling.charter import BAN_COUNT, Charter
 from visavis_server.core.signaling.effects import Audit
 from visavis_server.core.signaling.tickets import KEY_SIZE, TicketSigner
 from visavis_shared.closing import CloseCode
-from visavis_shared.messages import KickPayload, RoomTerms
+from visavis_shared.messages import KickPayload
 
 SIGNER = TicketSigner([bytes(KEY_SIZE)])
 
@@ -177,22 +176,6 @@ def test_members_of_a_private_room_are_not_shown_to_strangers(world: World) -> N
     assert refusal(world.request("stranger", type="DISCOVER", room_id="r"))
     world.request("owner", type="ROOM", payload={"password": ""})
     assert world.request("stranger", type="DISCOVER", room_id="r")["type"] == "PEER_LIST"
-
-
-def test_the_number_of_bans_is_bounded() -> None:
-    charter = Charter("owner")
-    for number in range(BAN_COUNT + 1):
-        charter.ban(f"address {number}")
-    charter.check_ban("address 0")
-    with pytest.raises(Exception, match="you are banned"):
-        charter.check_ban("address 1")
-
-
-def test_a_charter_never_shows_its_password() -> None:
-    charter = Charter("owner")
-    charter.change(RoomTerms(password="geheim"), 0.0)
-    assert "geheim" not in charter.describe(0.0).model_dump_json()
-    assert charter.describe(0.0).password == ""
 
 
 def test_the_operator_kicks_closes_and_tells_everybody(world: World) -> None:
