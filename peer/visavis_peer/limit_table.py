@@ -16,9 +16,10 @@ from visavis_peer.core import (
     session_budget,
     strategy,
 )
+from visavis_peer.core.ice import candidates
 from visavis_peer.link import challenge, control, datagrams, identity, quic, reception, serving, streams
 from visavis_peer.net import gateway_http, http, names, relay, signaling
-from visavis_peer.net.ice import candidates, session, socket
+from visavis_peer.net.ice import session, socket
 from visavis_peer.settings import PATIENCE
 from visavis_shared import limits
 from visavis_shared.limit_table import Figure, Limit

@@ -15,6 +15,11 @@ from aioice import stun as codec
 
 from visavis_shared.errors import VisavisError
 
+Message = codec.Message
+Class = codec.Class
+Method = codec.Method
+"""aioice's message, its classes and methods, for what no function here makes or reads."""
+
 COOKIE: Final = codec.COOKIE
 HEADER_SIZE: Final = codec.HEADER_LENGTH
 """Bytes (RFC 8489 section 5)."""

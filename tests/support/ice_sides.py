@@ -52,8 +52,8 @@ class Side:
 
 
 @asynccontextmanager
-async def sides(*addresses: LocalAddress) -> AsyncIterator[tuple[Side, Side]]:
-    """Two bound sessions that know each other's credentials, not yet their candidates."""
+async def sides(*addresses: LocalAddress, known: tuple[bool, bool] = (True, True)) -> AsyncIterator[tuple[Side, Side]]:
+    """Two bound sessions that know each other's credentials if they are `known`, not yet their candidates."""
     pair = []
     for _ in range(2):
         side = Side(IceSession(), Heard())
@@ -63,8 +63,9 @@ async def sides(*addresses: LocalAddress) -> AsyncIterator[tuple[Side, Side]]:
     left, right = pair
     left.ice.set_role(controlling=True)
     right.ice.set_role(controlling=False)
-    left.ice.set_remote(right.ice.credentials)
-    right.ice.set_remote(left.ice.credentials)
+    for side, other, knows in ((left, right, known[0]), (right, left, known[1])):
+        if knows:
+            side.ice.set_remote(other.ice.credentials)
     try:
         yield left, right
     finally:
@@ -89,5 +90,5 @@ async def linked(*addresses: LocalAddress) -> AsyncIterator[tuple[Side, Side]]:
 
 
 def consent_of(side: Side) -> Consent:
-    assert side.ice._keeper is not None
-    return side.ice._keeper.consent
+    assert side.ice.agent.consent is not None
+    return side.ice.agent.consent

@@ -1,4 +1,4 @@
-"""net.ice over real sockets on loopback: each of aioice's gaps that the package fills, and each hook it relies on."""
+"""net.ice over real sockets on loopback."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any, cast
 
 import pytest
 from aioice import stun
-from aioice.ice import Connection
 
 from tests.support.conditions import until
 from tests.support.ice_sides import LOOPBACK, LOOPBACK_2, introduce, linked, sides
+from visavis_peer.core.ice.candidates import ADDRESS_COUNT, is_reachable_from
 from visavis_peer.net.ice import IceSession, is_server_of
-from visavis_peer.net.ice.candidates import ADDRESS_COUNT, is_reachable_from
 from visavis_peer.net.ice.session import QUEUE_SIZE
 from visavis_peer.net.ice.socket import OPENER, TRUSTED_SIZE
 from visavis_shared import limits
@@ -120,8 +119,10 @@ async def test_one_side_knowing_the_other_is_enough() -> None:
 
 async def test_a_check_in_progress_is_repeated_at_once_when_the_peers_comes_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 8445 section 7.3.1.4: without it a lost first check waits for its timer."""
+    # only the trigger may repeat a check
+    monkeypatch.setattr("visavis_peer.core.ice.agent.CHECK_SCHEDULE", (60.0,))
+    monkeypatch.setattr("visavis_peer.core.ice.transactions.TRIGGER_INTERVAL", 0.0)
     async with sides() as (left, right):
-        monkeypatch.setattr("visavis_peer.net.ice.socket.TRIGGER_INTERVAL", 0.0)
         (socket_,) = right.ice.sockets
         deliver: Callable[[list[bytes], Any], None] = socket_.datagrams_received
         dropped: list[bytes] = []
@@ -132,14 +133,6 @@ async def test_a_check_in_progress_is_repeated_at_once_when_the_peers_comes_in(m
             deliver(datagrams, addr)
 
         monkeypatch.setattr(socket_, "datagrams_received", lose_first)
-        # only the trigger may repeat a check
-        never = (60.0,)
-        original = type(socket_).request
-
-        async def once(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return await original(self, *args, **{**kwargs, "schedule": never})
-
-        monkeypatch.setattr(type(socket_), "request", once)
         introduce(left, right)
         left_check = asyncio.create_task(left.ice.check())
         await until(lambda: dropped)
@@ -150,28 +143,26 @@ async def test_a_check_in_progress_is_repeated_at_once_when_the_peers_comes_in(m
 
 async def test_checks_that_overtake_the_answer_change_no_role() -> None:
     """The answerer may start before its ANSWER is in: the offerer then has no credentials of it yet."""
-    async with sides() as (left, right):
-        credentials = right.ice.credentials
-        left.ice.remote_username = left.ice.remote_password = None
+    async with sides(known=(False, True)) as (left, right):
         introduce(right, left)
         right_check = asyncio.create_task(right.ice.check())
         await until(lambda: left.heard.checks)
-        left.ice.set_remote(credentials)
+        left.ice.set_remote(right.ice.credentials)
         introduce(left, right)
         async with asyncio.timeout(5):
             await asyncio.gather(left.ice.check(), right_check)
-        assert (left.ice.ice_controlling, right.ice.ice_controlling) == (True, False)
+        assert (left.ice.agent.controlling, right.ice.agent.controlling) == (True, False)
         await until(lambda: left.heard.paths and right.heard.paths)
 
 
 async def test_a_role_conflict_is_resolved() -> None:
     async with sides() as (left, right):
-        right.ice.ice_controlling = True
+        right.ice.set_role(controlling=True)
         introduce(left, right)
         introduce(right, left)
         async with asyncio.timeout(5):
             await asyncio.gather(left.ice.check(), right.ice.check())
-        assert left.ice.ice_controlling is not right.ice.ice_controlling
+        assert left.ice.agent.controlling is not right.ice.agent.controlling
 
 
 async def test_both_sides_end_on_the_pair_of_highest_priority() -> None:
@@ -196,9 +187,9 @@ async def test_a_strangers_datagram_reaches_nobody() -> None:
 async def test_a_strangers_check_gets_no_answer_and_no_trust(
     with_integrity: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with linked() as (_left, right):
+    async with linked() as (left, right):
         request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
-        request.attributes["USERNAME"] = f"{right.ice.local_username}:{right.ice.remote_username}"
+        request.attributes["USERNAME"] = f"{right.ice.credentials.ufrag}:{left.ice.credentials.ufrag}"
         request.attributes["PRIORITY"] = 1
         request.attributes["USE-CANDIDATE"] = None
         if with_integrity:
@@ -251,7 +242,7 @@ async def test_addresses_that_are_trusted_have_a_bound() -> None:
 async def test_datagrams_that_come_before_the_application_are_kept_up_to_a_bound() -> None:
     async with sides() as (left, _):
         for number in range(QUEUE_SIZE + 10):
-            left.ice.datagrams_received([b"%d" % number])
+            left.ice.sockets[0].deliver([b"%d" % number])
         inbox: list[bytes] = []
         left.ice.deliver_to(inbox.extend)
         assert inbox == [b"%d" % number for number in range(10, QUEUE_SIZE + 10)]
@@ -445,11 +436,3 @@ async def test_mappings_are_kept_alive_while_no_peer_is_there(monkeypatch: pytes
     async with stun_server() as (server, address), sides() as (left, _):
         left.ice.gather([address])
         await until(lambda: server.requests >= 3)
-
-
-def test_the_hooks_into_aioice_exist() -> None:
-    """What session.py overrides or reads; a new aioice that renames one fails here and not in the field."""
-    for name in ("_pair_remote_candidate", "_unfreeze_initial", "_prune_components", "_add_remote_candidate"):
-        assert callable(getattr(Connection, name))
-    for name in ("check_incoming", "check_complete", "_check_list_maybe_fail", "_valid_username", "protocol_lost"):
-        assert callable(getattr(Connection, name))

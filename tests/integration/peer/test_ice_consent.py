@@ -40,11 +40,11 @@ async def test_without_consent_nothing_is_sent_until_it_is_given_again(monkeypat
     async with linked() as (left, right):
         inbox: list[bytes] = []
         right.ice.deliver_to(inbox.extend)
-        answer = right.ice.request_received
-        monkeypatch.setattr(right.ice, "request_received", lambda *_: None)
+        answer = right.ice.stun_received
+        monkeypatch.setattr(right.ice, "stun_received", lambda *_: None)
         await until(lambda: left.heard.consent == ["suspended"])
         left.ice.send_datagrams([b"\xf0while silent"])
-        monkeypatch.setattr(right.ice, "request_received", answer)
+        monkeypatch.setattr(right.ice, "stun_received", answer)
         await until(lambda: left.heard.consent == ["suspended", "resumed"])
         left.ice.send_datagrams([b"\xf0again"])
         await until(lambda: inbox)

@@ -73,7 +73,7 @@ class Half:
 
     @property
     def found(self) -> list[str]:
-        return list(self.ice._methods.values())
+        return [pair.method for pair in self.ice.agent.pairs if pair.method is not None]
 
 
 @asynccontextmanager

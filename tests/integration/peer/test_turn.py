@@ -84,7 +84,7 @@ def minted(secret: str, *, age: int = 0) -> IceServer:
 async def allocates(port: int, username: str, credential: str) -> bool:
     """Whether coturn gives an address for these credentials."""
     session = IceSession()
-    sock = await allocate(session, session, TurnServer(("127.0.0.1", port), username, credential))
+    sock = await allocate(session, TurnServer(("127.0.0.1", port), username, credential))
     if sock is not None:
         await sock.close()
     await session.close()

@@ -31,7 +31,7 @@ from visavis_peer.core.sealing import (
     _derive,
     room_password,
 )
-from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate
+from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate, to_line
 from visavis_shared import limits
 from visavis_shared.messages import (
     Answer,
@@ -170,7 +170,7 @@ def test_a_machine_with_many_interfaces_of_long_names_stays_far_below_the_bounds
     mapped = [
         server_reflexive_candidate(host, (host.host, port)) for port in range(60000, 60004) for host in hosts
     ]  # fmt: skip
-    lines = tuple(each.to_sdp() for each in (*hosts, *mapped))[: limits.CANDIDATE_COUNT]
+    lines = tuple(to_line(each) for each in (*hosts, *mapped))[: limits.CANDIDATE_COUNT]
     assert len(lines) == limits.CANDIDATE_COUNT
     full = offer(candidates=lines, nat=NatReport(notes=("n" * 200,) * 8), links=("0" * 32,) * limits.LINK_COUNT)
     sealed = agent().seal(message(full, "b"), "a")

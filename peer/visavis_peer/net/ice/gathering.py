@@ -12,7 +12,7 @@ from aioice import stun
 
 from visavis_peer.core.destinations import Allowance
 from visavis_peer.core.discovery import StunAnswer
-from visavis_peer.net.ice.candidates import is_never_a_peer, is_reachable_from
+from visavis_peer.core.ice.candidates import is_never_a_peer, is_reachable_from
 from visavis_peer.net.ice.socket import IceSocket, ip_version
 from visavis_shared.stun import Address, BindingResponse, NotStun, parse_binding_response
 
@@ -59,7 +59,7 @@ async def ask(sock: IceSocket, server: Address, may_send: Callable[[], bool] = l
     """Ask one STUN server; None when no answer comes within 1.5 s. `may_send` is asked before each packet."""
     request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
     try:
-        message, _ = await sock.request(request, server, schedule=STUN_SCHEDULE, may_send=may_send)
+        message = await sock.request(request, server, STUN_SCHEDULE, may_send=may_send)
         return parse_binding_response(bytes(message))
     except (stun.TransactionError, NotStun):
         return None

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
+import secrets
+import string
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Literal
-
-from aioice.candidate import Candidate
-from aioice.ice import Connection
 
 from visavis_peer.core.addresses import LocalAddress
 from visavis_peer.core.destinations import Allowance
 from visavis_peer.core.discovery import StunAnswer
+from visavis_peer.core.ice import Candidate, Effect, IceAgent
 from visavis_peer.core.portmap import PortMapping
 from visavis_peer.net.ice.callbacks import IceCallbacks
-from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate
+from visavis_peer.net.ice.candidates import host_candidate, server_reflexive_candidate, to_line
 from visavis_peer.net.ice.gathering import keep_mappings, survey
 from visavis_peer.net.ice.socket import IceSocket, ip_version, open_socket
 from visavis_peer.net.ice.turn import ALLOCATION_PACKETS, TurnServer, allocate
@@ -30,17 +31,26 @@ ANSWER_COUNT: Final = 16
 """STUN answers kept: three of each of five servers, and mapping behaviour needs three."""
 
 
-class LocalSide(Connection, ABC):
+UFRAG_LENGTH: Final = 4
+PASSWORD_LENGTH: Final = 22
+"""Characters of 62 kinds: the fewest that RFC 8445 section 5.3 allows, 23 and 131 bits."""
+_RANDOM: Final = random.SystemRandom()
+
+
+class LocalSide(ABC):
     """Binds, gathers and reports; the peer is the business of the session, which takes the datagrams too."""
 
-    def __init__(self, policy: Literal["auto", "relay"], servers: Allowance) -> None:
-        """`servers` is what may go to STUN and TURN servers."""
-        super().__init__(ice_controlling=False)
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, policy: Literal["auto", "relay"], servers: Allowance, allowance: Allowance) -> None:
+        """`servers` is what may go to STUN and TURN servers, `allowance` what may go to addresses of the peer."""
+        credentials = IceCredentials(ufrag=_token(UFRAG_LENGTH), pwd=_token(PASSWORD_LENGTH))
+        self.agent = IceAgent(credentials, allowance, _RANDOM)
+        self.allowance = allowance
         self._policy = policy
         self._servers = servers
         self._allocating = 0
         """TURN servers that have been asked for an address and have not answered."""
+        self._sockets: dict[int, IceSocket] = {}
+        """Open sockets that the agent knows, by number; those opened beside with them."""
         self._unused: list[IceSocket] = []
         """Sockets that only ask STUN servers, by policy."""
         self.answers: list[StunAnswer] = []
@@ -56,14 +66,27 @@ class LocalSide(Connection, ABC):
         self._bases_mapped: list[Candidate] = []
         self._mapped_ports: list[MappedPort] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    @abstractmethod
+    def receiver(self) -> Callable[[list[bytes]], None]:
+        """See SocketOwner."""
 
     @abstractmethod
-    def datagrams_received(self, datagrams: list[bytes]) -> None:
-        """Take datagrams of the peer."""
+    def stun_received(self, sock: IceSocket, data: bytes, source: Address) -> None:
+        """See SocketOwner."""
 
     @abstractmethod
-    def _on_relayed_socket(self) -> None:
-        """A socket on a TURN server can be paired from now on."""
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        """Carry out what the agent wants done."""
+
+    def socket_lost(self, sock: IceSocket) -> None:
+        """See SocketOwner."""
+        self._sockets.pop(sock.number, None)
+        if not self._closing:
+            self._perform(self.agent.remove_socket(sock.number))
 
     @property
     def hides_addresses(self) -> bool:
@@ -73,12 +96,12 @@ class LocalSide(Connection, ABC):
     @property
     def credentials(self) -> IceCredentials:
         """User name fragment and password of this agent."""
-        return IceCredentials(ufrag=self.local_username, pwd=self.local_password)
+        return self.agent.credentials
 
     @property
     def candidates(self) -> list[str]:
         """Local candidates found so far, as SDP lines."""
-        return [candidate.to_sdp() for candidate in self._local_candidates[: limits.CANDIDATE_COUNT]]
+        return [to_line(candidate) for candidate in self.agent.local_candidates[: limits.CANDIDATE_COUNT]]
 
     @property
     def all_found(self) -> bool:
@@ -88,8 +111,8 @@ class LocalSide(Connection, ABC):
     @property
     def sockets(self) -> list[IceSocket]:
         """The sockets of this machine, best local address first."""
-        local = [each for each in self._protocols if isinstance(each, IceSocket) and each.sock is not None]
-        return local + self._unused
+        used = [each for each in self._sockets.values() if each.sock is not None and self.agent.uses(each.number)]
+        return used + self._unused
 
     def attach(self, callbacks: IceCallbacks | None) -> None:
         """Say who hears of what happens from now on; None: nobody."""
@@ -103,7 +126,7 @@ class LocalSide(Connection, ABC):
         problems = []
         for address in addresses:
             try:
-                sock = await open_socket(self, self, address.ip, ports)
+                sock = await open_socket(self, address.ip, ports)
             except OSError as error:
                 problems.append(f"{address.ip} ({address.interface}): {error.strerror or error}")
                 continue
@@ -111,15 +134,15 @@ class LocalSide(Connection, ABC):
             if self._policy == "relay":
                 self._unused.append(sock)
                 continue
-            self._protocols.append(sock)
-            self._local_candidates.append(sock.local_candidate)
-        self._local_candidates_start = self._local_candidates_end = True
+            self._sockets[sock.number] = sock
+            # told by nobody: there is no peer yet, and whoever describes this side lists its `candidates`
+            self.agent.add_socket(sock.number, sock.local_candidate, self._loop.time())
         return problems
 
     @property
     def local_reflexive(self) -> list[Candidate]:
         """Server-reflexive candidates, the best local address first."""
-        return [each for each in self._local_candidates if each.type == "srflx"]
+        return [each for each in self.agent.local_candidates if each.type == "srflx"]
 
     @property
     def base(self) -> IceSocket | None:
@@ -127,18 +150,20 @@ class LocalSide(Connection, ABC):
         reflexive = next(iter(self.local_reflexive), None)
         own = [each for each in self.sockets if ip_version(each.local_candidate.host) == 4]
         for sock in own:
-            address = sock.local_candidate.host, sock.local_candidate.port
-            if reflexive is not None and address == (reflexive.related_address, reflexive.related_port):
+            if reflexive is not None and sock.local_candidate.address == reflexive.related:
                 return sock
         return self.answered_from if self.answered_from in own else next(iter(own), None)
 
     async def open_beside(self, base: IceSocket) -> IceSocket:
-        """Return a new socket on the local address of `base`, of which ICE knows nothing; its closing is the caller's.
+        """Return a new socket on the local address of `base`, on which ICE sends nothing; its closing is the caller's.
 
-        Raises OSError.
+        Once the peer is found on it, by `adopt` or a check of the peer, it is the session's (`holds`). Raises OSError.
         """
-        sock = await open_socket(self, self, base.local_candidate.host, (0,))
+        sock = await open_socket(self, base.local_candidate.host, (0,))
         sock.local_candidate = host_candidate(sock.transport.get_extra_info("sockname")[:2], 0)
+        self._sockets[sock.number] = sock
+        if not self.hides_addresses:
+            self.agent.add_beside(sock.number, sock.local_candidate)
         return sock
 
     def gather(self, servers: Sequence[Address]) -> None:
@@ -162,10 +187,10 @@ class LocalSide(Connection, ABC):
         base = sock.local_candidate
         if self._policy == "relay":
             return
-        if answer.mapped == (base.host, base.port) or base in self._bases_mapped:
+        if answer.mapped == base.address or base in self._bases_mapped:
             return  # no NAT, or already known: a mapping per destination says nothing about where a peer will arrive
         self._bases_mapped.append(base)
-        self._add_reflexive(base, answer.mapped)
+        self._perform(self.agent.add_reflexive(server_reflexive_candidate(base, answer.mapped)))
 
     @property
     def gateway_external(self) -> str | None:
@@ -193,14 +218,7 @@ class LocalSide(Connection, ABC):
 
     def _on_port_mapped(self, base: Candidate, mapping: PortMapping) -> None:
         address = mapping.external_ip, mapping.external_port
-        if all((each.host, each.port) != address for each in self._local_candidates):
-            self._add_reflexive(base, address)
-
-    def _add_reflexive(self, base: Candidate, address: Address) -> None:
-        candidate = server_reflexive_candidate(base, address)
-        self._local_candidates.append(candidate)
-        if self._callbacks is not None and len(self._local_candidates) <= limits.CANDIDATE_COUNT:
-            self._callbacks.candidate(candidate.to_sdp())
+        self._perform(self.agent.add_reflexive(server_reflexive_candidate(base, address)))
 
     def use_turn(self, servers: asyncio.Task[list[TurnServer]]) -> None:
         """Ask TURN servers for an address each; the candidates come by callback, and nothing waits for them."""
@@ -225,17 +243,14 @@ class LocalSide(Connection, ABC):
                 await self._allocate_at(server)
 
     async def _allocate_at(self, server: TurnServer) -> None:
-        sock = await allocate(self, self, server)
+        sock = await allocate(self, server)
         if sock is not None:
             self._servers.on_answer(server.address[0])
             self._take_relayed(sock)
 
     def _take_relayed(self, sock: IceSocket) -> None:
-        self._protocols.append(sock)
-        self._local_candidates.append(sock.local_candidate)
-        if self._callbacks is not None and len(self._local_candidates) <= limits.CANDIDATE_COUNT:
-            self._callbacks.candidate(sock.local_candidate.to_sdp())
-        self._on_relayed_socket()
+        self._sockets[sock.number] = sock
+        self._perform(self.agent.add_socket(sock.number, sock.local_candidate, self._loop.time()))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = own(coroutine, bears=(OSError,))
@@ -245,6 +260,7 @@ class LocalSide(Connection, ABC):
 
     async def close(self) -> None:
         """Stop everything and close the sockets. Idempotent."""
+        self._closing = True
         self._callbacks = None
         for task in list(self._tasks):
             task.cancel()
@@ -252,7 +268,10 @@ class LocalSide(Connection, ABC):
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(each.close() for each in self._mapped_ports))
         self._mapped_ports.clear()
-        await super().close()
-        for sock in self._unused:
+        for sock in [each for each in self._sockets.values() if self.agent.uses(each.number)] + self._unused:
             await sock.close()
         self._unused.clear()
+
+
+def _token(length: int) -> str:
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))

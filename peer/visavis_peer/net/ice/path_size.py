@@ -40,13 +40,13 @@ class PaddedRequest(stun.Message):
 
 
 async def find_size(
-    sock: IceSocket, remote: Address, make_request: Callable[[], tuple[stun.Message, bytes]]
+    sock: IceSocket, remote: Address, make_request: Callable[[], tuple[stun.Message, str]]
 ) -> int | None:
     """Return how many bytes of UDP payload `remote` can be sent, of those that are asked; None when nothing came back.
 
-    `make_request` makes a Binding request and the key to sign it with. DATAGRAM_SIZE is asked as well: its answer says
-    that silence about the others is one. Ends with the answer to the largest or to the smallest size, for they come in
-    order; after a second at the latest.
+    `make_request` makes a Binding request and the password to sign it with. DATAGRAM_SIZE is asked as well: its answer
+    says that silence about the others is one. Ends with the answer to the largest or to the smallest size, for they
+    come in order; after a second at the latest.
     """
     sizes = [size for size in sock.sizes if size >= DATAGRAM_SIZE]
     if sizes in ([], [DATAGRAM_SIZE]):
@@ -55,8 +55,8 @@ async def find_size(
 
     async def ask(size: int) -> None:
         nonlocal passed
-        request, key = make_request()
-        await sock.request(PaddedRequest(request, size), remote, integrity_key=key, schedule=SIZE_SCHEDULE)
+        request, password = make_request()
+        await sock.request(PaddedRequest(request, size), remote, SIZE_SCHEDULE, password)
         passed = max(passed, size)
 
     asking = {asyncio.create_task(ask(size)): size for size in sizes}

@@ -1,25 +1,23 @@
-"""One UDP socket of an ICE agent, and STUN transactions on our own timers."""
+"""One UDP socket of an ICE session, and the shell's own STUN transactions on it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from aioice import stun
-from aioice.ice import Connection, StunProtocol
 
 from visavis_peer.core.counts import DATAGRAM_SIZE as DATAGRAM_SIZE
+from visavis_peer.core.ice import Candidate
+from visavis_peer.core.ice.transactions import Transaction
 from visavis_peer.core.probes import looks_like_probe
 from visavis_peer.net.ice.transport import BatchTransport, forbid_fragments
 from visavis_shared.stun import Address, NotStun, looks_like_stun, parse
 
-CHECK_SCHEDULE: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 1.9)
-"""Seconds between the transmissions of a check: a lost one costs 100 ms (aioice: 500), the sum is one round of 5 s."""
-TRIGGER_INTERVAL: Final = 0.02
-"""Seconds between the transmissions that incoming checks trigger, so that a flood of them is not answered in kind."""
 TRUSTED_SIZE: Final = 64
 """Remote addresses per socket that have passed an authenticated check: a NAT that rebinds makes new ones."""
 SOCKET_BUFFER: Final = 4 << 20
@@ -37,91 +35,88 @@ OPENER: Final = b"\x00\x11\x00\x00\x21\x12\xa4\x42" + bytes(12)
 """A STUN Binding indication (RFC 8489 section 5): whoever gets it ignores it."""
 
 
-class Transaction:
-    """One STUN request on our own schedule; offers aioice's StunProtocol what its own transactions do."""
+_ID: Final = slice(8, 20)
+"""Where a STUN message has its transaction id (RFC 8489 section 5)."""
+_numbers: Final = itertools.count()
 
-    def __init__(
-        self,
-        send: Callable[[], None],
-        schedule: Sequence[float],
-        integrity_key: bytes | None,
-        may_send: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """`may_send` is asked before each transmission; one that may not be is left out."""
-        self.rtt: float | None = None
-        """Seconds from the last transmission to the response."""
+
+class Exchange:
+    """One STUN request of the shell's own and its response, on the loop's timers."""
+
+    def __init__(self, send: Callable[[], None], transaction: Transaction, key: bytes | None) -> None:
+        """`send` sends the request; `key` signs it, and its response has to be signed likewise."""
         self._send = send
-        self._may_send = may_send
-        self._schedule = schedule
-        self._integrity_key = integrity_key
+        self._transaction = transaction
+        self._key = key
         self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[tuple[stun.Message, Address]] = self._loop.create_future()
+        self._future: asyncio.Future[stun.Message] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
-        self._sent_at = 0.0
-        self._tries = 0
 
-    def response_received(self, message: stun.Message, addr: Address) -> None:
+    def response_received(self, data: bytes) -> None:
         """Take a response; one that is not signed as the request was is ignored (RFC 8489 section 9.1.4)."""
-        if self._future.done():
+        try:
+            message = parse(data)
+        except NotStun:
             return
-        if self._integrity_key is not None and not message.check_message_integrity(self._integrity_key):
+        if self._future.done() or (self._key is not None and not message.check_message_integrity(self._key)):
             return
-        self.rtt = self._loop.time() - self._sent_at
         if message.message_class is stun.Class.RESPONSE:
-            self._future.set_result((message, addr))
-        else:
+            self._future.set_result(message)
+        elif message.message_class is stun.Class.ERROR:
             self._future.set_exception(stun.TransactionFailed(message))
 
-    def trigger(self) -> None:
-        """Send again at once, unless that was just done; the schedule goes on as it was."""
-        if not self._future.done() and self._loop.time() - self._sent_at >= TRIGGER_INTERVAL:
-            self._transmit()
-
-    async def run(self) -> tuple[stun.Message, Address]:
-        """Send by the schedule and return the response and its source.
+    async def run(self) -> stun.Message:
+        """Send by the schedule and return the response.
 
         Raises stun.TransactionFailed for an error response, stun.TransactionTimeout for none.
         """
         try:
-            self._next()
+            self._on_timer()
             return await self._future
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def _transmit(self) -> None:
-        if self._may_send():
-            self._sent_at = self._loop.time()
-            self._send()
-
-    def _next(self) -> None:
+    def _on_timer(self) -> None:
         if self._future.done():
             return
-        if self._tries >= len(self._schedule):
-            self._future.set_exception(stun.TransactionTimeout())
-            return
-        self._transmit()
-        self._timer = self._loop.call_later(self._schedule[self._tries], self._next)
-        self._tries += 1
+        # the loop may wake a little early
+        match self._transaction.handle_timer(max(self._loop.time(), self._transaction.due_at)):
+            case "send":
+                self._send()
+                self._timer = self._loop.call_at(self._transaction.due_at, self._on_timer)
+            case "timeout":
+                self._future.set_exception(stun.TransactionTimeout())
 
 
 class SocketOwner(Protocol):
-    """What a socket asks of the ICE agent that owns it, besides what aioice does."""
+    """What a socket asks of the session that owns it."""
 
-    def datagrams_received(self, datagrams: list[bytes]) -> None:
-        """Take datagrams of the peer that are no STUN messages."""
+    @property
+    def receiver(self) -> Callable[[list[bytes]], None]:
+        """What takes the datagrams of the peer that are no STUN messages."""
+
+    def stun_received(self, sock: IceSocket, data: bytes, source: Address) -> None:
+        """Take a STUN message that is no response to the socket's own requests."""
+
+    def socket_lost(self, sock: IceSocket) -> None:
+        """A socket is closed, by whomever."""
 
 
-class IceSocket(StunProtocol):
+class IceSocket(asyncio.DatagramProtocol):
     """One UDP socket: the one that asks STUN servers is the one that punches and carries the data."""
 
-    transactions: dict[bytes, Any]
+    local_candidate: Candidate
+    """Its own: a host candidate, or a relayed one."""
+    transport: asyncio.DatagramTransport
 
-    def __init__(self, session: Connection, owner: SocketOwner, sock: socket.socket | None) -> None:
+    def __init__(self, owner: SocketOwner, sock: socket.socket | None) -> None:
         """`sock` is None where there is none of ours: on a TURN server."""
-        super().__init__(session)
-        self._owner = owner
+        self.number = next(_numbers)
+        """By which the agent knows it (core.ice)."""
         self.sock = sock
+        self.deliver = owner.receiver
+        """Takes the datagrams of the peer that are no STUN messages."""
         self.take_probe: Callable[[IceSocket, bytes, Address], None] | None = None
         """Takes what has the form of a probe (core.probes), from whatever address; None: nobody does."""
         self.trusted: dict[Address, None] = {}
@@ -129,6 +124,25 @@ class IceSocket(StunProtocol):
         self.sizes: tuple[int, ...] = (DATAGRAM_SIZE, *PAYLOADS)
         """Bytes of UDP payload that are not known to be too many, descending, one at least; where fragments may be sent
         no more are tried."""
+        self.exchanges: dict[bytes, Exchange] = {}
+        """The shell's own requests that await a response, by transaction id."""
+        self._owner = owner
+        self._closed = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        if not self._closed.done():
+            self._closed.set_result(None)
+            self._owner.socket_lost(self)
+
+    async def close(self) -> None:
+        """Close it. Idempotent."""
+        self.transport.close()
+        await self._closed
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Take what asyncio's transport brings."""
@@ -146,7 +160,7 @@ class IceSocket(StunProtocol):
         if content and self.take_probe is not None:
             content = [data for data in content if not self._is_probe(data, source)]
         if content and source in self.trusted:
-            self._owner.datagrams_received(content)
+            self.deliver(content)
 
     def _is_probe(self, data: bytes, source: Address) -> bool:
         if self.take_probe is None or not looks_like_probe(data):
@@ -163,38 +177,41 @@ class IceSocket(StunProtocol):
                 self.transport.sendto(datagram, addr)
 
     def _stun_received(self, data: bytes, source: Address) -> None:
-        try:
-            message = parse(data)
-        except NotStun:
-            return
-        if message.message_class in (stun.Class.RESPONSE, stun.Class.ERROR):
-            transaction = self.transactions.get(message.transaction_id)
-            if transaction is not None:
-                transaction.response_received(message, source)
-        elif message.message_class is stun.Class.REQUEST:
-            self.receiver.request_received(message, source, self)
+        exchange = self.exchanges.get(data[_ID])
+        if exchange is not None:
+            exchange.response_received(data)
+        else:
+            self._owner.stun_received(self, data, source)
 
     async def request(
         self,
         request: stun.Message,
         addr: Address,
-        integrity_key: bytes | None = None,
-        retransmissions: int | None = None,
-        schedule: Sequence[float] = CHECK_SCHEDULE,
-        on_start: Callable[[Transaction], None] | None = None,
+        schedule: Sequence[float],
+        password: str | None = None,
         may_send: Callable[[], bool] = lambda: True,
-    ) -> tuple[stun.Message, Address]:
-        """Run a transaction on `schedule`; `retransmissions` is aioice's parameter and is not used."""
-        if integrity_key is not None:
-            request.add_message_integrity(integrity_key)
-        transaction = Transaction(lambda: self.send_stun(request, addr), schedule, integrity_key, may_send)
-        self.transactions[request.transaction_id] = transaction
-        if on_start is not None:
-            on_start(transaction)
+    ) -> stun.Message:
+        """Ask on `schedule` (core.ice.transactions) and return the response; `may_send` is asked before each packet.
+
+        With a `password` both are signed. Raises stun.TransactionFailed for an error response, stun.TransactionTimeout
+        for none.
+        """
+        key = None if password is None else password.encode()
+        if key is not None:
+            request.add_message_integrity(key)
+        data = bytes(request)
+
+        def send() -> None:
+            if may_send():
+                self.transport.sendto(data, addr)
+
+        now = asyncio.get_running_loop().time()
+        exchange = Exchange(send, Transaction(request.transaction_id, data, schedule, now), key)
+        self.exchanges[request.transaction_id] = exchange
         try:
-            return await transaction.run()
+            return await exchange.run()
         finally:
-            del self.transactions[request.transaction_id]
+            del self.exchanges[request.transaction_id]
 
     def send_opener(self, addr: Address, ttl: int, data: bytes = OPENER) -> None:
         """Send one datagram that opens the way back and dies after `ttl` hops (1 to 255)."""
@@ -228,14 +245,14 @@ class IceSocket(StunProtocol):
         self.sizes = tuple(each for each in self.sizes if each < size) or PAYLOADS[-1:]
 
 
-async def open_socket(session: Connection, owner: SocketOwner, ip: str, ports: Sequence[int]) -> IceSocket:
+async def open_socket(owner: SocketOwner, ip: str, ports: Sequence[int]) -> IceSocket:
     """Open a socket on `ip` and the first of `ports` that is free (0: any).
 
     Raises OSError with the last reason.
     """
     sock = _bound_socket(ip, ports)
     loop = asyncio.get_running_loop()
-    protocol = IceSocket(session, owner, sock)
+    protocol = IceSocket(owner, sock)
     if forbid_fragments(sock):
         header = HEADER_SIZES[ip_version(ip)]
         protocol.sizes = (*(mtu - header for mtu in MTUS), *protocol.sizes)

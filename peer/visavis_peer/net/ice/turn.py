@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from aioice import stun, turn
-from aioice.ice import Connection
 
 from visavis_peer.net.ice.candidates import relayed_candidate
 from visavis_peer.net.ice.socket import OPENER, IceSocket, SocketOwner
@@ -42,8 +41,8 @@ class TurnServer:
 class TurnSocket(IceSocket):
     """A relayed address; what is sent to a peer takes a permission and a channel on the TURN server."""
 
-    def __init__(self, session: Connection, owner: SocketOwner) -> None:
-        super().__init__(session, owner, None)
+    def __init__(self, owner: SocketOwner) -> None:
+        super().__init__(owner, None)
 
     def send_opener(self, addr: Address, ttl: int, data: bytes = OPENER) -> None:
         """Make the TURN server let the peer's checks through: it permits whom we have sent to."""
@@ -60,12 +59,12 @@ class TurnSocket(IceSocket):
         logger.info("the TURN server relays nothing there: %s", exc)
 
 
-async def allocate(session: Connection, owner: SocketOwner, server: TurnServer) -> TurnSocket | None:
+async def allocate(owner: SocketOwner, server: TurnServer) -> TurnSocket | None:
     """Return a socket with a relayed candidate, None where the server gives none in time."""
     try:
         async with asyncio.timeout(ALLOCATION_TIMEOUT):
             transport, sock = await turn.create_turn_endpoint(
-                lambda: TurnSocket(session, owner),
+                lambda: TurnSocket(owner),
                 server_addr=server.address,
                 username=server.username,
                 password=server.credential,
