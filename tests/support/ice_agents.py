@@ -24,8 +24,8 @@ from visavis_peer.core.ice import (
     Transmit,
     Trust,
     Valid,
+    messages,
 )
-from visavis_peer.core.ice import messages
 from visavis_peer.core.ice.pairs import Pair
 from visavis_peer.net.ice.candidates import host_candidate, relayed_candidate, server_reflexive_candidate
 from visavis_shared.messages import IceCredentials

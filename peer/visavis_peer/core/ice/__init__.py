@@ -6,10 +6,12 @@ servers. Which parts of the RFCs are kept, and what goes beyond or beside them a
 
     candidates.py      candidates, and which of the peer's are ever sent to
     pairs.py           pairs, their states, foundations and priorities; which check is next
+    remote.py          the peer's candidates as they trickle in, and as its checks show them
     messages.py        the Binding requests and responses of checks
-    transactions.py    retransmission
-    consent.py         consent to send, asked for on several pairs
-    agent.py           roles, checks, triggered checks, peer-reflexive candidates, nomination, selection
+    role.py            credentials, roles and their conflicts
+    transactions.py    retransmission, of the requests in requests.py
+    paths.py           selection, and consent to send
+    agent.py           checks, triggered checks, nomination: what ties these together
 """
 
 from visavis_peer.core.ice.agent import IceAgent

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from visavis_peer.core.destinations import Allowance
 from visavis_peer.core.ice import messages
@@ -45,6 +45,7 @@ from visavis_peer.core.ice.pairs import Pair, PairState, PairTable
 from visavis_peer.core.ice.paths import Paths
 from visavis_peer.core.ice.remote import RemoteCandidates
 from visavis_peer.core.ice.requests import Request, Requests
+from visavis_peer.core.ice.role import Randomness, Role
 from visavis_peer.core.ice.transactions import CHECK_SCHEDULE, CONSENT_SCHEDULE, Transaction
 from visavis_peer.core.keepalive import Consent
 from visavis_shared import limits
@@ -55,21 +56,8 @@ PACING: Final = 0.005
 """Seconds between new checks (Ta, RFC 8445 section 14.2: at least 5 ms)."""
 EARLY_COUNT: Final = 100
 """Checks kept that come before this side's have begun; RFC 8445's bound on checks (section 19.5.1)."""
-_ID_SIZE: Final = 12
-"""Bytes of a transaction id (RFC 8489 section 5); before it stand 8 others."""
-
-
-class Randomness(Protocol):
-    """Where chance comes from: a `random.SystemRandom`, or a seeded `random.Random` in tests."""
-
-    def random(self) -> float:
-        """Return a number from 0 to 1."""
-
-    def getrandbits(self, k: int, /) -> int:
-        """Return a number of `k` bits."""
-
-    def randbytes(self, n: int, /) -> bytes:
-        """Return `n` bytes."""
+_ID: Final = slice(8, 20)
+"""Where a STUN message has its transaction id (RFC 8489 section 5)."""
 
 
 class IceAgent:
@@ -80,17 +68,14 @@ class IceAgent:
 
     def __init__(self, credentials: IceCredentials, allowance: Allowance, randomness: Randomness) -> None:
         """`credentials` are this side's; `allowance` is what may go to addresses that the peer names."""
-        self.credentials = credentials
-        self.controlling = False
         self.loopback = True
         """Whether peers on this machine are looked for by its loopback."""
         self.local_candidates: list[Candidate] = []
         """In the order in which they were found; the peer hears of the first `limits.CANDIDATE_COUNT`."""
-        self._remote: IceCredentials | None = None
+        self._role = Role(credentials, randomness)
         self._remote_candidates = RemoteCandidates()
         self._allowance = allowance
         self._randomness = randomness
-        self._tie_breaker = randomness.getrandbits(64)
         self._sockets: dict[int, Candidate] = {}
         """Those that are paired."""
         self._beside: dict[int, Candidate] = {}
@@ -112,6 +97,16 @@ class IceAgent:
         return f"<IceAgent {role}, {len(self.pairs)} pairs, selected {self.selected!r}>"
 
     # --- what a shell may ask -----------------------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> IceCredentials:
+        """User name fragment and password of this side."""
+        return self._role.credentials
+
+    @property
+    def controlling(self) -> bool:
+        """Whether this side controls."""
+        return self._role.controlling
 
     @property
     def selected(self) -> Pair | None:
@@ -144,9 +139,9 @@ class IceAgent:
 
     def selected_request(self) -> tuple[Message, str] | None:
         """Return a check of the selected pair for the shell's own questions, and the password to sign it with."""
-        if self.selected is None or self._remote is None:
+        if self.selected is None or self._role.remote is None:
             return None
-        return self._message(self.selected, nominate=self.controlling), self._remote.pwd
+        return self._message(self.selected, nominate=True), self._role.remote.pwd
 
     def next_timer(self) -> float | None:
         """Return when `handle_timer` wants to be called; None: not for now."""
@@ -162,7 +157,7 @@ class IceAgent:
 
         A check that meets the wrong role would make the sides change theirs (RFC 8445 section 7.3.1.1) in vain.
         """
-        self.controlling = controlling
+        self._role.controlling = controlling
         self._table.sort(controlling=controlling)
 
     def add_socket(self, socket: int, candidate: Candidate, now: float) -> list[Effect]:
@@ -206,7 +201,7 @@ class IceAgent:
 
     def set_remote(self, credentials: IceCredentials) -> None:
         """Take the peer's credentials."""
-        self._remote = credentials
+        self._role.remote = credentials
 
     def add_remote(self, candidate: Candidate, own_hosts: Sequence[str], now: float) -> list[Effect]:
         """Take a candidate of the peer, if it may be checked; `own_hosts` are this machine's addresses in use."""
@@ -273,7 +268,7 @@ class IceAgent:
 
     def start(self, now: float) -> list[Effect]:
         """Begin the connectivity checks; the peer's credentials must be known."""
-        assert self._remote is not None
+        assert self._role.remote is not None
         self._started = True
         self._table.start()
         early = list(self._early)
@@ -287,15 +282,13 @@ class IceAgent:
     def handle_timer(self, now: float) -> list[Effect]:
         """Do what is due by `now`."""
         for request in self._requests:
-            match request.transaction.handle_timer(now):
-                case "send":
-                    self._send(request, now)
-                case "timeout":
-                    self._requests.remove(request)
-                    if not request.consent:
-                        request.pair.state = PairState.FAILED
-                case "wait":
-                    pass
+            due = request.transaction.handle_timer(now)
+            if due == "send":
+                self._send(request, now)
+            elif due == "timeout":
+                self._requests.remove(request)
+                if not request.consent:
+                    request.pair.state = PairState.FAILED
         self._keep_consent(now)
         self._check_next(now)
         return self._take()
@@ -324,7 +317,7 @@ class IceAgent:
     def _check(self, pair: Pair, now: float) -> None:
         """Check one pair (RFC 8445 section 7.2.5); the controlling side nominates with every check."""
         pair.state = PairState.IN_PROGRESS
-        self._request(pair, CHECK_SCHEDULE, now, nominate=self.controlling, consent=False)
+        self._request(pair, CHECK_SCHEDULE, now, nominate=True, consent=False)
 
     def _trigger(self, pair: Pair, now: float) -> None:
         """Check a pair at once, or once more if it is being checked (RFC 8445 section 7.3.1.4)."""
@@ -337,22 +330,11 @@ class IceAgent:
             self._send(request, now)
 
     def _message(self, pair: Pair, *, nominate: bool) -> Message:
-        assert self._remote is not None
-        return messages.check_request(
-            self._randomness.randbytes(_ID_SIZE),
-            self.credentials,
-            self._remote,
-            peer_reflexive_priority(pair.local),
-            self._tie_breaker,
-            controlling=self.controlling,
-            nominate=nominate,
-        )
+        return self._role.request(peer_reflexive_priority(pair.local), nominate=nominate)
 
     def _request(self, pair: Pair, schedule: Sequence[float], now: float, *, nominate: bool, consent: bool) -> None:
-        assert self._remote is not None
         message = self._message(pair, nominate=nominate)
-        data = messages.signed(message, self._remote.pwd)
-        transaction = Transaction(message.transaction_id, data, schedule, now)
+        transaction = Transaction(message.transaction_id, self._role.sign_request(message), schedule, now)
         request = Request(pair, transaction, self.controlling, consent)
         self._requests.add(request)
         transaction.handle_timer(now)
@@ -366,11 +348,11 @@ class IceAgent:
 
     def receive_datagram(self, socket: int, data: bytes, source: Address, now: float) -> list[Effect]:
         """Take what has the form of a STUN message, from anybody."""
-        request = self._requests.get(data[8 : 8 + _ID_SIZE])
+        request = self._requests.get(data[_ID])
         if request is not None and request.pair.socket == socket:
             self._on_response(request, data, source, now)
         else:
-            check = messages.read_check(data, self.credentials, self._remote)
+            check = self._role.read_check(data)
             if check is not None:
                 self._on_check(socket, source, check, now)
         return self._take()
@@ -378,8 +360,7 @@ class IceAgent:
     # --- responses ----------------------------------------------------------------------------------------------------
 
     def _on_response(self, request: Request, data: bytes, source: Address, now: float) -> None:
-        assert self._remote is not None
-        response = messages.read_response(data, self._remote.pwd)
+        response = self._role.read_response(data)
         if response is None:
             return
         self._requests.remove(request)
@@ -398,14 +379,11 @@ class IceAgent:
     def _on_conflict(self, request: Request) -> None:
         """The peer has the same role and the better tie-breaker: take the other one, and check again."""
         self._allowance.on_answer(request.pair.remote.host)
-        self._switch_role(controlling=not request.controlling)
+        if self.controlling is request.controlling:
+            self.set_role(controlling=not self.controlling)
         if not request.consent:
             request.pair.state = PairState.WAITING
             self._again.append(request.pair)
-
-    def _switch_role(self, *, controlling: bool) -> None:
-        if controlling is not self.controlling:
-            self.set_role(controlling=controlling)
 
     def _on_success(self, pair: Pair, response: Response, round_trip: float, now: float) -> None:
         first = self.selected is None
@@ -431,30 +409,22 @@ class IceAgent:
             return
         self._effects.append(Trust(socket, source))
         self._allowance.on_check(source[0])
-        if self._has_role(check):
-            response = messages.success_response(check.transaction_id, source)
-            self._answer(socket, response, source)
+        claim = self._role.settle(check)
+        if claim == "keep":
+            self._answer(socket, messages.conflict_response(check.transaction_id), source)
+        else:
+            if claim == "switch":
+                self.set_role(controlling=not self.controlling)
+            self._answer(socket, messages.success_response(check.transaction_id, source), source)
             if self._started:
                 self._act_on(socket, source, check, now)
             else:
                 self._early.append((socket, source, check))
-        else:
-            self._answer(socket, messages.conflict_response(check.transaction_id), source)
         self._effects.append(CheckReceived())
         self._check_next(now)
 
     def _answer(self, socket: int, response: Message, source: Address) -> None:
-        self._effects.append(Transmit(socket, messages.signed(response, self.credentials.pwd), source))
-
-    def _has_role(self, check: Check) -> bool:
-        """Whether the peer has, or keeps, another role than this side, which may change its own (section 7.3.1.1)."""
-        theirs = check.controlling if self.controlling else check.controlled
-        if theirs is None:
-            return True
-        if self.controlling is (self._tie_breaker >= theirs):
-            return False
-        self._switch_role(controlling=not self.controlling)
-        return True
+        self._effects.append(Transmit(socket, self._role.sign_response(response), source))
 
     def _act_on(self, socket: int, source: Address, check: Check, now: float) -> None:
         """Trigger a check on the pair of the request, and take its nomination (sections 7.3.1.3 to 7.3.1.5)."""
@@ -484,8 +454,7 @@ class IceAgent:
         for pair in self._paths.give_up(now):
             self._give_up(pair)
         for pair in self._paths.handle_timer(now, self._randomness.random()):
-            nominate = self.controlling and pair is self.selected
-            self._request(pair, CONSENT_SCHEDULE, now, nominate=nominate, consent=True)
+            self._request(pair, CONSENT_SCHEDULE, now, nominate=pair is self.selected, consent=True)
 
     def _give_up(self, pair: Pair) -> None:
         """Use a pair no more, and forget with it what a NAT had made of the peer's address."""

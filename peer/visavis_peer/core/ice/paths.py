@@ -111,7 +111,7 @@ class Paths:
                 case "lost":
                     self._lost = True
                     self._emit(Lost("the peer no longer answers"))
-                case "wait":
+                case _:
                     break
         return []
 
