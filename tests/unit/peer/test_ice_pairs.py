@@ -68,6 +68,14 @@ def test_a_pair_that_comes_later_waits_if_its_foundation_is_not_being_checked(
     assert late.state is state
 
 
+def test_a_pair_that_comes_later_waits_if_one_of_its_foundation_has_succeeded_whatever_the_others_do() -> None:
+    table, pairs = table_of(named(("11.0.0.1", 1)), named(("11.0.0.1", 2)), started=True)
+    pairs[0].state, pairs[1].state = SUCCEEDED, IN_PROGRESS
+    late = Pair(0, LOCAL, named(("11.0.0.1", 3)))
+    table.add(late, controlling=True, started=True)
+    assert late.state is WAITING
+
+
 def test_a_success_thaws_its_foundation_and_no_other() -> None:
     table, pairs = table_of(named(("11.0.0.1", 1)), named(("11.0.0.1", 2)), named(("11.0.0.2", 1)))
     table.thaw(pairs[0].foundation)

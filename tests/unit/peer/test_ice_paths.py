@@ -55,6 +55,7 @@ def test_consent_is_asked_for_at_random_intervals_and_renewed() -> None:
     alone = Alone()
     alone.connect()
     keep_answering(alone, 100.0, PEER)
+    assert alone.sent_at[1] - alone.sent_at[0] == INTERVAL, "the check itself has given consent"
     gaps = [later - earlier for earlier, later in zip(alone.sent_at[1:], alone.sent_at[2:], strict=False)]
     assert all(0.8 * INTERVAL - 0.1 <= gap <= 1.2 * INTERVAL + 0.1 for gap in gaps)
     assert len({round(gap, 1) for gap in gaps}) > 3
@@ -109,8 +110,10 @@ def test_a_late_answer_brings_back_even_a_path_that_was_given_up() -> None:
     alone.wait(EXPIRY + REVIVAL)
     alone.answer()
     assert spoken(alone)[-1] == Resumed()
+    count = len(alone.requests)
     keep_answering(alone, 3 * EXPIRY, PEER)
     assert spoken(alone)[-1] == Resumed()
+    assert len(alone.requests) > count
 
 
 def test_consent_is_of_one_address_and_an_error_is_none() -> None:
@@ -196,6 +199,38 @@ def test_a_pair_of_lower_priority_is_checked_once_the_selected_one_is_silent() -
     assert PEER_2 not in [each.address for each in alone.sent]
     keep_answering(alone, INTERVAL + 4 * SILENCE, PEER_2)
     assert remotes(alone)[-1] == "198.51.100.2:2000"
+
+
+def test_once_the_selected_pair_answers_again_worse_ones_are_not_checked_any_more() -> None:
+    alone = Alone()
+    alone.connect()
+    alone.wait(INTERVAL + 1.5 * SILENCE)
+    alone.name(named(PEER_2, 5))
+    assert alone.requests[-1].address == PEER_2, "it was silent"
+    alone.answer(next(each for each in reversed(alone.requests) if each.address == PEER))
+    alone.name(named(("198.51.100.3", 2000), 6))
+    keep_answering(alone, 1.0, PEER)
+    assert ("198.51.100.3", 2000) not in [each.address for each in alone.sent]
+
+
+def test_a_check_that_is_answered_takes_over_from_a_silent_pair_at_once() -> None:
+    alone = Alone()
+    alone.connect()
+    alone.wait(INTERVAL + 1.5 * SILENCE)
+    alone.name(named(PEER_2, 5))
+    alone.answer()
+    assert remotes(alone)[-1] == "198.51.100.2:2000"
+
+
+def test_an_answer_on_another_pair_renews_no_consent() -> None:
+    alone = Alone()
+    alone.connect()
+    alone.wait(INTERVAL + SILENCE / 2)
+    alone.check(PEER_2, priority=1)
+    alone.answer(next(each for each in reversed(alone.requests) if each.address == PEER_2))
+    assert remotes(alone) == ["198.51.100.1:2000"]
+    assert alone.agent.consent is not None
+    assert alone.agent.consent.asked_at is not None
 
 
 def test_of_other_pairs_those_that_the_peer_was_heard_on_last_are_asked() -> None:

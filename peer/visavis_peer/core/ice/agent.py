@@ -3,7 +3,7 @@
 RFC 8445, section by section:
 
 - 6.1.1 roles: the offerer controls. 7.2.5.1 and 7.3.1.1 role conflicts: by tie-breaker, both ways; a check that has met
-  one is sent anew in the other role.
+  one waits for its turn again, and is sent in the other role.
 - 6.1.4.2 pacing: a new check each Ta, the lowest that section 14.2 allows. Triggered checks wait for no Ta: their way
   is open now, and there is one for each check of the peer, which is paced itself.
 - 7.2.5 responses: only from where the request went (7.2.5.2.1); the mapped address names the path, but makes no local
@@ -89,8 +89,6 @@ class IceAgent:
         self._holes_open = False
         self._next_check_at = float("-inf")
         """When the next check may begin (RFC 8445 section 6.1.4.2)."""
-        self._again: deque[Pair] = deque()
-        """Pairs whose check has met a role conflict: the triggered-check queue (section 7.2.5.1)."""
 
     def __repr__(self) -> str:
         role = "controlling" if self.controlling else "controlled"
@@ -146,7 +144,7 @@ class IceAgent:
     def next_timer(self) -> float | None:
         """Return when `handle_timer` wants to be called; None: not for now."""
         due = [at for at in (self._requests.due_at, self._paths.due_at) if at is not None]
-        if self._again or self._next_pair() is not None:
+        if self._next_pair() is not None:
             due.append(self._next_check_at)
         return min(due, default=None)
 
@@ -300,19 +298,10 @@ class IceAgent:
 
     def _check_next(self, now: float) -> None:
         """Start the next check, unless the last one was just now."""
-        if now < self._next_check_at:
-            return
-        while self._again:
-            pair = self._again.popleft()
-            if pair.state is PairState.WAITING:
-                break
-        else:
-            found = self._next_pair()
-            if found is None:
-                return
-            pair = found
-        self._next_check_at = now + PACING
-        self._check(pair, now)
+        pair = self._next_pair()
+        if pair is not None and now >= self._next_check_at:
+            self._next_check_at = now + PACING
+            self._check(pair, now)
 
     def _check(self, pair: Pair, now: float) -> None:
         """Check one pair (RFC 8445 section 7.2.5); the controlling side nominates with every check."""
@@ -377,13 +366,12 @@ class IceAgent:
         self._check_next(now)
 
     def _on_conflict(self, request: Request) -> None:
-        """The peer has the same role and the better tie-breaker: take the other one, and check again."""
+        """The peer has the same role and the better tie-breaker: take the other one, and check again in turn."""
         self._allowance.on_answer(request.pair.remote.host)
         if self.controlling is request.controlling:
             self.set_role(controlling=not self.controlling)
         if not request.consent:
             request.pair.state = PairState.WAITING
-            self._again.append(request.pair)
 
     def _on_success(self, pair: Pair, response: Response, round_trip: float, now: float) -> None:
         first = self.selected is None
