@@ -13,6 +13,7 @@ import secrets
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -22,7 +23,7 @@ from typing import Any, Final
 from tests.support.link_pair import DIRECT, End, Wire, make_end
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.link import StreamReader, StreamWriter
-from visavis_peer.link.quic import SecureConnection
+from visavis_peer.link.quic import SecureConnection, StreamAborted, StreamStopped
 
 PAGE: Final = 4096
 TIMEOUT: Final = 10.0
@@ -117,6 +118,8 @@ class Attack:
 
     def __init__(self, process: asyncio.subprocess.Process, own: socket.socket) -> None:
         self.connection: SecureConnection
+        self.refusals: Counter[tuple[type[StreamAborted | StreamStopped], int]] = Counter()
+        """What the link has said of streams, by kind of frame and code."""
         self._process = process
         self._socket = own
 
@@ -143,8 +146,9 @@ class Attack:
         if came:
             connection.receive(came, time.monotonic())
         await asyncio.sleep(0 if came else 0.0005)
-        while connection.next_event() is not None:
-            pass
+        while (event := connection.next_event()) is not None:
+            if isinstance(event, StreamAborted | StreamStopped):
+                self.refusals[type(event), event.code] += 1
 
     def stream(self) -> int | None:
         """Return the id of a stream to open, None while the link's engine allows no more."""
