@@ -41,6 +41,7 @@ from visavis_peer.core.events import (
     Ready,
 )
 from visavis_peer.core.resume import ResumeState
+from visavis_peer.core.retrying import tried_again
 from visavis_peer.core.sealing import RoomSeal, room_password
 from visavis_peer.core.servers_met import ADVICE, ServersMet
 from visavis_peer.discovery import NatStudy
@@ -337,7 +338,7 @@ class Agent:
                 in_vain = give_up_at is not None and (not promising or loop.time() + delay > give_up_at)
                 if in_vain and not self._joined.is_set():
                     raise
-                self._events.publish(Failure(SIGNALING_LOST, f"{error}; trying again in {delay:.1f} s"))
+                self._events.publish(Failure(SIGNALING_LOST, tried_again(str(error), f" in {delay:.1f} s")))
                 if self._resume.token is None:
                     self._leave_room()
                 self._local_address = ""

@@ -24,6 +24,7 @@ from visavis_peer.core.events import (
     PeerLeft,
     RelayCause,
 )
+from visavis_peer.core.retrying import reason_alone, tried_again
 from visavis_peer.output import peer_label, plainly, qualified_label, sentence
 from visavis_peer.printer import Printer
 from visavis_shared.ids import printable
@@ -200,8 +201,9 @@ class Narrator:
 
 def _lost(failure: Failure) -> str:
     """Return why the server is lost; each attempt in vain is the same to a person, however long the next wait is."""
-    reason, trying, _ = printable(failure.message).partition("; trying again")
-    return reason + trying
+    message = printable(failure.message)
+    reason = reason_alone(message)
+    return message if reason == message else tried_again(reason)
 
 
 def _way(path: PathInfo) -> str:

@@ -24,6 +24,7 @@ from visavis_peer.core.effects import (
 )
 from visavis_peer.core.events import Event, Failure, Negotiating, PeerJoined, PeerLeft
 from visavis_peer.core.mesh import Mesh
+from visavis_peer.core.retrying import tried_again
 from visavis_peer.core.sealing import NoFresh, NotAuthentic, Repeated, RoomSeal, TooLong
 from visavis_peer.errors import AgentError, AuthenticationFailed
 from visavis_peer.links import Links, RelayPolicy
@@ -429,10 +430,10 @@ class Peering:
             reason = printable(failure.reason)
         if self.links.explain(failure.peer_id, reason):
             return  # the link works by the relay, and its path says why
-        retry = "" if failure.retry_in is None else f"; trying again in {failure.retry_in:.0f} s"
-        message = failure.error.replace("_", " ")
+        text = f"{failure.error.replace('_', ' ')}: {reason}"
+        if failure.retry_in is not None:
+            text = tried_again(text, f" in {failure.retry_in:.0f} s")
         name = self.mesh.name_of(failure.peer_id)
-        text = f"{message}: {reason}{retry}"
         said = self._seal is not None and failure.error in _SAID
         self.emit(Failure(failure.error, text, failure.peer_id, name, authenticated=said))
 

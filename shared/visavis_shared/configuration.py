@@ -158,13 +158,13 @@ def _unicode(value: object) -> object:
 
 
 def as_text(value: object) -> str:
-    """Read a text; a file may have a number instead.
+    """Read a text, which stands in quotes in a file: `server = 5` is no host called 5.
 
     Raises ValueError, as the following do.
     """
-    if not isinstance(value, str | int | float):
-        raise ValueError("must be a text, a number, or true or false")
-    return str(value)
+    if not isinstance(value, str):
+        raise ValueError("must be text, in quotes")
+    return value
 
 
 def as_texts(value: object) -> list[str]:
@@ -182,7 +182,9 @@ def as_number(kind: type[int | float]) -> Callable[[object], int | float]:
 
     def read(value: object) -> int | float:
         try:
-            return kind(as_text(value))
+            if isinstance(value, str | int | float) and not isinstance(value, bool):
+                return kind(str(value))  # not kind(5.5), which would be 5
+            raise ValueError
         except ValueError:
             raise ValueError(f"{value!r} is not a number") from None
 

@@ -239,7 +239,7 @@ async def test_who_has_mistyped_the_server_sees_so_at_once(verb: tuple[str, ...]
         stream = process.stderr if verb == ("pipe",) else process.stdout
         line = await next_line(stream, b"cannot reach")
         assert re.fullmatch(
-            rb"cannot reach ws://nobody\.invalid/ws: its name cannot be looked up \(.+\):"
+            rb"cannot reach http://nobody\.invalid: its name cannot be looked up \(.+\):"
             rb" no network, or a mistake in the name; trying again\n",
             line,
         )

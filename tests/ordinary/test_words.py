@@ -60,6 +60,16 @@ async def test_text_in_utf_8_is_taken_whatever_the_locale_is() -> None:
     assert (code, "cannot reach" in errors) == (5, True), errors
 
 
+async def test_a_number_in_a_file_is_no_host_and_an_empty_name_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "visavis.toml"
+    for name, value in (("server", "5"), ("room", "5"), ("name", "true"), ("token", "1.5"), ("stun", "[5]")):
+        file.write_text(f"{name} = {value}\n")
+        code, output, errors = await run("ping", "--config", str(file))
+        assert (code, output, errors) == (2, "", f"visavis: {file}: {name}: must be text, in quotes\n")
+    code, _, errors = await run("agent", *PLACE, "--name", "", "--message", "x", given=None)
+    assert (code, "cannot reach" in errors) == (5, True), "as without a name"
+
+
 async def test_a_file_with_such_a_name_is_a_file_like_any_other(tmp_path: Path) -> None:
     file = tmp_path / LATIN
     file.write_text("no invite")
@@ -124,9 +134,9 @@ async def test_a_server_without_a_scheme_is_https_but_on_this_machine_and_at_pri
             assert "public endpoint" in output
     brief = ("--room", "r", "--timeout", "0.5")
     code, _, errors = await run("ping", *brief, "--server", "meet.invalid")
-    assert (code, "cannot reach wss://meet.invalid/ws" in errors) == (5, True), errors
+    assert (code, "cannot reach https://meet.invalid: " in errors) == (5, True), errors
     code, _, errors = await run("pipe", *brief, VISAVIS_SERVER="meet.invalid:8080/signal")
-    assert (code, "cannot reach wss://meet.invalid:8080/signal/ws" in errors) == (5, True), errors
+    assert (code, "cannot reach https://meet.invalid:8080/signal: " in errors) == (5, True), errors
     code, output, _ = await run("pipe", "--help")
     assert "without a scheme https is meant" in " ".join(output.split())
 

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
 from visavis_peer.core.events import NO_INTERFACE, RELAY_NOT_USED, SIGNALING_LOST, Event, Failure, Joined
-from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused
+from visavis_peer.core.retrying import reason_alone
+from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused, UsageError
 from visavis_peer.narrator import Narrator
 from visavis_peer.output import linked_label, plainly, qualified_label
+from visavis_shared.ids import printable
 from visavis_shared.tasks import end, own
 
 if TYPE_CHECKING:
     from visavis_peer.link.link import Link
 
+NAMESAKE_PATIENCE: Final = 0.5
+"""Seconds from the link to a peer that was asked for by name to those to others who may have the same one: links to all
+who are there begin at once."""
 _FATAL: Final[dict[str, type[AgentError]]] = {
     "no_path": NoPath,
     "refused": Refused,
@@ -104,10 +109,37 @@ def _may_pass(failure: AgentError, agent: Agent) -> bool:
 
 
 async def _find(agent: Agent, wanted: str | None) -> Link:
-    async for link in agent.links():
-        if wanted in (None, link.name, link.peer_id, link.fingerprint):
+    """Return the link to the peer called `wanted`, None: the first one.
+
+    Raises UsageError where several are called so, or why the agent has ended.
+    """
+    links = agent.links()
+    async for link in links:
+        if wanted in (None, link.peer_id, link.fingerprint):
+            return link
+        if wanted == link.name:
+            if agent.settings.secret is not None:  # names are sealed, and show with the links
+                with contextlib.suppress(TimeoutError, StopAsyncIteration):
+                    async with asyncio.timeout(NAMESAKE_PATIENCE):
+                        while len(agent.linked) < len(agent.members):
+                            await anext(links)
+            _check_alone(link, agent)
             return link
     raise await _end_of(agent)
+
+
+def _check_alone(link: Link, agent: Agent) -> None:
+    """See to it that nobody else has the name of a link's peer.
+
+    Raises UsageError that says how to choose.
+    """
+    choices = {link.peer_id: link.fingerprint}
+    if agent.settings.secret is None:
+        choices |= {info.peer_id: info.peer_id for info in agent.members if info.display_name == link.name}
+    choices |= {each.peer_id: each.fingerprint for each in agent.linked if each.name == link.name}
+    if len(choices) > 1:
+        named = " or ".join(f"--peer {printable(each)}" for each in choices.values())
+        raise UsageError(f"{len(choices)} in the room are called {printable(link.name or '')}; choose one: {named}")
 
 
 async def _end_of(agent: Agent) -> AgentError:
@@ -149,5 +181,5 @@ def _failure(event: Event, wanted: str | None, agent: Agent) -> AgentError | Non
     if wanted not in (None, event.peer_id, event.name, called):
         return None
     label = qualified_label(event.peer_id, event.name, event.authenticated or event.error == AuthenticationFailed.name)
-    reason = plainly(event).partition("; trying again")[0]
+    reason = reason_alone(plainly(event))
     return _FATAL[event.error](reason if event.error == AuthenticationFailed.name else f"{label}: {reason}")

@@ -16,7 +16,7 @@ SETTINGS: Final = (INVITE, INVITE_FILE, SECRET_FILE, *FLAGS.values())
 """What can stand in the environment and in the file as well."""
 _PLACES: Final = frozenset({INVITE.name, INVITE_FILE.name, "room"})
 """Those that say where to meet: the nearest source that has one of them decides."""
-_SPARED: Final = frozenset({"server", "room"})
+_SPARED: Final = frozenset({"server", "room", "name"})
 """Those that are not given where they are empty, as a variable is that somebody has no value for."""
 _OTHERS: Final = {"partner": "--with"}
 """What flags are called whose names differ from those of their values."""

@@ -18,7 +18,7 @@ from visavis_peer.core.backoff import TOO_MANY_WAIT, told_delay
 from visavis_peer.core.proxies import Proxy
 from visavis_peer.errors import Refused, ServerBusy, SignalingUnreachable, TokenUntimely, UsageError
 from visavis_peer.net.http import CONNECT_TIMEOUT, describe, describe_opening, open_http
-from visavis_peer.server_urls import token_headers, without_login
+from visavis_peer.server_urls import base_url, token_headers
 from visavis_shared.closing import CloseCode
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, RemoteProtocolError
 from visavis_shared.ids import printable
@@ -47,7 +47,7 @@ class SignalingClient:
         `timeout` is for how many seconds `connect` waits, CONNECT_TIMEOUT at most.
         A user name and a password in the URL are shown to a proxy in front of the server (Authorization: Basic).
         """
-        self.url = without_login(url)
+        self.url = base_url(url)
         """Where the server is; may be printed."""
         self._url = url
         self._token = token

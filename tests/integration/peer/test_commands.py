@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import DEADLINE, agent, end, next_event, next_line, run, start, url
+from tests.support.conditions import until
 from tests.support.server_running import server_process
+from tests.support.watched import watched
 from visavis_shared.invite import SECRET_SIZE, Invite
 
 pytestmark = pytest.mark.timeout(60)
@@ -42,6 +44,33 @@ async def test_ping_in_json_ends_with_a_summary() -> None:
         assert code == 0
         assert [record["seq"] for record in records if record["event"] == "progress"] == [1, 2]
         assert (records[-1]["event"], records[-1]["received"], records[-1]["path"]) == ("done", 2, "direct")
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+async def test_ping_takes_neither_of_two_that_have_the_name_and_says_how_to_choose(
+    sealed: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("AAECAwQFBgcICQoLDA0ODw")
+    secret = {"secret": bytes(range(16))} if sealed else {}
+    more = ("--secret-file", str(file)) if sealed else ()
+    async with (
+        server_process() as server,
+        watched(url(server), "ann", **secret) as first,
+        watched(url(server), "ann", **secret) as second,
+    ):
+        await until(lambda: first.links and second.links)
+        keys = [second.links[0].fingerprint, first.links[0].fingerprint]
+        place = ("--server", url(server), "--room", "r", "--interface", "lo", "-c", "1", *more)
+        code, output, errors = await run("ping", *place, "--peer", "ann")
+        assert (code, "came back" in output) == (2, False)
+        told = re.search(r"2 in the room are called ann; choose one: --peer (\w+) or --peer (\w+)\n$", errors)
+        assert told is not None, errors
+        if sealed:
+            assert sorted(told.groups()) == sorted(keys)
+        for chosen in told.groups():
+            code, output, errors = await run("ping", *place, "--peer", chosen)
+            assert code == 0, errors
 
 
 async def test_ping_says_who_is_there_when_the_peer_is_not() -> None:

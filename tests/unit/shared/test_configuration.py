@@ -132,10 +132,19 @@ def test_the_name_of_a_file_is_the_systems() -> None:
     assert read(["--key-file", "gr\udcfc"], {}) == {"key_file": Path("gr\udcfc")}
 
 
-def test_a_number_in_the_file_is_text_where_text_is_wanted_and_one_name_a_list(tmp_path: Path) -> None:
+def test_one_name_in_the_file_is_a_list_and_a_number_there_may_stand_in_quotes(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
-    file.write_text('place = 7\nnames = "a"\nreport = "on"\n')
-    assert read(["--config", str(file)], {}) == {"place": "7", "names": ["a"], "report": True}
+    file.write_text('port = "7"\nnames = "a"\nreport = "on"\n')
+    assert read(["--config", str(file)], {}) == {"port": 7, "names": ["a"], "report": True}
+
+
+@pytest.mark.parametrize("value", ["7", "1.5", "true", "{}"])
+@pytest.mark.parametrize("name", ["place", "key_file", "names"])
+def test_what_is_not_in_quotes_is_no_text(name: str, value: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(f"{name} = {value}\n")
+    with pytest.raises(WrongSetting, match=f"^{file}: {name}: must be text, in quotes$"):
+        read(["--config", str(file)], {})
 
 
 @pytest.mark.parametrize(
