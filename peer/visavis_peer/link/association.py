@@ -344,17 +344,18 @@ class Association:
         self._pump.wake()
 
     def _take_events(self) -> None:
+        now = self._loop.time()  # for all of them: there may be one a datagram
         try:
             while (event := self._connection.next_event()) is not None:
-                self._on_event(event)
+                self._on_event(event, now)
         except Overrun as error:
             self._connection.close(quic.PROTOCOL_VIOLATION, f"the peer sends {error}")
             self._take_events()
 
-    def _on_event(self, event: quic.ConnectionEvent) -> None:
+    def _on_event(self, event: quic.ConnectionEvent, now: float) -> None:
         # whatever comes out of the engine was authenticated, and so is a sign of life; its own end is none
         if not isinstance(event, quic.Terminated):
-            silence = self._liveness.on_heard(self._loop.time())
+            silence = self._liveness.on_heard(now)
             if silence is not None:
                 self._ask()
                 self._callbacks.resumed(silence)
