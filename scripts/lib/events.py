@@ -13,6 +13,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+from scripts.lib.wrap import wrapped
+
 from visavis_peer import errors
 from visavis_peer.core import events, lines
 from visavis_peer.core.lines import LINE_NAMES
@@ -70,7 +72,7 @@ def document() -> str:
     """Return what docs/events.md is to be."""
     paths = [_row(*each) for each in _members(events.PathInfo, _prose(events))]
     agent, commands = _sections(NAMES, events), _sections(LINE_NAMES, lines)
-    return "".join([HEAD, *agent, PATHS, *paths, COMMANDS, *commands, FAILURES, *_failures()])
+    return wrapped("".join([HEAD, *agent, PATHS, *paths, COMMANDS, *commands, FAILURES, *_failures()]))
 
 
 def _sections(names: Mapping[Any, str], module: Any) -> Iterator[str]:

@@ -171,7 +171,7 @@ async def test_a_web_token_that_is_not_valid_is_refused_at_the_door(tmp_path: Pa
 async def test_a_token_with_a_space_is_a_usage_error() -> None:
     code, _, errors = await commands.run("agent", "--server", "http://x", "--room", "r", "--token", "a b")
     assert code == 2
-    assert errors.startswith("visavis: token: ")
+    assert errors.startswith("visavis: --token: ")
     assert "a b" not in errors
 
 
