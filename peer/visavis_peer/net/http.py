@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -19,8 +19,10 @@ from visavis_peer.core.answers import shown_location, stays_at_home
 from visavis_peer.core.proxies import Proxy
 from visavis_shared.errors import VisavisError
 from visavis_shared.ids import printable
-from visavis_shared.stun import Address
 from visavis_shared.threads import look_up
+
+if TYPE_CHECKING:  # it brings aioice, which nobody needs before there is a peer
+    from visavis_shared.stun import Address
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP, TLS, an upgrade and the welcome: six round trips even where one takes a second."""
