@@ -357,7 +357,7 @@ class Agent:
             async with begun or SignalingClient(self._url, self.settings.token, self._proxy) as client:
                 await self._serve(client)
         except OSError as error:
-            raise SignalingUnreachable(f"this machine's network cannot be used: {reason_of(error)}") from error
+            raise SignalingUnreachable(f"cannot use this machine's network: {reason_of(error)}") from error
 
     def _delay_after(self, error: AgentError) -> tuple[float, bool]:
         """Return the seconds until the next attempt, and whether a person who waits may hope for it."""
@@ -422,7 +422,7 @@ class Agent:
         """
         knows = client.welcome is not None and client.welcome.private_rooms
         if self.settings.secret is not None and not knows:
-            text = "the signaling server is too old: it knows no private rooms, and so cannot keep one with a secret"
+            text = "the signaling server is too old: it has no private rooms, which rooms with a secret need"
             raise SignalingUnreachable(text) if self._joined.is_set() else Refused(text)
 
     def _fresh_of(self, peer_id: str) -> str | None:
@@ -433,7 +433,7 @@ class Agent:
         if refusal.code is not ErrorCode.UNAUTHORIZED or refusal.details != WRONG_PRIVATE:
             return from_server(refusal.code, printable(refusal.message), refusal.details)
         if self._joined.is_set():
-            return SignalingUnreachable("another room has the name of this one by now, with another secret")
+            return SignalingUnreachable("another room has taken this room's name, with another secret")
         return AuthenticationFailed("the secret does not match: was the invite copied whole?")
 
     def _join_request(self) -> Join:
@@ -652,7 +652,7 @@ class Agent:
 
 def _lost_events(count: int) -> Event:
     """Return what a subscriber gets in the place of events for which it had no space."""
-    return Failure(EVENTS_LOST, f"{count} events were not read in time, and are lost")
+    return Failure(EVENTS_LOST, f"{count} events were not read in time and are lost")
 
 
 def _shows_company(message: ServerMessage) -> bool:
@@ -673,4 +673,4 @@ def _understood(model: type[_M], payload: dict[str, Any]) -> _M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "payload"
-        raise SignalingUnreachable(f"the server's answer cannot be understood: {printable(field)}") from None
+        raise SignalingUnreachable(f"cannot understand the server's answer: {printable(field)}") from None

@@ -64,7 +64,7 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
         sys.stdout.write(f"{overview() if words[0] != '--version' else f'visavis {_version()}'}\n")
         raise SystemExit(0)
     if words and words[0].startswith("-"):
-        raise UsageError(f"{words[0]} stands where a command is expected: `visavis COMMAND --help` lists its flags")
+        raise UsageError(f"{words[0]} is a flag: a command must come first (`visavis COMMAND --help` lists its flags)")
     near = nearest(words[0], VERBS) if words else ""
     if words:
         print_status(f"visavis: there is no command {printable(words[0])!r}{near}")

@@ -134,7 +134,7 @@ class TokenUntimely(Refused):
 
 _CODES: Final = {
     kinds.NOT_OFFERED: "the other side does not offer what this stream is for",
-    kinds.BAD_HEADER: "the other side did not understand for what this stream is",
+    kinds.BAD_HEADER: "the other side did not understand what this stream is for",
     kinds.ABANDONED: "the program on the other side that served this stream has failed or was stopped",
 }
 """What the link's own codes for the end of a stream mean."""

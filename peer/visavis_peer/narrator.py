@@ -157,7 +157,7 @@ class Narrator:
             case LinkSuspended(peer_id=peer_id, patience=patience):
                 self._told.pop(f"silence {peer_id}", None)  # each silence is one of its own
                 whom = peer_label(peer_id, event.name) if self._company or event.name else "the other side"
-                told = f"{whom} is silent, perhaps asleep: waiting for it, {_duration(patience)} at most"
+                told = f"{whom} is silent, perhaps asleep: waiting for it for up to {_duration(patience)}"
                 return f"silence {peer_id}", told
             case LinkResumed(peer_id=peer_id):
                 whom = peer_label(peer_id, event.name) if self._company or event.name else "the other side"
@@ -194,7 +194,7 @@ class Narrator:
         if fallen:
             return (
                 f"moved {peer_id}",
-                f"{whom} goes through the relay now: nothing comes back on the direct way at the moment",
+                f"{whom} now goes through the relay: there is no answer on the direct path at the moment",
             )
         return f"moved {peer_id}", f"{whom} goes {way} now"
 

@@ -47,18 +47,18 @@ NAMES: Final[dict[type[Event], str]] = {
 
 
 _SUBJECTS: Final = {
-    "mapping": "whether it gives every destination a port of its own",
-    "filtering": "whose packets are let in",
+    "mapping": "whether it uses a different port for every destination",
+    "filtering": "whose packets it lets in",
     "allocation": "how it chooses ports",
-    "hairpinning": "whether it can be reached by its outer address from inside",
+    "hairpinning": "whether its outer address can be reached from inside",
     "lifetime": "how long it keeps a silent mapping",
-    "number of NATs": "whether another NAT is beyond it",
+    "number of NATs": "whether there is another NAT beyond it",
     "poisonable": "whether a packet that comes too early changes its port",
 }
 """What the notes of a NAT report (core.discovery) are about."""
 
 
-_NOTHING: Final = "nothing known of the NAT"
+_NOTHING: Final = "nothing is known about the NAT"
 
 
 def members(event: Event) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def sentence(event: Event) -> str:
             how = f"link to {peer_label(peer_id, name)} {verb}: {describe_path(path)}{_round_trip(path)}"
             return f"{how}, {_authentication(event.authenticated)}"
         case LinkSuspended(peer_id, name, patience):
-            return f"{peer_label(peer_id, name)} is silent: the link waits for it, {patience:.0f} s at most"
+            return f"{peer_label(peer_id, name)} is silent: the link waits for it for up to {patience:.0f} s"
         case LinkResumed(peer_id, name, path, silence):
             back = f"{peer_label(peer_id, name)} is back after {silence / 1000:.0f} s of silence"
             return f"{back}, and the link goes on: {describe_path(path)}"
@@ -124,9 +124,9 @@ def plainly(failure: Failure) -> str:
     if failure.error != "authentication_failed":
         return message.removeprefix("refused: refused: ")
     if "not sealed, but" in message:
-        return "somebody without the room's secret tries to link"
+        return "somebody without the room's secret is trying to link"
     if "sealed with this room's secret" in message or "OFFER cannot be trusted" in message:
-        return "what it says cannot be trusted: somebody on the way has changed it, or it was meant for another"
+        return "its messages cannot be trusted: somebody on the way changed them, or they were meant for another peer"
     return message.removeprefix("authentication failed: ")
 
 

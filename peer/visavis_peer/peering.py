@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 PROBING_COUNT: Final = 1
 """Sessions that probe at a time: the bound of 500 packets a second holds for the whole agent."""
 
-NO_RELAY: Final = "only a relay is allowed, and none that reaches the peer is there"
+NO_RELAY: Final = "only a relay is allowed, and no relay reaches the peer"
 UNREADABLE: Final = "authentication failed: the room has a secret, and this side has none: was the invite copied whole?"
 FORGERY_INTERVAL: Final = 1.0
 """Seconds between two reports of messages of one peer that cannot be trusted: a server can forge any number of them."""
@@ -253,7 +253,7 @@ class Peering:
                 message = self._seal.seal(message, self.mesh.own_id)
             except TooLong as error:
                 peer_id = message.target_id
-                text = f"the peer cannot be told how to link: {error}"
+                text = f"cannot tell the peer how to link: {error}"
                 self.emit(Failure(AgentError.name, text, peer_id, self.mesh.name_of(peer_id)))
                 return
             except NoFresh:
@@ -319,7 +319,7 @@ class Peering:
 
     def on_failed(self, key: SessionKey, error: BaseException) -> None:
         """See SessionOwner: there will be another session."""
-        logger.error("a session with %s has failed", printable(key.peer_id), exc_info=error)
+        logger.error("the session with %s failed", printable(key.peer_id), exc_info=error)
         self._apply(self.mesh.on_session_lost(key, self._loop.time()))
 
     def on_datagrams(self, key: SessionKey, datagrams: list[bytes]) -> None:

@@ -299,7 +299,7 @@ def _tls_options(context: ssl.SSLContext | None) -> dict[str, Any]:
 
 
 def _cannot_stop() -> None:
-    logger.warning("the operator asks to stop, but this server is part of a program that does not")
+    logger.warning("the operator asks to stop, but the program that this server is part of does not")
 
 
 async def _open_resumption(settings: Settings) -> Resumption | None:

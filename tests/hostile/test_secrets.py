@@ -19,7 +19,7 @@ from visavis_shared.invite import Invite
 
 pytestmark = pytest.mark.timeout(60)
 
-NOTED: Final = b"somebody without the room's secret tries to link"
+NOTED: Final = b"somebody without the room's secret is trying to link"
 
 
 def invite(port: int, secret: bytes | None = None) -> str:
@@ -112,5 +112,5 @@ async def test_a_server_that_knows_no_private_rooms_is_told_nothing_of_a_room_wi
     async with Old() as server:
         code, _, errors = await run("ping", invite(server.port), "--interface", "lo")
         assert code == 9
-        assert "knows no private rooms" in errors
+        assert "has no private rooms" in errors
         assert not server.clients

@@ -81,7 +81,7 @@ def test_examples_are_lines_that_can_be_given() -> None:
 async def test_a_flag_in_the_place_of_a_command_is_met_by_a_hint() -> None:
     code, output, errors = await run("--json", "agent")
     assert (code, output) == (2, "")
-    assert errors == "visavis: --json stands where a command is expected: `visavis COMMAND --help` lists its flags\n"
+    assert errors == "visavis: --json is a flag: a command must come first (`visavis COMMAND --help` lists its flags)\n"
 
 
 async def test_help_of_the_whole_lists_the_commands() -> None:

@@ -70,7 +70,7 @@ async def test_a_pipe_that_meets_an_agent_says_so_and_ends(
                 await check_agent(agent, talking=bool(message))
     last = told.splitlines()[-1]
     assert last.startswith("visavis: hermit ")
-    assert last.endswith("is in this room, but is no pipe: run `visavis pipe` there")
+    assert last.endswith("is in this room, but is not a pipe: run `visavis pipe` there")
     assert "incomplete" not in told
 
 
@@ -79,7 +79,7 @@ async def check_agent(agent: Process, *, talking: bool) -> None:
     if talking:
         error = await next_event(agent, "error", "data", "link_down")
         assert (error["event"], error["error"], error["name"]) == ("error", "kind_not_offered", "plumber")
-        assert error["message"] == "does not take messages: it runs something else than `visavis agent`"
+        assert error["message"] == "does not take messages: it does not run `visavis agent`"
     gone = await next_event(agent, "link_down", "data")
     assert gone["event"] == "link_down"
     assert agent.returncode is None
@@ -89,7 +89,7 @@ async def test_a_pipe_that_meets_a_ping_says_so_and_ends(place: tuple[str, ...])
     async with command("ping", *place, "--count", "100", "--timeout", "20", "--json") as ping:
         async with command("pipe", *place, "--timeout", "20", stdin=asyncio.subprocess.PIPE) as pipe:
             told = await refusal(pipe)
-        assert "is no pipe: run `visavis pipe` there" in told
+        assert "is not a pipe: run `visavis pipe` there" in told
         assert (await next_event(ping, "progress"))["rtt_ms"] is not None
 
 

@@ -156,4 +156,4 @@ async def test_a_file_that_the_environment_names_and_nobody_can_write_is_told_by
 async def test_names_of_stun_servers_that_lead_nowhere_are_told() -> None:
     code, _, errors = await run("discover", "--stun", "nobody.invalid", "--stun", "a..b", "--interface", "lo")
     assert code == 7
-    assert errors.endswith("none of these leads anywhere: nobody.invalid:3478, a..b:3478\n")
+    assert errors.endswith("none of these can be reached: nobody.invalid:3478, a..b:3478\n")

@@ -81,7 +81,7 @@ async def ping(server: str, **environment: str) -> tuple[int, str]:
         (b"<html>an answer of HTTP/0.9</html>", 5, NO_HTTP),
         (b"HTTP/1.1 " + b"2" * 70_000, 5, NO_HTTP),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n", 5, "closed without an answer"),
-        (bytes.fromhex("15030100020232"), 5, "it answers by TLS: is its address https:// and not http://?"),
+        (bytes.fromhex("15030100020232"), 5, "it answers with TLS: should its address be https:// and not http://?"),
     ],
     ids=[
         "portal",
@@ -164,7 +164,7 @@ async def test_certificates_that_do_not_hold_are_explained(tmp_path: Path) -> No
     said = await asyncio.gather(
         attempt(good, trusted=False), attempt(expired), attempt(early), attempt(good, host="127.0.0.1")
     )
-    parts = ("signed by itself", "has expired; or this machine's clock", "not valid yet; or", "for another")
+    parts = ("self-signed", "has expired, or this machine's clock", "not valid yet, or", "for another")
     for errors, part in zip(said, parts, strict=True):
         assert part in errors, errors
 
@@ -172,7 +172,7 @@ async def test_certificates_that_do_not_hold_are_explained(tmp_path: Path) -> No
 async def test_https_to_a_server_without_tls_is_said() -> None:
     async with server_process() as server:
         code, errors = await ping(f"https://127.0.0.1:{server.port}")
-        assert (code, "not by TLS" in errors) == (5, True), errors
+        assert (code, "without TLS" in errors) == (5, True), errors
 
 
 @asynccontextmanager

@@ -74,7 +74,7 @@ async def _send(link: Link, message: bytes, narrator: Narrator) -> None:
         writer.write_eof()
         await writer.wait_closed()
     except KindNotOffered as error:
-        reason = "does not take messages: it runs something else than `visavis agent`"
+        reason = "does not take messages: it does not run `visavis agent`"
         narrator.event(Failure(error.name, reason, link.peer_id, link.name, authenticated=link.authenticated))
     except (LinkClosed, StreamReset):
         pass  # the events tell

@@ -29,7 +29,7 @@ async def run(arguments: argparse.Namespace) -> int:
     Raises UsageError without a STUN server to ask, SignalingUnreachable, or NoPath when no STUN server answers.
     """
     if not (arguments.stun or arguments.server):
-        raise UsageError("--stun HOST[:PORT] or --server URL is required: somebody has to say where packets come from")
+        raise UsageError("--stun HOST[:PORT] or --server URL is required: there must be a STUN server to ask")
     settings = build_settings(arguments, server=arguments.server or "", room="-", name=None)
     timeout = timeout_of(arguments)
     give_up_at = asyncio.get_running_loop().time() + timeout
@@ -39,21 +39,21 @@ async def run(arguments: argparse.Namespace) -> int:
         async with SignalingClient(url, settings.token, proxy, timeout) as client:
             stun = StunServers.offered(client)
         if not stun.hosts:
-            raise UsageError("the server has no STUN server to ask: name one by --stun HOST[:PORT]")
+            raise UsageError("the server offers no STUN server: name one with --stun HOST[:PORT]")
     pool = SessionPool(settings)
     printer = Printer(as_json=arguments.json)
     try:
         async with asyncio.timeout_at(give_up_at):
             servers = await stun.addresses()
             if not servers:
-                raise NoPath(f"no STUN server can be asked: none of these leads anywhere: {_named(stun)}")
+                raise NoPath(f"no STUN server can be asked: none of these can be reached: {_named(stun)}")
             session = await pool.start(servers)
             study = NatStudy(lambda _: None, probing=True)
             await study.first_endpoint(session)
             found = await study.complete(session)
             opinion = await _second_opinion(session) if arguments.classify else None
     except TimeoutError:
-        raise NoPath(f"the STUN servers did not answer all within {timeout:g} s: UDP may be blocked") from None
+        raise NoPath(f"the STUN servers did not all answer within {timeout:g} s: UDP may be blocked") from None
     finally:
         await pool.close()
     _print(found, session, pool.choice, opinion, printer)
@@ -96,7 +96,7 @@ def _print(
     endpoint = f"{found.ip}:{found.port} (local {found.local})" if found.ip else "unknown"
     printer.line(f"public endpoint  {endpoint}")
     known, *unknown = nat_lines(found.nat)
-    printer.line(f"NAT              {known or 'nothing is known of it'}")
+    printer.line(f"NAT              {known or 'nothing is known about it'}")
     for each in unknown:
         printer.line(f"not known        {each}")
     asked = [f"{format_address(answer.server)} saw {format_address(answer.mapped)}" for answer in session.answers]

@@ -65,7 +65,7 @@ async def run(arguments: argparse.Namespace) -> int:
     invite = _invite(arguments)
     # everything that a person can have got wrong is said before the first packet goes out
     if not (arguments.stun or arguments.server or invite):
-        raise UsageError("--server URL, --stun HOST[:PORT] or --with INVITE is required: somebody has to answer")
+        raise UsageError("--server URL, --stun HOST[:PORT] or --with INVITE is required: there must be a server to ask")
     if arguments.lifetime is not None and not 1 <= arguments.lifetime <= LIFETIME_MAX:
         raise UsageError(f"--lifetime must be 1 to {LIFETIME_MAX} seconds")
     if invite is not None:
@@ -143,7 +143,7 @@ async def _examine_signaling(settings: AgentSettings, timeout: float, report: _R
     url, proxy = websocket_url(settings.server), chosen_proxy(settings.proxy)
     members: dict[str, object] = {"url": without_login(settings.server)}
     if proxy is not None:
-        report.add("proxy", f"{proxy} leads to the server; UDP does not pass it")
+        report.add("proxy", f"{proxy} leads to the server; UDP does not go through it")
         members["proxy"] = str(proxy)
     report.members["signaling"] = members
     try:
@@ -160,7 +160,7 @@ async def _examine_signaling(settings: AgentSettings, timeout: float, report: _R
     members |= {"connected_ms": round(elapsed, 1), "server": server, "relay": offered}
     report.add(
         "signaling",
-        f"{printable(without_login(settings.server))} answers in {elapsed:.0f} ms ({server or 'it has no name'})",
+        f"{printable(without_login(settings.server))} answers in {elapsed:.0f} ms ({server or 'it gives no name'})",
     )
     report.add("relay", {"never": "none offered", "auto": "offered", "only": "the only path allowed"}[offered])
     return stun
@@ -213,7 +213,7 @@ def _nat_lines(nat: NatReport, *, inside: bool = False) -> list[tuple[str, str]]
         return [("UDP", "no STUN server answered: it seems blocked")]
     # without a NAT there are no mappings to speak of, but a firewall filters all the same
     if nat.nat is False:
-        where = "none up to the server, which is in the same network" if inside else "none: the address is public"
+        where = "none before the server, which is in the same network" if inside else "none: the address is public"
         lines = [("NAT", where), ("filtering", str(nat.filtering or ""))]
     else:
         allocation = str(nat.allocation or "")
@@ -275,7 +275,7 @@ async def _attempt(settings: AgentSettings, timeout: float, nat: NatReport, repo
             remote = agent.remote_nat(up.peer_id) or negotiating.remote_nat or NatReport()
             plan = strategy.plan(nat, remote, negotiating.role == "offerer")
     except TimeoutError:
-        report.error = PeerAbsent(f"nobody to link with within {timeout:g} s: the peer has to be in the room")
+        report.error = PeerAbsent(f"no peer to link with within {timeout:g} s: the peer has to be in the room")
     except AgentError as error:
         report.error = error
     if report.error is not None:

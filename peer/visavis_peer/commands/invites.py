@@ -21,14 +21,14 @@ from visavis_shared.configuration import Setting, add_flag, as_path, as_text
 
 ADVICE: Final = (
     "visavis: while this runs, other users of this machine can see the secret in its command line; "
-    "next time run it without the invite and paste that when asked, or use --invite-file"
+    "next time run it without the invite and paste it when asked, or use --invite-file"
 )
 INVITE: Final = Setting(
     name="invite",
     metavar="INVITE",
     is_positional=True,
     read=as_text,
-    help="https://host/r/room#secret; better left out: then it is asked for, and no other user sees it",
+    help="https://host/r/room#secret; better left out and pasted when asked, so that no other user sees it",
 )
 INVITE_FILE: Final = Setting(
     name="invite_file", metavar="FILE", is_file=True, read=as_path, help="read the invite from a file"
@@ -37,7 +37,7 @@ SECRET_FILE: Final = Setting(
     name="secret_file", metavar="FILE", is_file=True, read=as_path, help="the room's secret, with --server and --room"
 )
 PROMPT: Final = "paste the invite (it is not shown): "
-HOW: Final = "give it by --invite-file FILE or VISAVIS_INVITE, or run this at a terminal, where it is asked for"
+HOW: Final = "use --invite-file FILE or VISAVIS_INVITE, or run this at a terminal and paste it when asked"
 
 
 class _Stopped(BaseException):
@@ -54,7 +54,7 @@ def add_invite_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="follow an invite that has no secret: then nobody can say whom it leads to",
+        help="follow an invite that has no secret; nobody can then tell who the peer really is",
     )
 
 
@@ -76,7 +76,7 @@ def ask_for_invite(arguments: argparse.Namespace) -> None:
         return
     if arguments.invite == "-":
         if arguments.makes_invite:
-            raise UsageError(f"standard input is what pipe carries, so the invite cannot come from there; {HOW}")
+            raise UsageError(f"standard input holds the data of a pipe, so the invite cannot come from there; {HOW}")
         arguments.invite = _read_line()
     elif not _is_told_where(arguments) and _is_at_terminal():
         arguments.invite = _ask()

@@ -94,7 +94,7 @@ def find_invite(arguments: argparse.Namespace) -> Invite | None:
         raise UsageError(f"{error}{hint and f': {hint}'}") from None
     if invite.secret is None and not arguments.insecure:
         raise UsageError(
-            "the invite has no secret, which is what follows the #: was it copied whole?"
+            "the invite has no secret (the part after the #): was it copied whole?"
             " (--insecure joins the room without one)"
         )
     return invite

@@ -124,7 +124,9 @@ async def _join(agent: Agent, narrator: Narrator, timeout: float | None, *, pati
         except OutputClosed:
             raise  # nobody wants more of it, as with any program in front of `head`
         except KindNotOffered:
-            raise Refused(f"{linked_label(link)} is in this room, but is no pipe: run `visavis pipe` there") from None
+            raise Refused(
+                f"{linked_label(link)} is in this room, but is not a pipe: run `visavis pipe` there"
+            ) from None
         except BaseException as error:
             await end(*helpers)
             if not meter.complete:
@@ -168,7 +170,7 @@ async def _refuse_others(agent: Agent, link: Link, narrator: Narrator, meter: Me
             if not told:  # whoever comes again and again fills nobody's terminal
                 told = True
                 meter.hide()
-                narrator.printer.line("somebody else has come in, and is turned away: a pipe is for two")
+                narrator.printer.line("somebody else came in and was turned away: a pipe is for two")
             with contextlib.suppress(LinkClosed, PeerAbsent):
                 # QUIC gives no reason to a peer whose own handshake is not over yet (RFC 9000 section 10.2.3)
                 await other.ping(REFUSAL_TIMEOUT)
@@ -246,7 +248,7 @@ async def _read(thread: BlockingThread, unless: asyncio.Event | None) -> bytes:
             await asyncio.wait([reading], timeout=TYPED_TIMEOUT)
         return reading.result() if reading.done() else b""
     except OSError as error:
-        print_status(f"visavis: standard input cannot be read, and counts as ended: {error.strerror}")
+        print_status(f"visavis: cannot read standard input, which counts as ended: {error.strerror}")
         return b""
     finally:
         reading.cancel()

@@ -52,8 +52,8 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
         metavar="INVITE",
         nargs="?",
         const="",
-        help="also meet the peer of an invite, forecast what to expect, and explain what comes of it; the invite is"
-        " better left out: it is then asked for, or taken from --invite-file",
+        help="also meet the peer of an invite, forecast what to expect, and explain the outcome; the invite is"
+        " better left out and pasted when asked, or read from --invite-file",
     )
     add_invite_flags(parser)
     parser.add_argument(
@@ -107,7 +107,7 @@ _LISTED: Final = (
             ("visavis pipe | tar x", "on the other machine: asks for the invite, and receives"),
         ),
         "give up when there is no link after this long (default 30; whoever makes an invite waits indefinitely by"
-        " default); a link that is up is never ended by it",
+        " default); it never ends a link that is up",
         _add_pipe,
         epilog=END_RULE,
         defaults={"makes_invite": True, "carries_data": True},
@@ -135,11 +135,11 @@ _LISTED: Final = (
     ),
     Verb(
         "doctor",
-        "report on this machine's network and NAT, and with a peer explain what comes of an attempt",
+        "report on this machine's network and NAT; with a peer, explain the outcome of an attempt",
         (
             (
                 "visavis doctor --server https://host.example",
-                "what this network allows, without a name or address in it",
+                "what this network allows, with names and addresses replaced",
             ),
             ("visavis doctor --with", "asks for an invite, meets the peer, and explains the outcome"),
         ),

@@ -58,11 +58,11 @@ def conclusion(report: NatReport, *, inside: bool = False, unreachable: bool = F
         return "UDP does not get out of this network: every link goes through the relay, where the server offers one"
     if NOBODY_ASKED in report.notes:
         cause = "the signaling server cannot be reached, so that " if unreachable else ""
-        return f"nothing is known of this network: {cause}there was no STUN server to ask (--stun HOST names one)"
+        return f"nothing is known about this network: {cause}there was no STUN server to ask (--stun HOST names one)"
     if report.nat is False and inside:
         return (
             "the server is in this machine's own network, so only links within that are known to be direct; "
-            "to learn of others ask a STUN server outside (--stun HOST)"
+            "to find out about others, ask a STUN server outside (--stun HOST)"
         )
     expected = forecast(report)
     if expected is None:

@@ -42,7 +42,9 @@ def header(kind: str) -> bytes:
     Raises ValueError for what cannot be a kind, TypeError for what is no text.
     """
     if _KIND.fullmatch(kind) is None:
-        raise ValueError(f"a kind of streams is 1 to {KIND_SIZE} of the characters a-z 0-9 . _ / - and not {kind!r}")
+        raise ValueError(
+            f"the kind of a stream must be 1 to {KIND_SIZE} of the characters a-z 0-9 . _ / - and is {kind!r}"
+        )
     return bytes((len(kind),)) + kind.encode()
 
 

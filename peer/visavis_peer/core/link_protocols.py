@@ -29,9 +29,7 @@ def mismatch(theirs: Sequence[str]) -> str:
 def refusal(theirs: Sequence[str]) -> str:
     """Return the same for the other side, which may be too old to say it in its own words."""
     what = ", ".join(theirs[:_SHOWN]) or "no protocol of links"
-    return (
-        f"the OFFER names {what}, and {', '.join(SPOKEN)} is spoken here: the older of the two sides is to be updated"
-    )
+    return f"the OFFER names {what}, and {', '.join(SPOKEN)} is spoken here: update the older of the two sides"
 
 
 def _remedy(theirs: Sequence[str]) -> str:

@@ -72,7 +72,7 @@ def parse_proxy(text: str) -> Proxy:
         raise InvalidProxy("it is not a URL such as http://proxy.example:3128 or socks5h://192.0.2.1:1080") from None
     default = PORTS.get(parts.scheme)
     if default is None:
-        raise InvalidProxy(f"its scheme is none of {', '.join(PORTS)}")
+        raise InvalidProxy(f"its scheme must be one of {', '.join(PORTS)}")
     if not host or port == 0 or any(not each.isprintable() or each.isspace() for each in text):
         raise InvalidProxy("it is not a URL such as http://proxy.example:3128 or socks5h://192.0.2.1:1080")
     scheme = _KINDS[parts.scheme]

@@ -115,7 +115,7 @@ class SessionSeal:
         members = _object(text)
         number = members.pop("n", None)
         if type(number) is not int:
-            raise NotAuthentic("what was sealed is not a payload of this protocol")
+            raise NotAuthentic("the sealed content is not a payload of this protocol")
         if number <= self._taken:
             raise Repeated("it is a copy of an earlier one")
         self._taken = number
@@ -129,7 +129,7 @@ def _object(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         members = None
     if not isinstance(members, dict):
-        raise NotAuthentic("what was sealed is not a payload of this protocol")
+        raise NotAuthentic("the sealed content is not a payload of this protocol")
     return members
 
 
@@ -208,13 +208,13 @@ class RoomSeal:
         try:
             opened = _PAYLOADS[message.type].model_validate_json(json.dumps(members | kept))
         except (ValidationError, RecursionError):
-            raise NotAuthentic("what was sealed is not a payload of this protocol") from None
+            raise NotAuthentic("the sealed content is not a payload of this protocol") from None
         return message.model_copy(update={"payload": opened})
 
     def _session(self, session_id: str, own_id: str, peer_id: str, role: Role) -> SessionSeal:
         theirs = self._fresh_of(peer_id)
         if theirs is None:
-            raise NoFresh("the room shows no fresh value of it: it is of an older version, or not in the room")
+            raise NoFresh("the room lists no fresh value for it: it runs an older version, or is not in the room")
         own, peer = Side(own_id, self._fresh), Side(peer_id, theirs)
         offerer, answerer = (own, peer) if role == "offerer" else (peer, own)
         return SessionSeal(self._secret, self._room, session_id, offerer, answerer, role)

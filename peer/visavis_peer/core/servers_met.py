@@ -7,8 +7,8 @@ from typing import Final
 SERVER_COUNT: Final = 16
 """Servers that are remembered: more than one name leads to."""
 ADVICE: Final = (
-    "the server's name leads to several servers that know nothing of each other: who is sent to another one is not in"
-    " this room; its operator can run one server, or one after the other (docs/operations.md)"
+    "the server's name leads to several servers that know nothing of each other: peers that are sent to another one are"
+    " not in this room; its operator can run one server, or one after the other (docs/operations.md)"
 )
 
 

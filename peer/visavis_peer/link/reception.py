@@ -67,7 +67,7 @@ class Reception(Generic[T]):
         known = self._offers.get(kind)
         if known is not None:
             if served or known.served:
-                raise RuntimeError(f"streams of the kind {kind} are taken already: one `serve`, or `accept_stream`")
+                raise RuntimeError(f"streams of the kind {kind} are served or accepted already")
             return
         kinds.header(kind)
         offer = self._offers[kind] = _Offer[T](served=served)

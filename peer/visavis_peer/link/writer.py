@@ -182,7 +182,7 @@ class SendingPart:
         Raises Overrun: it cannot, before the end has been sent.
         """
         if not self._end_sent:
-            raise Overrun("word of having read a stream that has not ended")
+            raise Overrun("DONE for a stream that has not ended")
         self._done = True
         self._wake.set()
 

@@ -45,7 +45,7 @@ class GatewayRequester(UpnpRequester):
         """
         url = http_request.url
         if not self._own.fullmatch(url) or "\\" in url:
-            raise GatewayMisbehaves("it names an address that is not its own: not asked")
+            raise GatewayMisbehaves("it gives an address other than its own, which is not used")
         if self.left <= 0:
             raise GatewayMisbehaves(f"it describes more than {REQUEST_COUNT} things")
         self.left -= 1
@@ -55,7 +55,7 @@ class GatewayRequester(UpnpRequester):
         except TimeoutError:
             raise UpnpError(f"no answer within {self._timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpnpError(f"no HTTP answer that makes sense ({type(error).__name__})") from error
+            raise UpnpError(f"no valid HTTP answer ({type(error).__name__})") from error
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
@@ -68,7 +68,7 @@ class GatewayRequester(UpnpRequester):
             if 300 <= response.status < 400:
                 raise GatewayMisbehaves(f"it redirects (HTTP {response.status}): not followed")
             if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-                raise GatewayMisbehaves("it compresses an answer, which nobody has asked for")
+                raise GatewayMisbehaves("it compresses an answer without being asked to")
             body = bytearray()
             async for chunk in response.content.iter_chunked(_CHUNK):
                 body += chunk

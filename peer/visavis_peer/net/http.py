@@ -27,11 +27,11 @@ if TYPE_CHECKING:  # it brings aioice, which nobody needs before there is a peer
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP, TLS, an upgrade and the welcome: six round trips even where one takes a second."""
 _CERTIFICATE: Final = {
-    9: "its certificate is not valid yet; or this machine's clock is wrong, which says {now}",
-    10: "its certificate has expired; or this machine's clock is wrong, which says {now}",
-    18: "its certificate is signed by itself, so anybody could have made it; SSL_CERT_FILE=FILE trusts one of your own",
-    19: "its certificate was not issued by anybody whom this machine trusts; SSL_CERT_FILE=FILE trusts one of your own",
-    20: "its certificate was not issued by anybody whom this machine trusts; SSL_CERT_FILE=FILE trusts one of your own",
+    9: "its certificate is not valid yet, or this machine's clock is wrong: it says {now}",
+    10: "its certificate has expired, or this machine's clock is wrong: it says {now}",
+    18: "its certificate is self-signed, so anybody could have made it; SSL_CERT_FILE=FILE trusts one of your own",
+    19: "its certificate was not issued by an authority this machine trusts; SSL_CERT_FILE=FILE trusts one of your own",
+    20: "its certificate was not issued by an authority this machine trusts; SSL_CERT_FILE=FILE trusts one of your own",
     62: "its certificate is for another name",
     64: "its certificate is for another address",
 }
@@ -116,8 +116,8 @@ async def _check_redirect(
     if not stays_at_home(url, location):
         redirect.response.close()
         raise RedirectedElsewhere(
-            f"the answer redirects to {shown_location(url, location)}, which is not followed: give that address if it"
-            " is meant, or log in to this network if you do not know it"
+            f"the answer redirects to {shown_location(url, location)}, which is not followed: use that address if it"
+            " is the right one, or log in to this network if you do not know it"
         )
 
 
@@ -158,14 +158,14 @@ def _refusal(proxy: Proxy, error: Exception) -> str:
         said += ": it asks for a user name and a password (http://USER:PASSWORD@HOST:PORT)"
     elif proxy.scheme.startswith("http") and code == 403:
         said += ": it does not allow this host or port"
-    return f"the proxy makes no connection ({said})"
+    return f"the proxy refuses the connection ({said})"
 
 
 def describe_opening(error: BaseException) -> str:
     """Return in words why a request has got no answer: somebody else may listen there."""
     if isinstance(error, aiohttp.ClientResponseError):  # what came could not be read as HTTP
         if _TLS_ALERT.search(error.message):
-            return "it answers by TLS: is its address https:// and not http://?"
+            return "it answers with TLS: should its address be https:// and not http://?"
         return f"what listens there does not speak HTTP: {_WHOSE_PORT}"
     cause = getattr(error, "os_error", error)
     if isinstance(cause, ConnectionResetError | BrokenPipeError) or getattr(cause, "errno", None) in _CUT:
@@ -183,8 +183,8 @@ def describe(error: BaseException) -> str:
         return text.format(now=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()))
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
         if "WRONG_VERSION_NUMBER" in str(error) or "HTTP_REQUEST" in str(error):
-            return f"it answers, but not by TLS: is its address http:// and not https://, and {_WHOSE_PORT}"
-        return f"no agreement on TLS: {printable(str(error))}"
+            return f"it answers, but without TLS: should its address be http:// and not https://, and {_WHOSE_PORT}"
+        return f"the TLS handshake failed: {printable(str(error))}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"its name cannot be looked up ({_strerror(error.os_error)}): no network, or a mistake in the name"
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -193,8 +193,8 @@ def describe(error: BaseException) -> str:
         return str(error)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return (
-            "the connection was closed without an answer: a firewall on the way, or https:// is meant, or it is another"
-            f" service: {_WHOSE_PORT}"
+            "the connection was closed without an answer: perhaps a firewall cuts it, or the address should be https://,"
+            f" or it is another service: {_WHOSE_PORT}"
         )
     if isinstance(error, ConnectionRefusedError) or getattr(error, "errno", None) == errno.ECONNREFUSED:
         return "nothing listens there (connection refused): is the server running, and on this port?"

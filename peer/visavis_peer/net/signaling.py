@@ -235,7 +235,7 @@ class SignalingClient:
             case TimeoutError():
                 return SignalingUnreachable(f"{self.url} did not answer within {self._timeout:g} s{self._way}")
             case aiohttp.InvalidURL() | UnicodeError():
-                return UsageError(f"server {self.url!r} is not a URL that can be used: {printable(str(error))}")
+                return UsageError(f"server {self.url!r} is not a usable URL: {printable(str(error))}")
             case aiohttp.ClientError() | OSError() | RuntimeError():
                 return SignalingUnreachable(f"cannot reach {self.url}{self._way}: {describe_opening(error)}")
             case _:

@@ -122,7 +122,7 @@ class WatchedFile(Generic[_T]):
         try:
             self.content = self._read(self.path)
         except KeyFileError as error:
-            logger.error("kept what was read before: %s", error)
+            logger.error("the version read before stays in use: %s", error)
             return False
         logger.info("%s has changed and was read again", self.path)
         return True

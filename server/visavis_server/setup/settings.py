@@ -33,7 +33,7 @@ class Metavar:
     text: str
 
 
-INSTALL: Final = "it belongs to the project visavis; whoever has invited you can tell where to get it"
+INSTALL: Final = "it belongs to the project visavis; whoever invited you can tell you where to get it"
 """Names the program and its project, no index of packages: a name there may be held by anybody."""
 
 
@@ -96,7 +96,7 @@ class Settings(BaseModel):
     stun_address: Annotated[tuple[Annotated[str, AfterValidator(_numeric)], ...], Field(max_length=4)] = ()
     """Addresses to answer STUN on, by default those of `host`; two of one family make RFC 5780 complete."""
     public_host: Annotated[str, Field(max_length=253)] | None = None
-    """Name or address that clients are told for STUN; by default the one by which they reached the server."""
+    """Name or address that clients are told for STUN; by default the one that they used to reach the server."""
     room_capacity: Annotated[int, Field(ge=0, le=100_000)] = rules.ROOM_CAPACITY
     """Peers per room; 0 is unlimited."""
     peer_limit: Annotated[int, Field(ge=1, le=1_000_000)] = rules.PEER_LIMIT
@@ -111,7 +111,7 @@ class Settings(BaseModel):
     exposure: Exposure = Exposure.SEED
     """What strangers may learn: `seed` rooms, members and endpoints; `members` rooms and sizes; `counts` totals."""
     relay: Literal["auto", "never", "only"] = "auto"
-    """Whether the server carries links that have no direct path: `auto` as a fallback, `never`, or `only` it does."""
+    """Whether the server relays links: `auto` those without a direct path, `never` any, `only` all of them."""
     relay_url: Annotated[Annotated[str, Field(max_length=300), AfterValidator(_websocket)] | None, Metavar("URL")] = (
         None
     )
@@ -127,13 +127,13 @@ class Settings(BaseModel):
     relay_address_volume: Annotated[int, Field(ge=0, le=1 << 60), Metavar("BYTES")] = RelayRules.address_volume
     """Bytes that one client address may relay in a day; 0 is unlimited."""
     turn_url: Annotated[tuple[TurnUrl, ...], Field(max_length=8)] = ()
-    """TURN servers that members are given credentials for: `turn:host:port?transport=udp` (or tcp)."""
+    """TURN servers for which members are given credentials: `turn:host:port?transport=udp` (or tcp)."""
     turn_secret_file: Path | None = None
     """File whose first line is the secret shared with them; read again when it changes."""
     turn_ttl: Annotated[int, Field(ge=30, le=TTL_MAX)] = TTL_MAX
     """Seconds for which TURN credentials are valid."""
     resume_grace: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = rules.RESUME_GRACE
-    """Seconds for which a peer that wants it is kept when its connection is lost; 0 keeps nobody."""
+    """Seconds for which a peer that can resume is kept when its connection is lost; 0 keeps nobody."""
     key_file: Path | None = None
     """File of keys for resume tokens, made if it does not exist: with it peers keep their ids over a restart."""
     drain_time: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 10.0
@@ -147,9 +147,9 @@ class Settings(BaseModel):
     address_limit: Annotated[int, Field(ge=0, le=1_000_000)] = rules.ADDRESS_LIMIT
     """Connections of one address (IPv6: /64); 0 is unlimited. Loopback is not limited."""
     answer_timeout: Seconds = 20.0
-    """Seconds in which a client has to read an answer of the REST API; then it is cut."""
+    """Seconds that a client has to read an answer of the REST API, before its connection is cut."""
     join_timeout: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0
-    """Seconds in which a client has to join a room; 0 lets it wait, as the original server does."""
+    """Seconds that a client has to join a room; 0 is unlimited, as in the original server."""
     ping_interval: Seconds = rules.PING_INTERVAL
     """Seconds between WebSocket pings."""
     stale_timeout: Seconds = rules.STALE_TIMEOUT
@@ -169,7 +169,7 @@ class Settings(BaseModel):
     allowed_origin: Annotated[tuple[str, ...], Field(max_length=64), Metavar("URL")] = ()
     """Origins whose pages may connect, such as `https://app.example.org`; by default all."""
     allowed_host: Annotated[tuple[str, ...], Field(max_length=64), Metavar("NAME")] = ()
-    """Names by which the server is reached, `*.` before a domain for all below it; by default any."""
+    """Names by which clients may reach the server, with `*.` for all names below a domain; by default any."""
     trusted_proxy: Annotated[
         tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=64), Metavar("ADDRESS")
     ] = ()
@@ -185,15 +185,15 @@ class Settings(BaseModel):
     tls_key: Path | None = None
     """Private key of the certificate in PEM."""
     engine: Literal["own", "aiohttp"] = "own"
-    """What reads the WebSockets' frames: this server itself, or, slower, aiohttp, which it stands on."""
+    """What reads the frames of WebSockets: the server's own code, or aiohttp, which is slower."""
     metrics_port: Port | None = None
     """TCP port of /metrics (Prometheus) and /ready, on a listener of its own; 0 picks a free one. By default none."""
     metrics_host: Host = "127.0.0.1"
-    """Address or name to serve metrics on: whoever reaches it reads them."""
+    """Address or name to serve metrics on; whoever can reach it can read them."""
     otel_endpoint: Annotated[
         Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s?#@]+$")] | None, Metavar("URL")
     ] = None
-    """OpenTelemetry collector that metrics are sent to by OTLP over HTTP, such as `http://127.0.0.1:4318`."""
+    """OpenTelemetry collector to send metrics to, by OTLP over HTTP, such as `http://127.0.0.1:4318`."""
     otel_interval: Seconds = 60.0
     """Seconds between two exports to it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -201,7 +201,7 @@ class Settings(BaseModel):
     log_format: Literal["text", "json"] = "text"
     """Whether a line of the log is text for people, or a JSON object."""
     log_addresses: Literal["plain", "hashed", "none"] = "hashed"
-    """How client addresses stand in the log."""
+    """How the log shows client addresses."""
     log_key_file: Path | None = None
     """File of the key by which they are hashed, made if it does not exist: hashes are then the same after a restart."""
 
@@ -212,7 +212,7 @@ class Settings(BaseModel):
             raise ValueError("--tls-cert and --tls-key belong together")
         # else anybody could say which address he has
         if self.proxy_protocol and not self.trusted_proxy:
-            raise ValueError("proxy_protocol needs trusted_proxy: whose header is to be believed")
+            raise ValueError("proxy_protocol needs trusted_proxy, which says whose header to believe")
         if self.stale_timeout <= self.ping_interval:
             raise ValueError("stale_timeout must be longer than ping_interval, or idle peers are dropped")
         # RFC 5780 needs two addresses of a family to tell how a NAT maps and filters; a third is of no use

@@ -207,7 +207,7 @@ async def _body(request: web.BaseRequest) -> bytes:
                 if len(body) > BODY_SIZE:
                     raise AdminRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {BODY_SIZE} bytes")
     except (web.RequestPayloadError, PayloadEncodingError, ConnectionError):
-        raise AdminRefused(HTTPStatus.BAD_REQUEST, "the body is not what its headers say") from None
+        raise AdminRefused(HTTPStatus.BAD_REQUEST, "the body does not match its headers") from None
     except TimeoutError:
         raise AdminRefused(HTTPStatus.REQUEST_TIMEOUT, f"no body within {BODY_TIMEOUT:g} s") from None
     return bytes(body)

@@ -234,7 +234,7 @@ class Switchboard(Connections):
     def _rebind(self, fresh_id: str, peer_id: str, code: int, reason: str) -> None:
         before = self._open.pop(peer_id, None)
         outbox = self._open.pop(fresh_id, None)
-        logger.info("%s is %s again", fresh_id, peer_id, extra=fields(event="resumed", peer_id=peer_id))
+        logger.info("%s has resumed as %s", fresh_id, peer_id, extra=fields(event="resumed", peer_id=peer_id))
         if outbox is not None:
             outbox.peer_id = peer_id
             self._open[peer_id] = outbox

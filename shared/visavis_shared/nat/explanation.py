@@ -18,10 +18,10 @@ def explain_no_path(local: NatReport, remote: NatReport | None) -> str:
         if report.mapping not in (None, Mapping.ENDPOINT_INDEPENDENT)
     ]
     if len(dependent) == 2:
-        return "both NATs map every destination to a port of its own, so neither side can tell the other where to send"
+        return "both NATs use a different port for every destination, so neither side can tell the other where to send"
     if dependent:
         return (
-            f"{dependent[0]} NAT maps every destination to a port of its own, "
-            "and the other side's lets in only the ports it has sent to"
+            f"{dependent[0]} NAT uses a different port for every destination, "
+            "and the other side's lets in only packets from ports it has sent to"
         )
     return "no check got through in either direction, although both NATs look punchable: a firewall may drop UDP"

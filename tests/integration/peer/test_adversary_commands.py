@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(60)
 COMMON: Final = ("--interface", "lo", "--name", "bob")
 
 
-SECRET_MISMATCH: Final = re.compile("what it says cannot be trusted|without the room's secret")
+SECRET_MISMATCH: Final = re.compile("its messages cannot be trusted|without the room's secret")
 
 
 def invite(server: AdversarialServer) -> str:

@@ -66,7 +66,7 @@ async def test_an_offer_that_would_be_too_long_is_told_of_and_ends_no_agent(monk
         await until(lambda: ann.of(Failure))
         (failure,) = ann.of(Failure)
         assert (failure.error, failure.peer_id, failure.name) == ("internal", bob.agent.peer_id, None)
-        assert failure.message.startswith("the peer cannot be told how to link: its OFFER has ")
+        assert failure.message.startswith("cannot tell the peer how to link: its OFFER has ")
         monkeypatch.setattr(limits, "SEALED_LENGTH", fits)
         await until(lambda: ann.links and bob.links, timeout=25.0)  # an attempt 5 s or 15 s later
 
@@ -313,7 +313,7 @@ async def test_a_peer_of_another_protocol_is_refused_and_both_learn_who_is_to_be
         client.send(type="OFFER", target_id=ann.agent.peer_id, payload={"session_id": "theirs"} | newer)
         answer = (await _next(client, "ANSWER"))["payload"]
         assert (answer["accepted"], answer["speaks"]) == (False, ["quic/1"])
-        assert answer["reason"].endswith("the older of the two sides is to be updated")
+        assert answer["reason"].endswith("update the older of the two sides")
         told = "refused: it speaks moq/draft-12, quic/2, this side quic/1: update visavis on this machine"
         await until(lambda: len(ann.of(Failure)) == 2)
         assert [each.message.partition("; trying again")[0] for each in ann.of(Failure)] == [told] * 2

@@ -248,7 +248,7 @@ async def test_doctor_reports_and_explains_an_attempt() -> None:
         assert (code, errors) == (0, "")
         lines = dict(line.split("  ", 1) for line in output.splitlines() if "  " in line)
         assert "answers in" in lines["signaling"]
-        assert lines["NAT"].strip() == "none up to the server, which is in the same network"
+        assert lines["NAT"].strip() == "none before the server, which is in the same network"
         assert "ann" in lines["peer"]
         assert "unauthenticated" in lines["peer"]
         assert "direct" in lines["expected"]
@@ -262,7 +262,7 @@ async def test_doctor_says_nothing_of_udp_where_the_server_has_no_stun() -> None
         code, output, _ = await run("doctor", "--server", url(server), "--interface", "lo")
         assert code == 0
         assert re.search(
-            r"^conclusion +nothing is known of this network: there was no STUN server", output, re.MULTILINE
+            r"^conclusion +nothing is known about this network: there was no STUN server", output, re.MULTILINE
         )
         assert "UDP" not in output
         assert "through the relay" not in output

@@ -103,7 +103,7 @@ def test_an_invite_brings_its_secret_and_a_room_that_of_its_file(sources: dict[s
         ([*SERVER, "--room", "r", "--secret-file", "/nonexistent"], "--secret-file: "),
         (["--invite-file", "{secret}"], "the invite does not look like"),
         ([invite("r")[:-1]], "was the invite copied whole?"),
-        ([invite("r").partition("#")[0]], "the invite has no secret, which is what follows the #"),
+        ([invite("r").partition("#")[0]], "the invite has no secret (the part after the #)"),
         ([invite("r").partition("#")[0] + "#"], "was the invite copied whole?"),
         (["https://h.example/x#" + encode_secret(SECRET)], "no /r/<room>"),
     ],

@@ -190,7 +190,7 @@ async def test_a_third_peer_is_refused_with_the_reason_and_disturbs_nothing() ->
         for each in (one, other):
             assert each.stderr is not None
             told = (await each.stderr.read()).decode()
-            assert told.count("somebody else has come in") == 1, "who comes again is not told of again"
+            assert told.count("somebody else came in") == 1, "who comes again is not told of again"
             assert told.count("connected to the other side") == 1, "and is not taken for the peer"
 
 
@@ -217,7 +217,7 @@ async def test_without_a_secret_the_peer_is_unauthenticated_and_bytes_still_cros
     ("arguments", "complaint"),
     [
         ((), "an invite is required, or --server URL"),
-        (("-",), "standard input is what pipe carries"),
+        (("-",), "standard input holds the data of a pipe"),
         (("https://h/r/room#short",), "22 characters of base64url"),
         (("--server", "http://h", "--events", "/nonexistent/file"), "--events"),
         (("--invite-file", "/nonexistent"), "cannot read the invite"),

@@ -158,7 +158,7 @@ async def test_a_key_set_that_breaks_leaves_the_old_one_in_place(
 ) -> None:
     async with running_server(jwks_file=jwks_file) as server:
         replace(jwks_file, '{"keys": "broken"}')
-        await until(lambda: "kept what was read before" in caplog.text)
+        await until(lambda: "the version read before stays in use" in caplog.text)
         client = await connect(server)
         payload = {"token": web_token(create=True)}
         assert (await client.request(type="JOIN", room_id="team-1", payload=payload))["type"] == "ACK"
@@ -329,7 +329,7 @@ async def test_a_certificate_renewed_by_halves_serves_the_old_one_until_its_key_
     new_certificate, new_key = certify(tmp_path / "new", "new.example")
     async with running_server(tls_cert=certificate, tls_key=key) as server:
         replace(certificate, new_certificate.read_text())
-        await until(lambda: "kept what was read before" in caplog.text)
+        await until(lambda: "the version read before stays in use" in caplog.text)
         assert await common_name(server) == "old.example"
         replace(key, new_key.read_text())
         names: list[str] = []

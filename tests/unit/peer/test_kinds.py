@@ -49,7 +49,7 @@ def test_a_length_that_no_kind_has_is_refused_with_its_first_byte(first: int) ->
 
 @pytest.mark.parametrize("wrong", ["", "x" * (KIND_SIZE + 1), "Text", "two words", "ümlaut", "line\n", "nul\0"])
 def test_what_cannot_be_a_kind_is_refused_on_both_sides(wrong: str) -> None:
-    with pytest.raises(ValueError, match="a kind of streams is"):
+    with pytest.raises(ValueError, match="the kind of a stream must be"):
         header(wrong)
     data = wrong.encode()
     with pytest.raises(BadHeader):

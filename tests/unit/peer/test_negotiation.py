@@ -521,4 +521,4 @@ def test_a_peer_that_names_no_protocol_is_of_an_older_version() -> None:
     assert report.reason.endswith("update visavis on the other machine")
     (refusal, _) = negotiation().receive_offer(offer("theirs", speaks=[]), 0.0)
     assert isinstance(refusal, SendRefusal)
-    assert refusal.reason.endswith("the older of the two sides is to be updated")
+    assert refusal.reason.endswith("update the older of the two sides")

@@ -73,7 +73,7 @@ SENTENCES: list[tuple[Event, str]] = [
         PathChanged("bb", None, RELAY, 1.0),
         "link to bb uses: through the server's relay at example.net:443 (\\x1b[2Jeve), unauthenticated",
     ),
-    (LinkSuspended("bb", EVIL, 600.0), "\\x1b[2Jeve (bb) is silent: the link waits for it, 600 s at most"),
+    (LinkSuspended("bb", EVIL, 600.0), "\\x1b[2Jeve (bb) is silent: the link waits for it for up to 600 s"),
     (
         LinkResumed("bb", None, RELAY, 61_234.0),
         "bb is back after 61 s of silence, and the link goes on: through the server's relay at example.net:443",
@@ -129,11 +129,11 @@ def test_an_endpoint_in_json_has_its_nat_report() -> None:
 
 
 def test_a_nat_report_says_what_is_unknown() -> None:
-    assert describe_nat(NatReport()) == "nothing known of the NAT"
+    assert describe_nat(NatReport()) == "nothing is known about the NAT"
     assert describe_nat(NatReport(udp=True, nat=False)) == "no NAT"
     assert (
         describe_nat(NatReport(nat=True, port_preserved=False, notes=("mapping: x",)))
-        == "port changed, not known: whether it gives every destination a port of its own (x)"
+        == "port changed, not known: whether it uses a different port for every destination (x)"
     )
 
 

@@ -147,7 +147,7 @@ async def test_a_peer_that_says_it_has_read_what_was_never_sent_ends_the_link() 
         writer.write(b"and no end")
         peer.connection.send_control(control.Done(writer.stream_id))
         await peer.turn()
-        await closed_for(peer, "the peer sends word of having read a stream that has not ended")
+        await closed_for(peer, "the peer sends DONE for a stream that has not ended")
         with pytest.raises(LinkClosed):
             await writer.wait_closed()
 

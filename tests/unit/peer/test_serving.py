@@ -130,7 +130,7 @@ async def test_one_kind_is_taken_in_one_way() -> None:
         with pytest.raises(RuntimeError, match="taken already"):
             await link.accept_stream("loud")
         for call in (link.open_stream("No"), link.accept_stream("No"), link.serve("No", shout)):
-            with pytest.raises(ValueError, match="a kind of streams is"):
+            with pytest.raises(ValueError, match="the kind of a stream must be"):
                 await call
         assert await ask(pair, "loud") == b"HELLO"
         pair.close()

@@ -99,9 +99,9 @@ def test_a_home_behind_a_carriers_nat() -> None:
     [
         (NatReport(udp=False), NatReport(), "UDP seems blocked on this side"),
         (NatReport(), NatReport(udp=False), "UDP seems blocked on the peer's side"),
-        (NatReport(mapping=APDM), NatReport(mapping=ADM), "both NATs map every destination to a port of its own"),
-        (NatReport(mapping=APDM), NatReport(mapping=EIM), "this side's NAT maps every destination"),
-        (NatReport(mapping=EIM), NatReport(mapping=APDM), "the peer's NAT maps every destination"),
+        (NatReport(mapping=APDM), NatReport(mapping=ADM), "both NATs use a different port for every destination"),
+        (NatReport(mapping=APDM), NatReport(mapping=EIM), "this side's NAT uses a different port"),
+        (NatReport(mapping=EIM), NatReport(mapping=APDM), "the peer's NAT uses a different port"),
         (NatReport(mapping=EIM), NatReport(mapping=EIM), "a firewall may drop UDP"),
         (NatReport(), None, "a firewall may drop UDP"),
     ],

@@ -92,15 +92,15 @@ def _address(text: bytes, version: int) -> str:
     try:
         address = ipaddress.ip_address(text.decode("ascii"))
     except ValueError:
-        raise MalformedHeader("an address is none") from None
+        raise MalformedHeader("an address is not valid") from None
     if address.version != version or "%" in str(address):
-        raise MalformedHeader("an address is not of the family that is named")
+        raise MalformedHeader("an address is not of the family that the header names")
     return str(native(address))
 
 
 def _port(text: bytes) -> int:
     if not text.isdigit() or len(text) > 5 or int(text) > 65535:
-        raise MalformedHeader("a port is none")
+        raise MalformedHeader("a port is not valid")
     return int(text)
 
 

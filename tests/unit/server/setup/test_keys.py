@@ -58,7 +58,7 @@ def test_a_file_that_is_gone_leaves_its_content_and_one_line_in_the_log(
     assert not watched.reload_if_changed()
     assert not watched.reload_if_changed()
     assert watched.content == "one"
-    assert caplog.text.count("kept what was read before") == 1
+    assert caplog.text.count("the version read before stays in use") == 1
 
 
 def test_a_companion_is_watched_too(tmp_path: Path) -> None:
