@@ -8,7 +8,7 @@
     READY                              ──▶    checks at READY, at the first check that comes in, or after 150 ms
 
 No check meets a closed filter, and none reaches a Linux NAT before that NAT's own host has sent
-(docs/architecture.md, "Open, READY, punch"). Glare resolves to the OFFER of the smaller peer id.
+(docs/link.md, "Open, READY, punch"). Glare resolves to the OFFER of the smaller peer id.
 """
 
 from __future__ import annotations
