@@ -125,9 +125,9 @@ async def test_one_kind_is_taken_in_one_way() -> None:
         accepting = asyncio.create_task(link.accept_stream("one"))
         await pass_time(0.1)
         for kind in ("loud", "one"):
-            with pytest.raises(RuntimeError, match=f"of the kind {kind} are taken already"):
+            with pytest.raises(RuntimeError, match=f"of the kind {kind} are served or accepted already"):
                 await link.serve(kind, shout)
-        with pytest.raises(RuntimeError, match="taken already"):
+        with pytest.raises(RuntimeError, match="served or accepted already"):
             await link.accept_stream("loud")
         for call in (link.open_stream("No"), link.accept_stream("No"), link.serve("No", shout)):
             with pytest.raises(ValueError, match="the kind of a stream must be"):
