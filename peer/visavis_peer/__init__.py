@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from visavis_peer.agent import Agent
     from visavis_peer.broadcast import ItemsLost
-    from visavis_peer.core.events import (
+    from visavis_peer.errors import (
+        AgentError,
+        AuthenticationFailed,
+        KindNotOffered,
+        LinkClosed,
+        NoPath,
+        PeerAbsent,
+        Refused,
+        ServerBusy,
+        SignalingUnreachable,
+        StreamReset,
+        TokenUntimely,
+        UsageError,
+    )
+    from visavis_peer.events import (
         EndpointDiscovered,
         Event,
         Failure,
@@ -28,20 +42,6 @@ if TYPE_CHECKING:
         PeerLeft,
         Ready,
         RelayCause,
-    )
-    from visavis_peer.errors import (
-        AgentError,
-        AuthenticationFailed,
-        KindNotOffered,
-        LinkClosed,
-        NoPath,
-        PeerAbsent,
-        Refused,
-        ServerBusy,
-        SignalingUnreachable,
-        StreamReset,
-        TokenUntimely,
-        UsageError,
     )
     from visavis_peer.link.link import Link, StreamReader, StreamWriter
     from visavis_peer.settings import AgentSettings
@@ -98,7 +98,7 @@ _HOMES: Final = {
             *("EndpointDiscovered", "Event", "Failure", "Joined", "LinkDown", "LinkResumed", "LinkSuspended", "LinkUp"),
             *("Negotiating", "Notice", "PathChanged", "PathInfo", "PeerJoined", "PeerLeft", "Ready", "RelayCause"),
         ),
-        "visavis_peer.core.events",
+        "visavis_peer.events",
     ),
 }
 """Modules of what this package exports, the errors aside; the command imports no more than it needs."""

@@ -1,6 +1,6 @@
 """`python -m visavis_peer` is `visavis`."""
 
-from visavis_peer.cli import main
+from visavis_peer.commands.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -23,11 +23,24 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from visavis_peer.broadcast import Broadcast
-from visavis_peer.connection_end import ConnectionEnd
-from visavis_peer.core.addresses import Interface, choose_addresses
-from visavis_peer.core.backoff import signaling_delay, untimely_delay
 from visavis_peer.core.counts import PEER_COUNT
-from visavis_peer.core.events import (
+from visavis_peer.core.meeting.sealing import RoomSeal, room_password
+from visavis_peer.core.nat.addresses import Interface, choose_addresses
+from visavis_peer.core.retrying import tried_again
+from visavis_peer.core.signaling.backoff import signaling_delay, untimely_delay
+from visavis_peer.core.signaling.resume import ResumeState
+from visavis_peer.core.signaling.servers_met import ADVICE, ServersMet
+from visavis_peer.errors import (
+    AgentError,
+    AuthenticationFailed,
+    Refused,
+    ServerBusy,
+    SignalingUnreachable,
+    TokenUntimely,
+    from_server,
+    reason_of,
+)
+from visavis_peer.events import (
     EVENTS_LOST,
     NO_INTERFACE,
     RELAY_NOT_USED,
@@ -40,33 +53,20 @@ from visavis_peer.core.events import (
     Notice,
     Ready,
 )
-from visavis_peer.core.resume import ResumeState
-from visavis_peer.core.retrying import tried_again
-from visavis_peer.core.sealing import RoomSeal, room_password
-from visavis_peer.core.servers_met import ADVICE, ServersMet
-from visavis_peer.discovery import NatStudy
-from visavis_peer.errors import (
-    AgentError,
-    AuthenticationFailed,
-    Refused,
-    ServerBusy,
-    SignalingUnreachable,
-    TokenUntimely,
-    from_server,
-    reason_of,
-)
-from visavis_peer.net.interfaces import list_interfaces
-from visavis_peer.net.signaling import SignalingClient
-from visavis_peer.network_watch import NetworkWatch
-from visavis_peer.outbox import Outbox
-from visavis_peer.pool import SessionPool
-from visavis_peer.relay_server import RelayNotUsed, RelayServer, offered_relay
-from visavis_peer.reporting import OutcomeReporter
-from visavis_peer.server_urls import chosen_proxy, websocket_url, without_login
+from visavis_peer.host.interfaces import list_interfaces
+from visavis_peer.host.network_watch import NetworkWatch
+from visavis_peer.host.sleep_watch import SleepWatch
+from visavis_peer.nat.study import NatStudy
+from visavis_peer.nat.stun_servers import StunServers
+from visavis_peer.nat.turn_servers import TurnServers
+from visavis_peer.peers.relay_server import RelayNotUsed, RelayServer, offered_relay
+from visavis_peer.peers.spare import SessionPool
 from visavis_peer.settings import AgentSettings
-from visavis_peer.sleep_watch import SleepWatch
-from visavis_peer.stun_servers import StunServers
-from visavis_peer.turn_servers import TurnServers
+from visavis_peer.signaling.connection import SignalingClient
+from visavis_peer.signaling.ending import ConnectionEnd
+from visavis_peer.signaling.outbox import Outbox
+from visavis_peer.signaling.reporting import OutcomeReporter
+from visavis_peer.signaling.urls import chosen_proxy, websocket_url, without_login
 from visavis_shared.closing import CloseCode
 from visavis_shared.errors import WRONG_PRIVATE, ErrorCode
 from visavis_shared.ids import printable
@@ -102,17 +102,17 @@ from visavis_shared.tasks import end, own, sentence
 from visavis_shared.threads import call_apart
 
 if TYPE_CHECKING:
+    from visavis_peer.ice import IceSession
     from visavis_peer.link.link import Link
-    from visavis_peer.links import Links
-    from visavis_peer.net.ice import IceSession
-    from visavis_peer.peering import Peering
+    from visavis_peer.peers.links import Links
+    from visavis_peer.peers.peering import Peering
 
 logger = logging.getLogger(__name__)
 
 FRESH_SIZE: Final = 16
 """Bytes of the value that a process draws for those who seal for it (docs/link.md)."""
 EVENT_COUNT: Final = 16_384
-"""Events kept for a subscriber that is busy, 4 MiB: the members of the largest room (core/mesh.py), and more."""
+"""Events kept for a subscriber that is busy, 4 MiB: the members of the largest room (mesh.py), and more."""
 _M = TypeVar("_M", bound=BaseModel)
 _JOIN: Final = "join"
 _RESUME: Final = "resume"
@@ -494,14 +494,14 @@ class Agent:
         Amid a negotiation that would delay a step, and a check that comes too early to a NAT spoils the mapping.
         """
         if self._peering is None:
-            await call_apart(import_module, "visavis_peer.peering")
+            await call_apart(import_module, "visavis_peer.peers.peering")
         await self._begin_peering().links.prepared()
 
     def _begin_peering(self) -> Peering:
         """Return what deals with the peers, from the first one on."""
         if self._peering is not None:
             return self._peering
-        from visavis_peer.peering import Peering
+        from visavis_peer.peers.peering import Peering
 
         secret, fresh = self.settings.secret, self._fresh
         self._peering = Peering(
@@ -557,7 +557,7 @@ class Agent:
             self._offer_relay(self._peering.links)
 
     def _offer_relay(self, links: Links) -> None:
-        from visavis_peer.net.relay import RelayClient
+        from visavis_peer.peers.relay_connection import RelayClient
 
         offer, server = self._relay_offer, self._relay_server
         only = offer is not None and offer.mode == "only"

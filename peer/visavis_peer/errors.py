@@ -40,8 +40,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from visavis_peer.core import kinds
-from visavis_peer.core.backoff import TOO_MANY_WAIT
+from visavis_peer.core.link import kinds
+from visavis_peer.core.signaling.backoff import TOO_MANY_WAIT
 from visavis_shared.errors import TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, USAGE, ErrorCode, VisavisError
 
 BY_PEER: Final = "closed by the peer"

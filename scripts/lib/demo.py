@@ -16,8 +16,8 @@ from typing import Final
 from tests.netns.lab import KINDS, Lab
 from tests.netns.programs import URL, Program, Record, launch, start_server
 from tests.support.requirements import missing
-from visavis_peer.core.events import RelayCause
-from visavis_peer.output import describe_nat
+from visavis_peer.commands.output import describe_nat
+from visavis_peer.events import RelayCause
 from visavis_shared.endpoints import format_address
 from visavis_shared.nat import NatReport
 

@@ -15,18 +15,18 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 
 from scripts.lib.wrap import wrapped
 
-from visavis_peer import errors
-from visavis_peer.core import events, lines
-from visavis_peer.core.lines import LINE_NAMES
+from visavis_peer import errors, events
+from visavis_peer.commands import lines
+from visavis_peer.commands.lines import LINE_NAMES
+from visavis_peer.commands.output import NAMES
+from visavis_peer.commands.printer import SCHEMA_VERSION
 from visavis_peer.errors import AgentError
-from visavis_peer.output import NAMES
-from visavis_peer.printer import SCHEMA_VERSION
 from visavis_shared.nat import NatReport
 
 PATH: Final = Path(__file__).parent.parent.parent / "docs" / "events.md"
 HEAD: Final = f"""# Events
 
-Made by `scripts/events` from `visavis_peer.core.events`, `visavis_peer.core.lines` and `visavis_peer.errors`.
+Made by `scripts/events` from `visavis_peer.events`, `visavis_peer.commands.lines` and `visavis_peer.errors`.
 
 `--json` prints one JSON object per line, `visavis pipe --events FILE` appends them to a file. Each has `v`
 ({SCHEMA_VERSION}, raised when a member changes its meaning), `ts` (seconds since the epoch) and `event`. There may be

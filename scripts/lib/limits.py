@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from visavis_peer.limit_table import PEER_LIMITS
+from visavis_peer.commands.limit_table import PEER_LIMITS
 from visavis_server.limit_table import OTHER_REFUSALS, SERVER_LIMITS
 from visavis_shared.limit_table import markdown
 
 PATH: Final = Path(__file__).parent.parent.parent / "docs" / "limits.md"
 HEAD: Final = """# Limits
 
-Made by `scripts/limits` from `visavis_server.limit_table` and `visavis_peer.limit_table`, whose figures are those of
-the code; a test holds `--help`, the welcome and the metrics against them.
+Made by `scripts/limits` from the tables of both programs (`limit_table.py`), whose figures are those of the code; a
+test holds `--help`, the welcome and the metrics against them.
 
 ## Server
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from tests.support.ws_raw import Message, RawClient
-from visavis_peer.core.sealing import NONCE_SIZE, NotAuthentic, RoomSeal, SessionSeal, Side, room_password
+from visavis_peer.core.meeting.sealing import NONCE_SIZE, NotAuthentic, RoomSeal, SessionSeal, Side, room_password
 from visavis_shared.messages import Answer, AnswerPayload, CandidateMessage, CandidatePayload, Offer, OfferPayload
 
 PATIENCE: Final = 15.0

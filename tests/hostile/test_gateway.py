@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from tests.support.memory import MIB, memory_bound
-from visavis_peer.net.gateway_http import ANSWER_SIZE
-from visavis_peer.net.upnp import UpnpGateway
+from visavis_peer.host.gateway_http import ANSWER_SIZE
+from visavis_peer.host.upnp import UpnpGateway
 
 GATEWAY, VICTIM = "127.0.0.2", "127.0.0.3"
 Answer = Callable[[str, asyncio.StreamWriter], None]

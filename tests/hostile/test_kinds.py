@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.support.victim import TIMEOUT, Attack, attack
-from visavis_peer.core import kinds
+from visavis_peer.core.link import kinds
 from visavis_peer.link.quic import StreamAborted, StreamStopped
 
 pytestmark = pytest.mark.timeout(60)

@@ -12,7 +12,7 @@ from tests.hostile.agents import agent
 from tests.hostile.clients import Clients, Signaling, clients
 from tests.support.server_running import server_process
 from tests.support.ws_raw import RawClient
-from visavis_peer.core.sealing import room_password
+from visavis_peer.core.meeting.sealing import room_password
 from visavis_server.core.signaling.mailbox import SENDER_SIZE
 from visavis_server.core.signaling.rules import ADDRESS_LIMIT
 from visavis_shared.invite import Invite

@@ -16,7 +16,7 @@ from tests.hostile.member import Member, description, member
 from tests.support.adversary import AdversarialServer, Client
 from tests.support.conditions import until
 from tests.support.server_running import server_process
-from visavis_peer.core.destinations import PACKET_COUNT
+from visavis_peer.core.nat.destinations import PACKET_COUNT
 from visavis_shared.tasks import end
 
 pytestmark = pytest.mark.timeout(90)

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.support.server_running import server_process
-from visavis_peer.net.lifetime import measure_silences
+from visavis_peer.nat.lifetime import measure_silences
 from visavis_shared.stun import binding_request, offered_nonce, parse_binding_response
 
 pytestmark = pytest.mark.timeout(60)

@@ -17,7 +17,7 @@ from tests.support.conditions import until
 from tests.support.ice_sides import LOOPBACK, Heard
 from tests.support.server_running import server_process
 from tests.support.ws_raw import Message
-from visavis_peer.net.ice import IceSession
+from visavis_peer.ice import IceSession
 from visavis_shared.invite import Invite
 from visavis_shared.messages import IceCredentials
 

@@ -17,7 +17,7 @@ from typing import IO, Final, TextIO
 from tests.netns.lab import Client
 from tests.netns.lab.namespaces import enter
 from tests.netns.programs import Program
-from visavis_peer import cli
+from visavis_peer.commands import main
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__, "uvloop"])
@@ -77,4 +77,4 @@ def _run(namespace: str, arguments: Sequence[str], out: Connection, err: Connect
         os.dup2(end.fileno(), descriptor)
         end.close()
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    sys.exit(cli.main(arguments))
+    sys.exit(main.main(arguments))

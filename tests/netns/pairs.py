@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from tests.netns.lab import KINDS, MATRIX_KINDS, Client, Lab, Site
 from tests.netns.programs import Program, Record, Start, agent, start
-from visavis_peer.core.events import RelayCause
+from visavis_peer.events import RelayCause
 from visavis_shared.nat import Method, expected_method
 
 SKEWS: Final = (0.0, 0.5, 2.0)

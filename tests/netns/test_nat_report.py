@@ -11,7 +11,7 @@ import pytest
 from tests.netns.lab import KINDS, SIGNALING, Client, Lab, NatSettings, user_kind
 from tests.netns.programs import start, start_server
 from tests.support.requirements import require
-from visavis_peer.net.lifetime import measure_silences
+from visavis_peer.nat.lifetime import measure_silences
 from visavis_shared.nat import Allocation, Filtering, Mapping, NatReport
 
 CONCURRENT = 6

@@ -15,7 +15,7 @@ from tests.netns.lab import KINDS, Lab, Site
 from tests.netns.lab.conditions import until
 from tests.netns.programs import Record, agent, start_server
 from tests.support.requirements import require
-from visavis_peer.core.events import RelayCause
+from visavis_peer.events import RelayCause
 
 GATEWAY: Final = replace(
     KINDS["symmetric"],

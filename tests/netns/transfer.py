@@ -15,7 +15,7 @@ from array import array
 from typing import Final
 
 from visavis_peer import Agent, AgentSettings, Invite, Link, StreamReader, StreamWriter
-from visavis_peer.printer import Printer
+from visavis_peer.commands.printer import Printer
 
 BLOCK: Final = 4096
 """Numbers of 8 bytes in one write."""

@@ -13,26 +13,26 @@ from tests.support.server_running import server_process
 
 SENTENCE: Final = "internal error, please report it: ValueError: planted"
 WATCHER: Final = """
-import visavis_peer.network_watch as module
+import visavis_peer.host.network_watch as module
 async def fail(self): raise ValueError("planted")
 module.NetworkWatch._run = fail
-from visavis_peer.cli import main
+from visavis_peer.commands.main import main
 """
 TIMER: Final = """
-import asyncio, visavis_peer.core.resume as module
+import asyncio, visavis_peer.core.signaling.resume as module
 def fail(self): raise ValueError("planted")
 first = module.ResumeState.begin
 def begin(self, *arguments):
     first(self, *arguments)
     asyncio.get_running_loop().call_later(0.1, fail, self)
 module.ResumeState.begin = begin
-from visavis_peer.cli import main
+from visavis_peer.commands.main import main
 """
 CONNECTION: Final = """
 import visavis_peer.agent as module
 def fail(self, client): raise ValueError("planted")
 module.Agent._take_relay = fail
-from visavis_peer.cli import main
+from visavis_peer.commands.main import main
 """
 SWEEP: Final = """
 import visavis_server.sockets.switchboard as module

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.commands import run
 from tests.support.server_running import spawn
-from visavis_peer.cli import read_arguments
+from visavis_peer.commands.main import read_arguments
 from visavis_peer.commands.verbs import VERBS, Verb
 from visavis_server.setup.configuration import read_settings
 

@@ -33,12 +33,17 @@ AT_ONCE: Final = OURS | HTTP
 MODELS: Final = {"annotated_types", "pydantic", "pydantic_core", "typing_inspection"}
 ALONE: Final = AT_ONCE | MODELS | {"aioice", "dns", "ifaddr", "netifaces"}
 """While nobody is there to link with: no engine, no cryptography, no UPnP."""
-ENGINE: Final = {"visavis_peer.link.quic", "visavis_peer.sessions", "visavis_peer.punching", "visavis_peer.net.upnp"}
+ENGINE: Final = {
+    "visavis_peer.link.quic",
+    "visavis_peer.peers.sessions",
+    "visavis_peer.peers.prober",
+    "visavis_peer.host.upnp",
+}
 LATER: Final = ENGINE | {
     f"visavis_peer.{name}"
     for name in (
-        *("peering", "links", "link.link", "net.relay"),
-        *("core.mesh", "core.negotiation", "core.effects", "core.strategy"),
+        *("peers.peering", "peers.links", "peers.relay_connection", "link.link"),
+        *("core.meeting.mesh", "core.meeting.negotiation", "core.meeting.effects", "core.nat.strategy"),
     )
 }
 """Of ours, what an agent that is alone has no use for."""

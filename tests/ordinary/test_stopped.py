@@ -11,8 +11,8 @@ from tests.support.commands import url
 from tests.support.conditions import until
 from tests.support.server_running import server_process
 from tests.support.terminal import shell, terminal
-from visavis_peer.core.liveness import LATE
-from visavis_peer.sleep_watch import INTERVAL
+from visavis_peer.core.link.liveness import LATE
+from visavis_peer.host.sleep_watch import INTERVAL
 
 
 @pytest.mark.timeout(90)

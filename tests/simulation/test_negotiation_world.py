@@ -16,7 +16,8 @@ from functools import partial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visavis_peer.core.effects import (
+from visavis_peer.core.ice.consent import EXPIRY, REVIVAL, SUSPECT_EXPIRY
+from visavis_peer.core.meeting.effects import (
     DropSession,
     Effect,
     SendAnswer,
@@ -28,9 +29,8 @@ from visavis_peer.core.effects import (
     SuspectSession,
     UseSession,
 )
-from visavis_peer.core.keepalive import EXPIRY, REVIVAL, SUSPECT_EXPIRY
-from visavis_peer.core.link_protocols import SPOKEN
-from visavis_peer.core.mesh import Mesh
+from visavis_peer.core.meeting.link_protocols import SPOKEN
+from visavis_peer.core.meeting.mesh import Mesh
 from visavis_shared.messages import (
     Answer,
     AnswerPayload,

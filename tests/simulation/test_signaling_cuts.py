@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.support.server_world import Message, World
-from visavis_peer.core.resume import ResumeState
-from visavis_peer.core.unconfirmed import Unconfirmed
+from visavis_peer.core.signaling.resume import ResumeState
+from visavis_peer.core.signaling.unconfirmed import Unconfirmed
 from visavis_server.core.signaling.tickets import KEY_SIZE, TicketSigner
 from visavis_shared.messages import CandidateMessage, CandidatePayload, ResumedPayload, ResumeOffer, encode
 

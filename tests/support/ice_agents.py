@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from tests.support.nat_world import ModelNat
-from visavis_peer.core.destinations import Allowance, Destinations
 from visavis_peer.core.ice import (
     Candidate,
     CandidateFound,
@@ -27,7 +26,8 @@ from visavis_peer.core.ice import (
     messages,
 )
 from visavis_peer.core.ice.pairs import Pair
-from visavis_peer.net.ice.candidates import host_candidate, relayed_candidate, server_reflexive_candidate
+from visavis_peer.core.nat.destinations import Allowance, Destinations
+from visavis_peer.ice.candidates import host_candidate, relayed_candidate, server_reflexive_candidate
 from visavis_shared.messages import IceCredentials
 from visavis_shared.stun import Address, Class, Message, Method, parse
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from visavis_peer.core.addresses import LocalAddress
-from visavis_peer.core.events import PathInfo
-from visavis_peer.core.keepalive import Consent
-from visavis_peer.net.ice import IceCallbacks, IceSession
+from visavis_peer.core.ice.consent import Consent
+from visavis_peer.core.nat.addresses import LocalAddress
+from visavis_peer.events import PathInfo
+from visavis_peer.ice import IceCallbacks, IceSession
 
 LOOPBACK = LocalAddress("127.0.0.1", "lo", 65535)
 LOOPBACK_2 = LocalAddress("127.0.0.2", "lo", 65534)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tests.support.adversary import AdversarialServer, Client, Parcel
-from visavis_peer.core.events import PathInfo
+from visavis_peer.events import PathInfo
 from visavis_peer.link import control
 from visavis_peer.link.association import Association, LinkCallbacks
 from visavis_peer.link.identity import Identity, Introduction

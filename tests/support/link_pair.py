@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from visavis_peer.core.events import PathInfo
-from visavis_peer.core.paths import Route
+from visavis_peer.core.link.paths import Route
 from visavis_peer.errors import AgentError
+from visavis_peer.events import PathInfo
 from visavis_peer.link.association import Association, LinkCallbacks
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.link import Link, StreamReader, StreamWriter

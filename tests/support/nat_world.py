@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from visavis_peer.core.birthday import Effect, NothingFound, PairFound, Probing, Send
+from visavis_peer.core.nat.probing import Effect, NothingFound, PairFound, Probing, Send
 from visavis_shared.nat import Allocation, Filtering, Mapping, NatBehaviour
 from visavis_shared.stun import Address
 

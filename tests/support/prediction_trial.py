@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from visavis_peer.core.allocation import SAMPLE_COUNT, PortSample, foreign_rate
-from visavis_peer.core.birthday import OPENER_INTERVAL
-from visavis_peer.core.prediction import SAMPLING_TIME, PortSequence, between, window
-from visavis_peer.core.strategy import PREDICTED_OPENERS as OPENERS
+from visavis_peer.core.nat.allocation import SAMPLE_COUNT, PortSample, foreign_rate
+from visavis_peer.core.nat.prediction import SAMPLING_TIME, PortSequence, between, window
+from visavis_peer.core.nat.probing import OPENER_INTERVAL
+from visavis_peer.core.nat.strategy import PREDICTED_OPENERS as OPENERS
 
 SAMPLE_INTERVAL = SAMPLING_TIME / (SAMPLE_COUNT - 1)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.support.nat_world import Host, ModelNat, NatWorld
-from visavis_peer.core.birthday import OPENER_INTERVAL, Probing, shots
-from visavis_peer.core.probes import Seal, session_key
-from visavis_peer.core.strategy import Plan, Role, plan
+from visavis_peer.core.nat.probes import Seal, session_key
+from visavis_peer.core.nat.probing import OPENER_INTERVAL, Probing, shots
+from visavis_peer.core.nat.strategy import Plan, Role, plan
 from visavis_shared.nat import Allocation, NatBehaviour, NatReport
 from visavis_shared.nat import Mapping as NatMapping
 from visavis_shared.stun import Address

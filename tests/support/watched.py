@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from tests.support.conditions import until
 from visavis_peer import Agent, AgentSettings, Link
-from visavis_peer.core.events import Event
-from visavis_peer.outbox import Outbox
-from visavis_peer.peering import Peering
+from visavis_peer.events import Event
+from visavis_peer.peers.peering import Peering
+from visavis_peer.signaling.outbox import Outbox
 
 
 class Listening(Protocol):

@@ -7,15 +7,15 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from visavis_peer.commands.begun import BegunAgent
-from visavis_peer.core.events import Failure
-from visavis_peer.core.kinds import TEXT
-from visavis_peer.core.lines import TextReceived
+from visavis_peer.commands.lines import TextReceived
+from visavis_peer.commands.narrator import Narrator
+from visavis_peer.commands.output import linked_label
+from visavis_peer.commands.printer import Printer
+from visavis_peer.core.link.kinds import TEXT
 from visavis_peer.errors import KindNotOffered, LinkClosed, StreamReset, UsageError
-from visavis_peer.narrator import Narrator
-from visavis_peer.net.signaling import SignalingClient
-from visavis_peer.output import linked_label
-from visavis_peer.printer import Printer
+from visavis_peer.events import Failure
 from visavis_peer.settings import AgentSettings
+from visavis_peer.signaling.connection import SignalingClient
 from visavis_shared.ids import printable
 from visavis_shared.tasks import end
 

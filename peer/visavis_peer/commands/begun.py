@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from visavis_peer.agent import Agent
-from visavis_peer.net.signaling import SignalingClient
 from visavis_peer.settings import AgentSettings
+from visavis_peer.signaling.connection import SignalingClient
 
 
 class BegunAgent(Agent):

@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from visavis_peer.commands.lines import Discovered
 from visavis_peer.commands.options import build_settings, timeout_of
-from visavis_peer.core.addresses import AddressChoice
-from visavis_peer.core.events import EndpointDiscovered
-from visavis_peer.core.lines import Discovered
-from visavis_peer.discovery import NatStudy
+from visavis_peer.commands.output import nat_lines
+from visavis_peer.commands.printer import Printer
+from visavis_peer.core.nat.addresses import AddressChoice
 from visavis_peer.errors import NoPath, UsageError
-from visavis_peer.net.ice import IceSession
-from visavis_peer.net.nat_type import SecondOpinion, classify
-from visavis_peer.net.signaling import SignalingClient
-from visavis_peer.output import nat_lines
-from visavis_peer.pool import SessionPool
-from visavis_peer.printer import Printer
-from visavis_peer.server_urls import chosen_proxy, websocket_url
-from visavis_peer.stun_servers import StunServers
+from visavis_peer.events import EndpointDiscovered
+from visavis_peer.ice import IceSession
+from visavis_peer.nat.pystun import SecondOpinion, classify
+from visavis_peer.nat.study import NatStudy
+from visavis_peer.nat.stun_servers import StunServers
+from visavis_peer.peers.spare import SessionPool
+from visavis_peer.signaling.connection import SignalingClient
+from visavis_peer.signaling.urls import chosen_proxy, websocket_url
 from visavis_shared.endpoints import format_address
 from visavis_shared.ids import printable
 

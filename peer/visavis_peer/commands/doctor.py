@@ -17,23 +17,23 @@ from urllib.parse import urlsplit
 
 from visavis_peer.agent import Agent
 from visavis_peer.commands.invites import HOW
+from visavis_peer.commands.lines import Examined
 from visavis_peer.commands.options import build_settings, find_invite, invite_settings, timeout_of
-from visavis_peer.core import strategy
-from visavis_peer.core.addresses import AddressChoice
-from visavis_peer.core.events import EndpointDiscovered, Event, Failure, LinkUp, Negotiating, PathChanged, RelayCause
-from visavis_peer.core.forecast import IN_WORDS, conclusion, forecast
-from visavis_peer.core.lines import Examined
-from visavis_peer.core.redaction import Redactor
-from visavis_peer.core.silences import LIFETIME_MAX, SILENCES
-from visavis_peer.discovery import NatStudy
+from visavis_peer.commands.output import describe_note, describe_path, is_of_nat, peer_label
+from visavis_peer.commands.printer import Printer
+from visavis_peer.commands.redaction import Redactor
+from visavis_peer.core.nat import strategy
+from visavis_peer.core.nat.addresses import AddressChoice
+from visavis_peer.core.nat.forecast import IN_WORDS, conclusion, forecast
+from visavis_peer.core.nat.silences import LIFETIME_MAX, SILENCES
 from visavis_peer.errors import AgentError, PeerAbsent, UsageError
-from visavis_peer.net.signaling import SignalingClient
-from visavis_peer.output import describe_note, describe_path, is_of_nat, peer_label
-from visavis_peer.pool import SessionPool
-from visavis_peer.printer import Printer
-from visavis_peer.server_urls import chosen_proxy, websocket_url, without_login
+from visavis_peer.events import EndpointDiscovered, Event, Failure, LinkUp, Negotiating, PathChanged, RelayCause
+from visavis_peer.nat.study import NatStudy
+from visavis_peer.nat.stun_servers import StunServers
+from visavis_peer.peers.spare import SessionPool
 from visavis_peer.settings import AgentSettings
-from visavis_peer.stun_servers import StunServers
+from visavis_peer.signaling.connection import SignalingClient
+from visavis_peer.signaling.urls import chosen_proxy, websocket_url, without_login
 from visavis_shared.ids import printable
 from visavis_shared.invite import Invite
 from visavis_shared.nat import NatReport

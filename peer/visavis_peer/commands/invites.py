@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
+from visavis_peer.commands.printer import Printer
 from visavis_peer.errors import UsageError, reason_of
-from visavis_peer.printer import Printer
 from visavis_shared.configuration import Setting, add_flag, as_path, as_text
 
 ADVICE: Final = (

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from visavis_peer.agent import Agent
-from visavis_peer.core.events import NO_INTERFACE, RELAY_NOT_USED, SIGNALING_LOST, Event, Failure, Joined
+from visavis_peer.commands.narrator import Narrator
+from visavis_peer.commands.output import linked_label, plainly, qualified_label
 from visavis_peer.core.retrying import reason_alone
 from visavis_peer.errors import AgentError, AuthenticationFailed, NoPath, PeerAbsent, Refused, UsageError
-from visavis_peer.narrator import Narrator
-from visavis_peer.output import linked_label, plainly, qualified_label
+from visavis_peer.events import NO_INTERFACE, RELAY_NOT_USED, SIGNALING_LOST, Event, Failure, Joined
 from visavis_shared.ids import printable
 from visavis_shared.tasks import end, own
 

@@ -7,7 +7,7 @@ import shlex
 from typing import Final
 from urllib.parse import urlsplit
 
-from visavis_peer.server_urls import without_login
+from visavis_peer.signaling.urls import without_login
 from visavis_shared.ids import printable, room_id
 
 SHOWN_LENGTH: Final = 200

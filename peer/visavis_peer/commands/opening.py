@@ -37,8 +37,8 @@ async def run_verb(arguments: argparse.Namespace) -> int:
     if not arguments.needs_room:
         code: int = await (await _load(arguments.verb)).run(arguments)
         return code
-    from visavis_peer.net.signaling import SignalingClient  # aiohttp, once it is known that it will be needed
-    from visavis_peer.server_urls import chosen_proxy, websocket_url
+    from visavis_peer.signaling.connection import SignalingClient  # aiohttp, once it is known that it will be needed
+    from visavis_peer.signaling.urls import chosen_proxy, websocket_url
 
     settings, invite = _settings_of(arguments)
     client = SignalingClient(websocket_url(settings.server), settings.token, chosen_proxy(settings.proxy))
@@ -67,7 +67,7 @@ def _settings_of(arguments: argparse.Namespace) -> tuple[AgentSettings, Invite |
     Raises UsageError.
     """
     from visavis_peer.commands.options import agent_settings, invite_settings
-    from visavis_peer.server_urls import base_url, websocket_url
+    from visavis_peer.signaling.urls import base_url, websocket_url
     from visavis_shared.invite import Invite
 
     if not arguments.makes_invite or arguments.invite or arguments.invite_file or arguments.room:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from visavis_peer.commands.invites import HOW
 from visavis_peer.commands.mistaken import what_was_meant
-from visavis_peer.core.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
+from visavis_peer.core.signaling.proxies import NO_PROXY_AT_ALL, InvalidProxy, parse_proxy, proxy_of_environment
 from visavis_peer.errors import UsageError, reason_of
-from visavis_peer.server_urls import base_url, websocket_url
 from visavis_peer.settings import CONNECT_TIMEOUT, FLAGS, AgentSettings
+from visavis_peer.signaling.urls import base_url, websocket_url
 from visavis_shared.invite import InvalidInvite, Invite, decode_secret
 
 

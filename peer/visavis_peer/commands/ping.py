@@ -8,15 +8,15 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from visavis_peer.commands.begun import BegunAgent
+from visavis_peer.commands.lines import RoundTrip, RoundTrips
 from visavis_peer.commands.meeting import in_room, meet
+from visavis_peer.commands.narrator import Narrator, in_short
 from visavis_peer.commands.options import timeout_of
-from visavis_peer.core.lines import RoundTrip, RoundTrips
+from visavis_peer.commands.output import describe_path, linked_label
+from visavis_peer.commands.printer import Printer
 from visavis_peer.errors import PeerAbsent, UsageError
-from visavis_peer.narrator import Narrator, in_short
-from visavis_peer.net.signaling import SignalingClient
-from visavis_peer.output import describe_path, linked_label
-from visavis_peer.printer import Printer
 from visavis_peer.settings import AgentSettings
+from visavis_peer.signaling.connection import SignalingClient
 
 if TYPE_CHECKING:
     from visavis_peer.link.link import Link

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Final, TextIO
 from visavis_peer.agent import Agent
 from visavis_peer.commands.begun import BegunAgent
 from visavis_peer.commands.meeting import in_room, meet
+from visavis_peer.commands.narrator import Narrator, in_short
 from visavis_peer.commands.options import timeout_of
+from visavis_peer.commands.output import linked_label
+from visavis_peer.commands.printer import Printer
 from visavis_peer.commands.progress import Meter, exact_size
-from visavis_peer.core.events import Event, LinkDown, LinkUp, PathChanged
-from visavis_peer.core.kinds import PIPE
+from visavis_peer.core.link.kinds import PIPE
 from visavis_peer.errors import (
     BY_PEER,
     KindNotOffered,
@@ -32,11 +34,9 @@ from visavis_peer.errors import (
     UsageError,
     reason_of,
 )
-from visavis_peer.narrator import Narrator, in_short
-from visavis_peer.net.signaling import SignalingClient
-from visavis_peer.output import linked_label
-from visavis_peer.printer import Printer
+from visavis_peer.events import Event, LinkDown, LinkUp, PathChanged
 from visavis_peer.settings import AgentSettings
+from visavis_peer.signaling.connection import SignalingClient
 from visavis_shared.descriptors import STDIN, STDOUT, read_some, retire, write_all
 from visavis_shared.ids import printable
 from visavis_shared.invite import Invite

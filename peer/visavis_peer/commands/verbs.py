@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from visavis_peer.commands.invites import INVITE, SECRET_FILE, add_invite_flags
-from visavis_peer.core.silences import SILENCES
+from visavis_peer.core.nat.silences import SILENCES
 from visavis_shared.configuration import CONFIG, FlagParser, add_flag
 
 END_RULE: Final = (

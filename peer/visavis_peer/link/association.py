@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from visavis_peer.core import liveness
-from visavis_peer.core.credits import Overrun
-from visavis_peer.core.events import PathInfo
-from visavis_peer.core.liveness import Verdict
-from visavis_peer.core.paths import Route
-from visavis_peer.core.role import Role
+from visavis_peer.core.link import liveness
+from visavis_peer.core.link.credits import Overrun
+from visavis_peer.core.link.liveness import Verdict
+from visavis_peer.core.link.paths import Route
+from visavis_peer.core.meeting.role import Role
 from visavis_peer.errors import BY_PEER, AgentError, AuthenticationFailed, LinkClosed, Refused
+from visavis_peer.events import PathInfo
 from visavis_peer.host.boot_time import read_boot_time
 from visavis_peer.link import control, quic
 from visavis_peer.link.challenge import Way

@@ -5,7 +5,7 @@
     CREDIT   2   stream (8), limit (8)    the receiver of `stream` takes its bytes up to `limit`, counted from its start
     DONE     3   stream (8)               the application of the receiver has read `stream` to its end
 
-Numbers are unsigned and big-endian. Every other stream begins with the header that names its kind (core/kinds.py). QUIC
+Numbers are unsigned and big-endian. Every other stream begins with the header that names its kind (kinds.py). QUIC
 datagrams (RFC 9221) begin with one byte of kind.
 """
 

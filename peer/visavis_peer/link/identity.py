@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from visavis_peer.core.role import Role
+from visavis_peer.core.meeting.role import Role
 
 VALIDITY: Final = datetime.timedelta(days=3650)
 """How long a certificate claims to be valid: nobody looks, for its fingerprint is what counts, and clocks are wrong."""

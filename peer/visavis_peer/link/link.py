@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from visavis_peer.core.kinds import CODE_MAX
+from visavis_peer.core.link.kinds import CODE_MAX
 from visavis_peer.errors import AgentError, LinkClosed
 
 if TYPE_CHECKING:  # the engine is imported when it is needed
-    from visavis_peer.core.events import PathInfo
+    from visavis_peer.events import PathInfo
     from visavis_peer.link.association import Association
     from visavis_peer.link.reader import ReceivingPart
     from visavis_peer.link.writer import SendingPart

@@ -25,7 +25,7 @@ from qh3.quic.packet import pull_quic_transport_parameters, push_quic_transport_
 from qh3.quic.tls_bridge import QuicTlsBridge
 
 from visavis_peer.core.counts import DATAGRAM_SIZE as DATAGRAM_SIZE
-from visavis_peer.core.credits import SHARE, STREAM_COUNT, WINDOW_BASE
+from visavis_peer.core.link.credits import SHARE, STREAM_COUNT, WINDOW_BASE
 from visavis_peer.link import control
 from visavis_peer.link.identity import Identity, Introduction, proves
 
@@ -47,7 +47,7 @@ DATAGRAM_OVERHEAD: Final = 48
 17 to spare for the acknowledgements that share the packet."""
 STREAM_WINDOW: Final = 2 * (SHARE + WINDOW_BASE)
 """Bytes of one stream that the engine takes, in order or not. It widens a window when half of it has come in, and once
-`shrink` has been called the sender goes by our own credits alone: so twice what these can be (core/credits.py)."""
+`shrink` has been called the sender goes by our own credits alone: so twice what these can be (core/link/credits.py)."""
 RECEIVE_WINDOW: Final = 2 * (SHARE + 2 * STREAM_COUNT * WINDOW_BASE)
 """Bytes of all streams together: likewise."""
 EARLY_SIZE: Final = 1 << 20
@@ -162,7 +162,7 @@ class _Engine(QuicConnection):
             return
         bidirectional, unidirectional, *_ = self._core.stream_limits
         # applied as if the peer took no more. The limits of the first time would be taken for today's, so: of streams
-        # today's, of bytes none, for our own credits allow less (core/credits.py)
+        # today's, of bytes none, for our own credits allow less (core/link/credits.py)
         self._core.apply_peer_transport_parameters(
             _LARGEST_LIMIT,
             _LARGEST_LIMIT,

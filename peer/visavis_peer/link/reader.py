@@ -1,6 +1,6 @@
 """The receiving part of a stream (RFC 9000 section 3.2).
 
-Bytes wait here until the application reads them, and only then does the peer get credit for more (core/credits.py).
+Bytes wait here until the application reads them, and only then does the peer get credit for more (credits.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
-from visavis_peer.core.credits import CreditPool, ReceiveWindow
+from visavis_peer.core.link.credits import CreditPool, ReceiveWindow
 from visavis_peer.errors import AgentError, StreamReset
 from visavis_peer.link.writer import PIECE
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from visavis_peer.core import kinds
+from visavis_peer.core.link import kinds
 from visavis_peer.errors import LinkClosed
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from visavis_peer.core.events import PathInfo, RelayCause
-from visavis_peer.core.paths import PathChoice, Route
+from visavis_peer.core.link.paths import PathChoice, Route
+from visavis_peer.events import PathInfo, RelayCause
 from visavis_peer.link import quic
 from visavis_peer.link.quic import SecureConnection
 from visavis_shared.tasks import own

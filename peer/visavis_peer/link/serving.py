@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from visavis_peer.core import kinds
-from visavis_peer.core.credits import STREAM_COUNT
+from visavis_peer.core.link import kinds
+from visavis_peer.core.link.credits import STREAM_COUNT
 from visavis_peer.errors import LinkClosed, StreamReset
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from visavis_peer.core import kinds
-from visavis_peer.core.credits import STREAM_COUNT, CreditPool, Overrun
+from visavis_peer.core.link import kinds
+from visavis_peer.core.link.credits import STREAM_COUNT, CreditPool, Overrun
 from visavis_peer.errors import KindNotOffered, LinkClosed, StreamReset
 from visavis_peer.link import control
 from visavis_peer.link.quic import SecureConnection
@@ -34,7 +34,7 @@ LINGERING_COUNT: Final = 8 * STREAM_COUNT
 loss, and streams opened as fast as they go, there were up to 188."""
 HEADER_TIMEOUT: Final = 30.0
 """Seconds in which the header of a stream has to be complete: its 64 bytes at most go out at once, but what is lost of
-them may have to wait for another path (core/liveness.py, SILENCE)."""
+them may have to wait for another path (core/link/liveness.py, SILENCE)."""
 STREAM_STEP: Final = 4
 """Between the ids of one side's bidirectional streams (RFC 9000 section 2.1)."""
 

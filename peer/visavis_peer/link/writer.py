@@ -1,6 +1,6 @@
 """The sending part of a stream (RFC 9000 section 3.1).
 
-Bytes wait here until the peer has given credit for them (core/credits.py) and the engine has sent what it was given
+Bytes wait here until the peer has given credit for them (credits.py) and the engine has sent what it was given
 before; `drain()` waits for that.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import Final, Protocol
 
-from visavis_peer.core.credits import WINDOW_BASE, WINDOW_MAX, Overrun
+from visavis_peer.core.link.credits import WINDOW_BASE, WINDOW_MAX, Overrun
 from visavis_peer.errors import AgentError, StreamReset
 from visavis_peer.link.quic import SecureConnection
 

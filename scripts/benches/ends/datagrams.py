@@ -18,8 +18,8 @@ from aioice import Candidate, Connection
 from scripts.benches.ends.loops import run
 from scripts.benches.ends.meter import Meter
 
-from visavis_peer.core.addresses import LocalAddress
-from visavis_peer.net.ice import IceSession
+from visavis_peer.core.nat.addresses import LocalAddress
+from visavis_peer.ice import IceSession
 from visavis_shared.messages import IceCredentials
 
 DATAGRAM_SIZE: Final = 1200

@@ -1,4 +1,4 @@
-"""The adapters of net against servers that misbehave: signaling, relay, STUN, names, NAT type and interfaces."""
+"""The adapters of net against servers that misbehave: connection, relay, STUN, names, NAT type and interfaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aiohttp import WSMsgType, web
 
 from tests.support.conditions import until
 from tests.support.http_server import Handler, http_server
-from visavis_peer.core.discovery import FilteringProbe
+from visavis_peer.core.nat.observations import FilteringProbe
 from visavis_peer.errors import (
     AgentError,
     Refused,
@@ -27,14 +27,15 @@ from visavis_peer.errors import (
     UsageError,
     from_server,
 )
-from visavis_peer.net import nat_type, signaling
-from visavis_peer.net.interfaces import list_interfaces
-from visavis_peer.net.lifetime import measure_silences
-from visavis_peer.net.names import resolve
-from visavis_peer.net.relay import QUEUE_MAX, RelayClient
-from visavis_peer.net.signaling import SignalingClient
-from visavis_peer.net.stun_probe import answers_change_request, probe_filtering
-from visavis_peer.server_urls import websocket_url
+from visavis_peer.host.interfaces import list_interfaces
+from visavis_peer.host.names import resolve
+from visavis_peer.nat import pystun
+from visavis_peer.nat.filtering import answers_change_request, probe_filtering
+from visavis_peer.nat.lifetime import measure_silences
+from visavis_peer.peers.relay_connection import QUEUE_MAX, RelayClient
+from visavis_peer.signaling import connection
+from visavis_peer.signaling.connection import SignalingClient
+from visavis_peer.signaling.urls import websocket_url
 from visavis_shared.errors import ErrorCode
 from visavis_shared.messages import KeepAlive
 from visavis_shared.stun import (
@@ -123,7 +124,7 @@ async def test_a_server_of_another_protocol_is_recognised() -> None:
 
 
 async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signaling, "CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.05)
     forever = asyncio.Event()
 
     async def silent(request: web.Request) -> web.StreamResponse:
@@ -328,23 +329,23 @@ async def test_a_server_that_answers_nothing_and_an_address_that_is_not_ours_giv
 async def test_a_server_that_refuses_change_request_is_never_shown_to_pystun3() -> None:
     async with behaviour_server(OTHER_IP, lambda _: "refuse") as server:
         assert not await answers_change_request("127.0.0.1", server)
-        opinion = await nat_type.classify("127.0.0.1", server)
+        opinion = await pystun.classify("127.0.0.1", server)
     assert opinion.verdict is None
     assert "not asked" in opinion.note
 
 
 async def test_pystun3_has_a_deadline_and_is_killed_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nat_type, "DEADLINE", 0.5)
+    monkeypatch.setattr(pystun, "DEADLINE", 0.5)
     async with behaviour_server(OTHER_IP, lambda r: "nothing" if r.change & CHANGE_IP else "here") as server:
-        opinion = await nat_type.classify("127.0.0.1", server)
+        opinion = await pystun.classify("127.0.0.1", server)
     assert opinion.verdict is None
     assert "no answer within" in opinion.note
 
 
 async def test_a_crash_of_pystun3_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nat_type, "_CHILD", "raise KeyError('0800')")
+    monkeypatch.setattr(pystun, "_CHILD", "raise KeyError('0800')")
     async with behaviour_server(OTHER_IP, lambda _: "elsewhere") as server:
-        opinion = await nat_type.classify("127.0.0.1", server)
+        opinion = await pystun.classify("127.0.0.1", server)
     assert opinion.note == "pystun3 failed: KeyError: '0800'"
 
 
@@ -358,8 +359,8 @@ async def test_a_resolver_that_hangs_costs_its_timeout(monkeypatch: pytest.Monke
         await asyncio.Event().wait()
         return []
 
-    monkeypatch.setattr("visavis_peer.net.names.RESOLVE_TIMEOUT", 0.01)
-    monkeypatch.setattr("visavis_peer.net.names.look_up", hang)
+    monkeypatch.setattr("visavis_peer.host.names.RESOLVE_TIMEOUT", 0.01)
+    monkeypatch.setattr("visavis_peer.host.names.look_up", hang)
     assert await resolve([("slow.example", 1)]) == []
 
 

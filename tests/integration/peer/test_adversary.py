@@ -15,9 +15,9 @@ from tests.support.forgery import MUTATION_COUNT, Forger, impostor_description
 from tests.support.link_pair import association_of
 from tests.support.watched import Watched, peering_of, watched
 from visavis_peer import Link
-from visavis_peer.core import negotiation
-from visavis_peer.core.events import Failure, Joined, LinkDown, LinkUp, PathChanged
-from visavis_peer.output import sentence
+from visavis_peer.commands.output import sentence
+from visavis_peer.core.meeting import negotiation
+from visavis_peer.events import Failure, Joined, LinkDown, LinkUp, PathChanged
 
 pytestmark = pytest.mark.timeout(120)
 

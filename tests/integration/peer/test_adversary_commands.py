@@ -16,7 +16,7 @@ from tests.support.conditions import until
 from tests.support.forgery import Forger
 from tests.support.interloper import Interloper
 from tests.support.watched import watched
-from visavis_peer.core.events import LinkUp
+from visavis_peer.events import LinkUp
 from visavis_peer.link.identity import Identity
 from visavis_shared.invite import Invite
 

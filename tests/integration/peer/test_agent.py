@@ -26,8 +26,9 @@ from visavis_peer import (
     UsageError,
 )
 from visavis_peer.broadcast import Broadcast, ItemsLost
-from visavis_peer.core import backoff, negotiation
-from visavis_peer.core.events import (
+from visavis_peer.core.meeting import negotiation
+from visavis_peer.core.signaling import backoff
+from visavis_peer.events import (
     EndpointDiscovered,
     Failure,
     Joined,
@@ -38,7 +39,7 @@ from visavis_peer.core.events import (
     PeerLeft,
     Ready,
 )
-from visavis_peer.net.ice import IceSession
+from visavis_peer.ice import IceSession
 from visavis_peer.settings import udp_ports
 from visavis_shared import limits
 from visavis_shared.messages import Offer, OfferPayload

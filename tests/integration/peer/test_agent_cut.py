@@ -13,7 +13,7 @@ from tests.support.resuming import Member, cut_all
 from tests.support.server_running import running_server
 from tests.support.watched import outbox_of
 from visavis_peer import Agent, AgentSettings
-from visavis_peer.core.events import Joined
+from visavis_peer.events import Joined
 from visavis_shared.messages import CandidateMessage, CandidatePayload
 
 BATCH = 20

@@ -15,10 +15,10 @@ from tests.support.conditions import until
 from tests.support.server_running import joined, running_server, server_process
 from tests.support.watched import watched
 from tests.support.ws_raw import RawClient
-from visavis_peer import connection_end
-from visavis_peer.core import pacing
-from visavis_peer.core.events import Failure, Joined, Notice
+from visavis_peer.core.signaling import pacing
 from visavis_peer.errors import Refused, ServerBusy
+from visavis_peer.events import Failure, Joined, Notice
+from visavis_peer.signaling import ending
 from visavis_server.app import SignalingServer
 from visavis_server.core.access.auth import make_room_token
 from visavis_server.core.access.causes import Cause
@@ -69,7 +69,7 @@ async def test_a_notice_is_an_event() -> None:
 async def test_goaway_holds_messages_back_and_an_agent_that_is_not_let_go_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection_end, "LEAVE_SLACK", 0.05)
+    monkeypatch.setattr(ending, "LEAVE_SLACK", 0.05)
     async with running_server() as server, watched(server, "ann") as ann, await joined(server, "r") as other:
         peer_id = ann.agent.peer_id
         server.switchboard.perform(server.hub.drain({peer_id: 0}, now_ms()))

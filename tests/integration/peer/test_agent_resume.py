@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from tests.support.conditions import until
 from visavis_peer import Agent, AgentSettings, Link
-from visavis_peer.core.events import Event, Joined, LinkDown, PeerJoined, PeerLeft
+from visavis_peer.events import Event, Joined, LinkDown, PeerJoined, PeerLeft
 from visavis_server.app import SignalingServer
 from visavis_server.setup.settings import Settings
 

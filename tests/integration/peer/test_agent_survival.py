@@ -16,8 +16,9 @@ import pytest
 from tests.support.conditions import until
 from tests.support.server_running import http, server_process
 from tests.support.watched import Watched, linked_pair
-from visavis_peer import Agent, AgentSettings, network_watch
-from visavis_peer.core.events import Failure, Joined, LinkDown
+from visavis_peer import Agent, AgentSettings
+from visavis_peer.events import Failure, Joined, LinkDown
+from visavis_peer.host import network_watch
 
 AGENTS = 1000
 PAIRS = 20

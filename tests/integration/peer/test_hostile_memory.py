@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.support.victim import Attack, attack
-from visavis_peer.core import kinds
+from visavis_peer.core.link import kinds
 from visavis_peer.link import control
 
 pytestmark = pytest.mark.timeout(60)

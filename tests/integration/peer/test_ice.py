@@ -14,9 +14,9 @@ from aioice import stun
 from tests.support.conditions import until
 from tests.support.ice_sides import LOOPBACK, LOOPBACK_2, introduce, linked, sides
 from visavis_peer.core.ice.candidates import ADDRESS_COUNT, is_reachable_from
-from visavis_peer.net.ice import IceSession, is_server_of
-from visavis_peer.net.ice.session import QUEUE_SIZE
-from visavis_peer.net.ice.socket import OPENER, TRUSTED_SIZE
+from visavis_peer.ice import IceSession, is_server_of
+from visavis_peer.ice.session import QUEUE_SIZE
+from visavis_peer.ice.socket import OPENER, TRUSTED_SIZE
 from visavis_shared import limits
 from visavis_shared.stun import NotStun, binding_response, parse_binding_request
 
@@ -432,7 +432,7 @@ async def test_a_taken_port_moves_to_the_next_and_no_port_is_reported() -> None:
 
 
 async def test_mappings_are_kept_alive_while_no_peer_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visavis_peer.net.ice.gathering.KEEP_MAPPING_INTERVAL", 0.01)
+    monkeypatch.setattr("visavis_peer.ice.gathering.KEEP_MAPPING_INTERVAL", 0.01)
     async with stun_server() as (server, address), sides() as (left, _):
         left.ice.gather([address])
         await until(lambda: server.requests >= 3)

@@ -11,20 +11,20 @@ import pytest
 
 from tests.support.conditions import until
 from tests.support.ice_sides import LOOPBACK, LOOPBACK_2, Side, consent_of, introduce, linked, sides
-from visavis_peer.core import keepalive, selection
+from visavis_peer.core.ice import consent, selection
 
 
 @pytest.fixture
 def hasty_consent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "INTERVAL", 0.02)
-    monkeypatch.setattr(keepalive, "EXPIRY", 0.3)
-    monkeypatch.setattr(keepalive, "SUSPECT_INTERVAL", 0.01)
-    monkeypatch.setattr(keepalive, "SUSPECT_EXPIRY", 0.05)
+    monkeypatch.setattr(consent, "INTERVAL", 0.02)
+    monkeypatch.setattr(consent, "EXPIRY", 0.3)
+    monkeypatch.setattr(consent, "SUSPECT_INTERVAL", 0.01)
+    monkeypatch.setattr(consent, "SUSPECT_EXPIRY", 0.05)
 
 
 @pytest.mark.usefixtures("hasty_consent")
 async def test_consent_is_kept_fresh_and_lost_when_the_peer_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "REVIVAL", 0.1)
+    monkeypatch.setattr(consent, "REVIVAL", 0.1)
     async with linked() as (left, right):
         began = consent_of(left).granted_at
         await until(lambda: consent_of(left).granted_at > began)
@@ -36,7 +36,7 @@ async def test_consent_is_kept_fresh_and_lost_when_the_peer_is_gone(monkeypatch:
 
 @pytest.mark.usefixtures("hasty_consent")
 async def test_without_consent_nothing_is_sent_until_it_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "REVIVAL_INTERVAL", 0.01)
+    monkeypatch.setattr(consent, "REVIVAL_INTERVAL", 0.01)
     async with linked() as (left, right):
         inbox: list[bytes] = []
         right.ice.deliver_to(inbox.extend)
@@ -52,8 +52,8 @@ async def test_without_consent_nothing_is_sent_until_it_is_given_again(monkeypat
 
 
 async def test_a_suspected_peer_that_is_gone_is_noticed_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "SUSPECT_INTERVAL", 0.01)
-    monkeypatch.setattr(keepalive, "SUSPECT_EXPIRY", 0.05)
+    monkeypatch.setattr(consent, "SUSPECT_INTERVAL", 0.01)
+    monkeypatch.setattr(consent, "SUSPECT_EXPIRY", 0.05)
     async with linked() as (left, right):
         await right.ice.close()
         left.ice.suspect()
@@ -137,10 +137,10 @@ async def behind_a_nat(*, controlling: bool) -> AsyncIterator[tuple[Side, Side, 
 
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "SILENCE", 0.05)
-    monkeypatch.setattr(keepalive, "SILENT_ROUND_TRIPS", 0)
-    monkeypatch.setattr(keepalive, "CHECK_SPACING", 0.01)
-    monkeypatch.setattr(keepalive, "SUSPECT_INTERVAL", 0.02)
+    monkeypatch.setattr(consent, "SILENCE", 0.05)
+    monkeypatch.setattr(consent, "SILENT_ROUND_TRIPS", 0)
+    monkeypatch.setattr(consent, "CHECK_SPACING", 0.01)
+    monkeypatch.setattr(consent, "SUSPECT_INTERVAL", 0.02)
 
 
 @pytest.mark.usefixtures("impatience")
@@ -161,7 +161,7 @@ async def test_a_nat_that_forgets_its_mapping_heals_by_the_first_check_from_with
 
 @pytest.mark.usefixtures("impatience")
 async def test_a_nat_that_rebinds_after_consent_has_expired_resumes_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "SUSPECT_EXPIRY", 0.06)
+    monkeypatch.setattr(consent, "SUSPECT_EXPIRY", 0.06)
     async with behind_a_nat(controlling=False) as (inside, outside, nat):
         nat.rebind()
         outside.ice.suspect()
@@ -174,7 +174,7 @@ async def test_a_nat_that_rebinds_after_consent_has_expired_resumes_the_path(mon
 @pytest.mark.usefixtures("impatience")
 async def test_mappings_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "REVIVAL", 0.1)
-    monkeypatch.setattr(keepalive, "INTERVAL", 0.02)
+    monkeypatch.setattr(consent, "INTERVAL", 0.02)
     async with behind_a_nat(controlling=True) as (_, outside, nat):
         for _ in range(3):
             nat.rebind()
@@ -184,7 +184,7 @@ async def test_mappings_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("impatience")
 async def test_a_silent_pair_makes_way_and_takes_its_place_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "INTERVAL", 0.05)
+    monkeypatch.setattr(consent, "INTERVAL", 0.05)
     async with linked(LOOPBACK, LOOPBACK_2) as (left, right):
         await until(lambda: left.heard.paths[-1].local.startswith("127.0.0.1:"))
         await until(lambda: right.heard.paths[-1].local.startswith("127.0.0.1:"))

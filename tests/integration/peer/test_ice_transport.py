@@ -12,9 +12,9 @@ import pytest
 
 from tests.support.conditions import until
 from tests.support.ice_sides import linked, sides
-from visavis_peer.net.ice import transport
-from visavis_peer.net.ice.socket import DATAGRAM_SIZE, PAYLOADS
-from visavis_peer.net.ice.transport import BatchTransport
+from visavis_peer.ice import transport
+from visavis_peer.ice.socket import DATAGRAM_SIZE, PAYLOADS
+from visavis_peer.ice.transport import BatchTransport
 
 LARGEST = 8972
 """Bytes of UDP payload in an IPv4 packet of 9,000."""

@@ -22,10 +22,10 @@ from tests.support.conditions import until
 from tests.support.interloper import Interloper, StolenCertificate, pack, unpack
 from tests.support.link_pair import association_of
 from tests.support.watched import Watched, peering_of
-from visavis_peer.core import liveness
-from visavis_peer.core.events import LinkDown
+from visavis_peer.core.link import liveness
+from visavis_peer.events import LinkDown
+from visavis_peer.ice import IceSession
 from visavis_peer.link.identity import Identity
-from visavis_peer.net.ice import IceSession
 
 pytestmark = pytest.mark.timeout(60)
 

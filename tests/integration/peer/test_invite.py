@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.commands import DEADLINE, end, next_event, run, start, url
 from tests.support.server_running import server_process
-from visavis_peer.cli import read_arguments
 from visavis_peer.commands.invites import PROMPT
+from visavis_peer.commands.main import read_arguments
 from visavis_peer.commands.options import agent_settings
 from visavis_peer.commands.sources import fill_in
 from visavis_peer.errors import UsageError

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.ice_sides import LOOPBACK, Side, linked, sides
-from visavis_peer.core.addresses import LocalAddress
-from visavis_peer.net.ice.socket import IceSocket
+from visavis_peer.core.nat.addresses import LocalAddress
+from visavis_peer.ice.socket import IceSocket
 from visavis_shared.stun import looks_like_stun, parse
 
 pytestmark = pytest.mark.skipif(

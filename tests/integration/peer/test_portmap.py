@@ -12,9 +12,9 @@ from typing import Any, Final
 import pytest
 
 from tests.support.conditions import until
-from visavis_peer.core.portmap import PortMapping
-from visavis_peer.net import portmap, ssdp
-from visavis_peer.net.portmap import MappedPort, PortMapper
+from visavis_peer.core.nat.portmap import PortMapping
+from visavis_peer.host import portmap, ssdp
+from visavis_peer.host.portmap import MappedPort, PortMapper
 
 HERE: Final = "127.0.0.1"
 EXTERNAL: Final = "9.8.7.6"
@@ -65,7 +65,7 @@ async def mapped(
     monkeypatch.setattr(portmap, "GATEWAY_PORT", transport.get_extra_info("sockname")[1])
     monkeypatch.setattr(portmap, "REQUEST_SCHEDULE", (0.02, 0.02))
     monkeypatch.setattr(portmap, "default_gateway", lambda _: HERE)
-    monkeypatch.setattr("visavis_peer.net.ssdp.SEARCH_TIME", 0.05)
+    monkeypatch.setattr("visavis_peer.host.ssdp.SEARCH_TIME", 0.05)
     heard: list[PortMapping] = []
     mapper = PortMapper()
     port = mapper.map(HERE, 5000, heard.append)
@@ -141,5 +141,5 @@ async def test_nobody_is_asked_where_there_is_no_gateway(monkeypatch: pytest.Mon
 
 
 async def test_upnp_is_searched_in_vain_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visavis_peer.net.ssdp.SEARCH_TIME", 0.05)
+    monkeypatch.setattr("visavis_peer.host.ssdp.SEARCH_TIME", 0.05)
     assert await ssdp.search(HERE, HERE) is None

@@ -13,10 +13,10 @@ import pytest
 from tests.support.conditions import until
 from tests.support.ice_sides import Side, sides
 from tests.support.server_running import running_server
-from visavis_peer.core import strategy
-from visavis_peer.net.ice import IceSession
-from visavis_peer.net.survey import survey_nat
-from visavis_peer.punching import Puncher
+from visavis_peer.core.nat import strategy
+from visavis_peer.ice import IceSession
+from visavis_peer.nat.survey import survey_nat
+from visavis_peer.peers.prober import Puncher
 from visavis_server.app import SignalingServer
 from visavis_shared.nat import Allocation, Filtering, Mapping, NatReport
 

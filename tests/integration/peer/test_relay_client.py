@@ -13,7 +13,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 from tests.support.conditions import until
 from tests.support.http_server import http_server
-from visavis_peer.net.relay import QUEUE_SIZE, RelayClient
+from visavis_peer.peers.relay_connection import QUEUE_SIZE, RelayClient
 
 LIMIT = 65_536
 """Bytes of a message that the server takes (docs/protocol.md, "Relay")."""
@@ -125,7 +125,7 @@ async def test_closing_waits_no_longer_than_it_says(monkeypatch: pytest.MonkeyPa
         await asyncio.Event().wait()
 
     monkeypatch.setattr(ClientWebSocketResponse, "send_bytes", hang)
-    monkeypatch.setattr("visavis_peer.net.relay.FLUSH_TIMEOUT", 0.05)
+    monkeypatch.setattr("visavis_peer.peers.relay_connection.FLUSH_TIMEOUT", 0.05)
     async with relay() as (url, messages):
         client = RelayClient(url, "token", LIMIT, lambda *_: None, lambda: None)
         await until(lambda: client.connected)

@@ -15,12 +15,13 @@ from tests.support.link_pair import association_of
 from tests.support.server_running import running_server
 from tests.support.watched import Watched, linked_pair, watched
 from visavis_peer import Link, Refused, StreamReader, StreamWriter
-from visavis_peer.core import backoff, negotiation
-from visavis_peer.core.events import Failure, Joined, LinkDown, LinkUp, PathChanged
-from visavis_peer.net import relay as relay_client
-from visavis_peer.net.ice import IceSession
-from visavis_peer.net.relay import RelayClient
-from visavis_peer.output import sentence
+from visavis_peer.commands.output import sentence
+from visavis_peer.core.meeting import negotiation
+from visavis_peer.core.signaling import backoff
+from visavis_peer.events import Failure, Joined, LinkDown, LinkUp, PathChanged
+from visavis_peer.ice import IceSession
+from visavis_peer.peers import relay_connection as relay_client
+from visavis_peer.peers.relay_connection import RelayClient
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -12,9 +12,9 @@ from tests.support.conditions import until
 from tests.support.scrape import Scrape, scrape
 from tests.support.server_running import ServerProcess, http, joined, running_server, server_process
 from tests.support.watched import linked_pair, watched
-from visavis_peer import reporting
-from visavis_peer.core.events import Failure
-from visavis_peer.core.sealing import room_password
+from visavis_peer.core.meeting.sealing import room_password
+from visavis_peer.events import Failure
+from visavis_peer.signaling import reporting
 from visavis_shared.messages import ClientMessage, KeepAlive
 from visavis_shared.nat import NatKind, NatReport
 from visavis_shared.outcomes import OutcomePath, OutcomeReason

@@ -19,7 +19,7 @@ from tests.integration.peer.test_interloper import JUNK
 from tests.support.adversary import AdversarialServer, Letter
 from tests.support.conditions import until
 from tests.support.watched import Watched
-from visavis_peer.core.events import LinkDown, Negotiating
+from visavis_peer.events import LinkDown, Negotiating
 from visavis_peer.link.identity import Identity, Introduction
 from visavis_peer.link.quic import SecureConnection
 

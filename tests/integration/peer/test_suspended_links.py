@@ -13,9 +13,9 @@ from tests.support.commands import Process, agent
 from tests.support.conditions import until
 from tests.support.server_running import ServerProcess, server_process
 from tests.support.watched import Watched, watched
-from visavis_peer import links
-from visavis_peer.core import liveness
-from visavis_peer.core.events import LinkDown, LinkResumed, LinkSuspended, LinkUp
+from visavis_peer.core.link import liveness
+from visavis_peer.events import LinkDown, LinkResumed, LinkSuspended, LinkUp
+from visavis_peer.peers import links
 
 SECRET = "AAECAwQFBgcICQoLDA0ODw"
 LINKS = 2

@@ -20,11 +20,11 @@ from tests.hostile.member import description, member
 from tests.support.conditions import until
 from tests.support.requirements import require
 from visavis_peer import Agent, AgentSettings, Link
-from visavis_peer.core.destinations import PACKET_COUNT
-from visavis_peer.core.events import Failure
-from visavis_peer.net.ice import IceSession, TurnServer
-from visavis_peer.net.ice.turn import allocate
-from visavis_peer.turn_servers import TurnServers
+from visavis_peer.core.nat.destinations import PACKET_COUNT
+from visavis_peer.events import Failure
+from visavis_peer.ice import IceSession, TurnServer
+from visavis_peer.ice.turn import allocate
+from visavis_peer.nat.turn_servers import TurnServers
 from visavis_server.app import SignalingServer
 from visavis_server.core.access.turn import TurnService
 from visavis_server.setup.settings import Settings

@@ -14,11 +14,11 @@ import pytest
 from scripts.lib import events as script
 
 import visavis_peer
-from tests.unit.peer.test_output import SENTENCES
-from visavis_peer.core.events import Event, PathInfo
-from visavis_peer.core.lines import LINE_NAMES, Line
-from visavis_peer.output import NAMES
-from visavis_peer.printer import Printer
+from tests.unit.peer.commands.test_output import SENTENCES
+from visavis_peer.commands.lines import LINE_NAMES, Line
+from visavis_peer.commands.output import NAMES
+from visavis_peer.commands.printer import Printer
+from visavis_peer.events import Event, PathInfo
 
 ROOT: Final = Path(__file__).parents[3]
 

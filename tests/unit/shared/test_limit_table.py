@@ -13,7 +13,7 @@ from scripts.lib import limits as script
 
 from tests.support.server_running import running_server
 from tests.support.ws_raw import RawClient, upgrade_request
-from visavis_peer.limit_table import PEER_LIMITS
+from visavis_peer.commands.limit_table import PEER_LIMITS
 from visavis_server.core.access.causes import Cause
 from visavis_server.core.relay.relay import DropCause
 from visavis_server.limit_table import OTHER_REFUSALS, SERVER_LIMITS

@@ -25,9 +25,9 @@ RFC 8445, section by section:
 
 RFC 8838: candidates of either side may come before the checks, meanwhile and after; after their end (section 14) none.
 
-Beyond both: sockets that probing has opened beside (core/birthday.py) are taken over when a pair is found on them or a
+Beyond both: sockets that probing has opened beside (probing.py) are taken over when a pair is found on them or a
 check comes in there. What goes to addresses that have not answered is counted, with all retransmissions and openers
-(core/destinations.py): one that is refused is left out, and the schedule goes on.
+(core/nat/destinations.py): one that is refused is left out, and the schedule goes on.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from visavis_peer.core.destinations import Allowance
 from visavis_peer.core.ice import messages
 from visavis_peer.core.ice.candidates import Candidate, peer_reflexive_priority
+from visavis_peer.core.ice.consent import Consent
 from visavis_peer.core.ice.effects import CandidateFound, CheckReceived, Effect, Lost, OpenHole, Transmit, Trust
 from visavis_peer.core.ice.messages import Check, Response
 from visavis_peer.core.ice.pairs import Pair, PairState, PairTable
@@ -47,7 +47,7 @@ from visavis_peer.core.ice.remote import RemoteCandidates
 from visavis_peer.core.ice.requests import Request, Requests
 from visavis_peer.core.ice.role import Randomness, Role
 from visavis_peer.core.ice.transactions import CHECK_SCHEDULE, CONSENT_SCHEDULE, Transaction
-from visavis_peer.core.keepalive import Consent
+from visavis_peer.core.nat.destinations import Allowance
 from visavis_shared import limits
 from visavis_shared.messages import IceCredentials
 from visavis_shared.stun import Address, Message

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from visavis_peer.core.destinations import embedded
+from visavis_peer.core.nat.destinations import embedded
 from visavis_shared.stun import Address
 
 ADDRESS_COUNT: Final = 4

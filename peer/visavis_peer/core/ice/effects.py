@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from visavis_peer.core.events import PathInfo
 from visavis_peer.core.ice.candidates import Candidate
+from visavis_peer.events import PathInfo
 from visavis_shared.stun import Address
 
 

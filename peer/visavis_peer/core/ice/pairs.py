@@ -14,7 +14,7 @@ Beside it:
 - where nothing is Waiting, the best Frozen pair is checked, also while its foundation is (as RFC 5245 section 5.8 had
   it; RFC 8445 section 6.1.4.2 waits): a check that nobody answers takes 5 s, and nobody should wait for it;
 - a list has no bound of 100 pairs (section 6.1.2.5): candidates have theirs, and the packets that go to addresses
-  without an answer (core/destinations.py), which is what the RFC's bound is for.
+  without an answer (core/nat/destinations.py), which is what the RFC's bound is for.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ As the RFCs have it: the nominated valid pair of highest priority; consent by Bi
 intervals, without retransmission, each answerable for 30 s and only from where it went; without consent nothing but
 checks.
 
-Beyond them (core/keepalive.py has the times, core/selection.py the order):
+Beyond them (core/ice/consent.py has the times, core/ice/selection.py the order):
 - a selected pair that misses an answer is asked each second, and other valid pairs with it; the first that answers
   takes over, so that a NAT that has forgotten its mapping heals without signaling; a displaced pair comes back when it
   answers within a minute;
@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from visavis_peer.core.events import PathInfo, RelayCause
 from visavis_peer.core.ice.candidates import Candidate
+from visavis_peer.core.ice.consent import Consent
 from visavis_peer.core.ice.effects import Effect, Lost, Resumed, Suspended, Valid
 from visavis_peer.core.ice.pairs import Pair, PairTable
-from visavis_peer.core.keepalive import Consent
-from visavis_peer.core.selection import Selection
+from visavis_peer.core.ice.selection import Selection
+from visavis_peer.events import PathInfo, RelayCause
 from visavis_shared.endpoints import format_address
 
 OTHERS_COUNT: Final = 4

@@ -2,7 +2,7 @@
 
 Beside the RFC: the first retransmission comes after 100 ms where RFC 8445 section 14.3 has 500, for a lost check is
 what the user waits for; congestion is bounded otherwise, for what goes to an address without an answer is counted
-(core/destinations.py). The round trip is measured from the last transmission, so that it is never too long.
+(core/nat/destinations.py). The round trip is measured from the last transmission, so that it is never too long.
 """
 
 from __future__ import annotations

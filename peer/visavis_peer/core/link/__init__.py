@@ -1,0 +1,1 @@
+"""Parts of a link that need no I/O: paths, credit, liveness, kinds of streams."""

@@ -1,0 +1,1 @@
+"""NAT behaviour, and the ways through: reports, prediction, plans and probing, without I/O."""

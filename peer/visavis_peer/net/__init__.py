@@ -1,1 +1,0 @@
-"""Adapters to the network, one third-party library each."""

@@ -1,9 +1,0 @@
-"""ICE: the one package that imports aioice."""
-
-from visavis_peer.net.ice.callbacks import IceCallbacks
-from visavis_peer.net.ice.gathering import ask, is_server_of
-from visavis_peer.net.ice.session import IceSession
-from visavis_peer.net.ice.socket import IceSocket, ip_version
-from visavis_peer.net.ice.turn import TurnServer
-
-__all__ = ["IceCallbacks", "IceSession", "IceSocket", "TurnServer", "ask", "ip_version", "is_server_of"]

@@ -1,0 +1,1 @@
+"""The connection to the signaling server, and what goes over it."""
