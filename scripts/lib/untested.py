@@ -1,4 +1,4 @@
-"""Modules of the server that have no test module of their own; fails when one of them belongs to the core.
+"""Modules that have no test module of their own; fails when one of them belongs to the core of a program.
 
 What is without one beside the core is tested on the real program (tests/integration, tests/ordinary, tests/hostile).
 """
@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGE: Final = ROOT / "server" / "visavis_server"
-TESTS: Final = ROOT / "tests" / "unit" / "server"
+PACKAGES: Final = {
+    ROOT / "server" / "visavis_server": ROOT / "tests" / "unit" / "server",
+    ROOT / "peer" / "visavis_peer": ROOT / "tests" / "unit" / "peer",
+    ROOT / "shared" / "visavis_shared": ROOT / "tests" / "unit" / "shared",
+}
+"""Each with its tests, which stand at the same places."""
 CORE: Final = "core/"
 
 
@@ -35,11 +39,14 @@ def _does_something(module: Path) -> bool:
 
 def main() -> None:
     """Name them."""
-    found = untested(PACKAGE, TESTS)
-    if found:
-        print("no test module of their own:", *found)
-    if any(place.startswith(CORE) for place in found):
-        sys.exit(f"each module of the server's {CORE} needs one, at the same place below {TESTS.relative_to(ROOT)}")
+    wanting: list[str] = []
+    for package, tests in PACKAGES.items():
+        found = untested(package, tests)
+        if found:
+            print(f"{package.name}, no test module of their own:", *found)
+        wanting += [f"{package.name}/{place}" for place in found if place.startswith(CORE)]
+    if wanting:
+        sys.exit(f"each module of a {CORE} needs one, at the same place below tests/unit: {' '.join(wanting)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""core.backoff and core.resume."""
+"""core.signaling.backoff: how long to wait before the next attempt."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from visavis_peer.core.signaling.backoff import (
     signaling_delay,
     untimely_delay,
 )
-from visavis_peer.core.signaling.resume import ResumeState
-from visavis_shared.messages import ResumeOffer
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1))
@@ -30,21 +28,6 @@ def test_reconnections_wait_longer_each_time_until_the_bound() -> None:
 
 def test_rounds_of_checks_are_repeated_ever_more_seldom() -> None:
     assert [punch_delay(failures) for failures in (1, 2, 3, 4, 99)] == [*PUNCH_RETRY, 60.0, 60.0]
-
-
-def test_a_session_to_resume_begins_with_an_ack_and_keeps_its_count_over_new_tokens() -> None:
-    state = ResumeState()
-    state.refresh(ResumeOffer(token="unasked", grace=30.0))
-    assert vars(state)["token"] is None
-    state.begin(ResumeOffer(token="first", grace=30.0))
-    state.count(3)
-    state.refresh(ResumeOffer(token="second", grace=30.0))
-    assert (state.token, state.received) == ("second", 3)
-    state.begin(None)
-    assert vars(state) == {"token": None, "received": 0}
-    state.begin(ResumeOffer(token="third", grace=30.0))
-    state.forget()
-    assert vars(state)["token"] is None
 
 
 def test_a_token_refused_for_its_times_is_shown_again_slowly() -> None:
