@@ -26,7 +26,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 def with_a_loop() -> list[str]:
     """Return the test modules of peer, server and shared that have an event loop; the cores are told the time."""
-    modules = [path for side in ("peer", "server", "shared") for path in (UNIT_TESTS / side).glob("test_*.py")]
+    modules = [path for side in ("peer", "server", "shared") for path in (UNIT_TESTS / side).rglob("test_*.py")]
     return [str(path) for path in sorted(modules) if "async def test_" in path.read_text()]
 
 
