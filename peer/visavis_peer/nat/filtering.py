@@ -74,8 +74,18 @@ class StunClient(asyncio.DatagramProtocol):
 async def probe_filtering(local_ip: str, server: Address) -> FilteringProbe | None:
     """Ask `server` to answer a socket on `local_ip` from elsewhere, and see what comes in.
 
-    Returns None when the server does not answer or has nowhere else to answer from. Takes at most 1.5 s.
+    What comes in is asked for once more at another port: a NAT may still have the mapping of a socket that had the
+    first one before, which lets in whom that socket has written to.
+
+    Returns None when the server does not answer or has nowhere else to answer from. Takes at most 3 s.
     """
+    probe = await _probe_socket(local_ip, server)
+    if probe is not None and (probe.other_address or probe.other_port):
+        return await _probe_socket(local_ip, server) or probe
+    return probe
+
+
+async def _probe_socket(local_ip: str, server: Address) -> FilteringProbe | None:
     loop = asyncio.get_running_loop()
     try:
         transport, client = await loop.create_datagram_endpoint(StunClient, local_addr=(local_ip, 0))

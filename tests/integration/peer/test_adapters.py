@@ -289,6 +289,15 @@ async def test_filtering_is_probed_by_what_the_server_really_does(
         assert probe is None or (probe.mapped and probe.mapped[0] == "127.0.0.1")
 
 
+async def test_a_port_whose_filter_an_earlier_socket_has_opened_makes_no_nat_look_open() -> None:
+    """The first socket's two questions are answered from elsewhere, the second one's are kept out."""
+    answers = iter(["elsewhere", "elsewhere"])
+    async with behaviour_server(OTHER_IP, lambda _: next(answers, "nothing")) as server:
+        probe = await probe_filtering("127.0.0.1", server)
+    assert probe is not None
+    assert (probe.other_address, probe.other_port) == (False, False)
+
+
 async def test_who_has_sent_in_vain_is_asked_for_the_mapping_towards_it() -> None:
     """Of its answers from elsewhere none comes in, so that its other port was the first to send."""
     async with (
