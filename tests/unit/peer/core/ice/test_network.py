@@ -20,7 +20,7 @@ from visavis_shared.nat.oracle import plain_ice_links
 BEHAVIOURS = [NatBehaviour(mapping, filtering) for mapping in Mapping for filtering in Filtering]
 PAIRS = list(itertools.combinations_with_replacement(BEHAVIOURS, 2))
 RUNS = 45
-"""Runs of each of the 45 pairs: 2,025, and 45,000 with --campaign."""
+"""Runs of each of the 45 pairs: 2,025, and 11,250 with --campaign."""
 LEFT, RIGHT = "12.0.0.1", "13.0.0.1"
 
 
@@ -91,9 +91,9 @@ def test_agents_link_behind_those_nats_behind_which_the_oracle_says_so(pair: tup
 @pytest.mark.campaign
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "-".join(f"{nat.mapping}/{nat.filtering}" for nat in pair))
-def test_they_do_so_a_thousand_times(pair: tuple[NatBehaviour, NatBehaviour]) -> None:
+def test_they_do_so_over_many_seeds(pair: tuple[NatBehaviour, NatBehaviour]) -> None:
     links = plain_ice_links(*pair)
-    for seed in range(RUNS, 1000):
+    for seed in range(RUNS, 250):
         run(seed, pair, links=links)
 
 
