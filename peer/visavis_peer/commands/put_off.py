@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -20,7 +21,11 @@ UNUSED: Final = frozenset(
 
 
 def put_off_unused() -> None:
-    """Have modules of UNUSED run when one of their names is used for the first time; those that are there stay."""
+    """Have modules of UNUSED run when one of their names is used for the first time; those that are there stay.
+
+    And have pydantic look for no plugins: it reads the metadata of all that is installed to find one.
+    """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     sys.meta_path.insert(0, _Later())
 
 
