@@ -67,10 +67,14 @@ async def test_a_peer_that_sends_beyond_its_credit_loses_the_link() -> None:
 async def test_a_peer_that_cuts_its_bytes_to_pieces_makes_memory_grow_by_little_more_than_their_number() -> None:
     async with raw() as peer:
         size = 24 << 10
-        # whatever is made with the first stream of a process is not of these pieces
-        peer.connection.send_stream(4, kinds.header("test") + bytes(WINDOW_BASE))
+        # what the first stream of a process leaves for good is none of this one's
+        peer.connection.send_stream(8, kinds.header("test") + b"tiny", end=True)
         await peer.turn()
+        first, _ = await peer.end.link.accept_stream("test")
+        assert await first.readexactly(4) == b"tiny"
         async with memory_bound(4 * size):
+            peer.connection.send_stream(4, kinds.header("test") + bytes(WINDOW_BASE))
+            await peer.turn()
             for _ in range((size - WINDOW_BASE) // 4):
                 peer.connection.send_stream(4, b"tiny")
                 await peer.turn()
